@@ -1,1 +1,19 @@
-//! See the crate's description.
+//! Built-in sources and sinks, formats, and the adapter for programs that know nothing of Meshloom.
+//!
+//! Everything here is opened with [`open`] and then behaves like any other node: a [`SourceNode`] or a
+//! [`ProcessNode`] that speaks `meshloom_core::exchange` over two bounded channels. The end of the input channel is
+//! the half-close: answer what is in hand, then return.
+//!
+//! - [`formats`]: bytes to events and back, streaming, with bounded memory.
+//! - `file`, `stdio`, `generate`, `null`, `http`, `webhook`: one connector each.
+//! - `exec`: the sidecar adapter; it starts programs only through the [`Spawner`] it is given.
+
+mod context;
+mod error;
+mod node;
+mod spawn;
+
+pub use context::{LogLine, LogStream, OpenContext};
+pub use error::{NodeError, OpenError};
+pub use node::{BoxFuture, Opened, ProcessNode, SourceNode};
+pub use spawn::{Child, CommandLine, Environment, Exit, Process, Spawner, TokioSpawner};

@@ -1,0 +1,227 @@
+//! What a parsed expression reads, and what is wrong with it that its syntax does not show.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use cel::{
+    IdedExpr, ParseErrors, Program,
+    common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators},
+};
+
+use super::{ExpressionError, Problem, Projection, Reads};
+use crate::suggest::did_you_mean;
+
+/// The variables.
+const VARIABLES: [&str; 3] = ["data", "event", "ext"];
+/// The fields of `event`.
+const EVENT_FIELDS: [&str; 6] = ["type", "source", "subject", "key", "time", "id"];
+/// Names of types, as in `type(data.n) == int`.
+const TYPES: [&str; 11] =
+    ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type", "google"];
+/// The functions of the standard library, and `json`.
+pub(super) const FUNCTIONS: &[&str] = &[
+    "bool", "bytes", "contains", "double", "duration", "dyn", "endsWith", "getDate", "getDayOfMonth", "getDayOfWeek",
+    "getDayOfYear", "getFullYear", "getHours", "getMilliseconds", "getMinutes", "getMonth", "getSeconds", "int",
+    "json", "matches", "size", "startsWith", "string", "timestamp", "type", "uint",
+];
+
+/// CEL's own syntax errors.
+pub(super) fn syntax(source: &str, errors: &ParseErrors) -> ExpressionError {
+    let problem = |error: &cel::ParseError| {
+        let line = usize::try_from(error.pos.0).unwrap_or(1).max(1);
+        let column = usize::try_from(error.pos.1).unwrap_or(1).max(1);
+        let start: usize = source.split_inclusive('\n').take(line - 1).map(str::len).sum();
+        let at = characters(source, start, column - 1);
+        Problem { message: error.msg.clone(), at: one_character(source, at), remedy: None }
+    };
+    let mut problems: Vec<Problem> = errors.errors.iter().map(problem).collect();
+    if problems.is_empty() {
+        problems.push(Problem { message: "it cannot be parsed".into(), at: 0..source.len(), remedy: None });
+    }
+    ExpressionError { problems }
+}
+
+/// What the program reads.
+pub(super) fn analyze(source: &str, program: &Program) -> Result<Reads, ExpressionError> {
+    let mut walk = Walk { source, program, reads: Reads::default(), bound: Vec::new(), problems: Vec::new() };
+    walk.visit(program.expression());
+    if walk.problems.is_empty() { Ok(walk.reads) } else { Err(ExpressionError { problems: walk.problems }) }
+}
+
+/// The dotted path of the first selection of `field` in the expression.
+pub(super) fn path_to(expression: &IdedExpr, field: &str) -> Option<String> {
+    if let Some(path) = path(expression)
+        && path.1.last().is_some_and(|last| *last == field)
+    {
+        return Some(std::iter::once(path.0).chain(path.1).collect::<Vec<_>>().join("."));
+    }
+    children(&expression.expr).into_iter().find_map(|child| path_to(child, field))
+}
+
+struct Walk<'a> {
+    source: &'a str,
+    program: &'a Program,
+    reads: Reads,
+    bound: Vec<&'a str>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Walk<'a> {
+    fn visit(&mut self, node: &'a IdedExpr) {
+        if let Some((root, fields)) = path(node) {
+            self.variable(node, root, &fields);
+            return;
+        }
+        match &node.expr {
+            Expr::Call(call) => self.function(node, call),
+            Expr::Comprehension(comprehension) => {
+                self.visit(&comprehension.iter_range);
+                self.visit(&comprehension.accu_init);
+                let before = self.bound.len();
+                self.bound.extend([comprehension.iter_var.as_str(), comprehension.accu_var.as_str()]);
+                self.bound.extend(comprehension.iter_var2.as_deref());
+                for part in [&comprehension.loop_cond, &comprehension.loop_step, &comprehension.result] {
+                    self.visit(part);
+                }
+                self.bound.truncate(before);
+                return;
+            }
+            Expr::Struct(structure) => {
+                let message = format!("there is no message type `{}`", structure.type_name);
+                self.problem(node, message, Some("use a map: {\"field\": value}".into()));
+            }
+            _ => {}
+        }
+        for child in children(&node.expr) {
+            self.visit(child);
+        }
+    }
+
+    fn variable(&mut self, node: &IdedExpr, root: &str, fields: &[&str]) {
+        if self.bound.contains(&root) || TYPES.contains(&root) {
+            return;
+        }
+        let reads = match root {
+            "data" => &mut self.reads.data,
+            "event" => &mut self.reads.event,
+            "ext" => &mut self.reads.ext,
+            _ => {
+                let remedy = did_you_mean(root, VARIABLES)
+                    .unwrap_or_else(|| "an expression sees `data`, `event` and `ext`; text is quoted".into());
+                self.problem(node, format!("there is no variable `{root}`"), Some(remedy));
+                return;
+            }
+        };
+        reads.get_or_insert_with(|| Projection::Fields(BTreeMap::new())).add(fields);
+        if root == "event"
+            && let Some(field) = fields.first()
+            && !EVENT_FIELDS.contains(field)
+        {
+            let remedy = did_you_mean(field, EVENT_FIELDS)
+                .unwrap_or_else(|| format!("its fields are {}; extensions are in `ext`", EVENT_FIELDS.join(", ")));
+            self.problem(node, format!("`event` has no field `{field}`"), Some(remedy));
+        }
+    }
+
+    fn function(&mut self, node: &IdedExpr, call: &CallExpr) {
+        let name = call.func_name.as_str();
+        let operator = !name.starts_with(|first: char| first.is_ascii_alphabetic());
+        if !operator && !FUNCTIONS.contains(&name) && !call.target.as_ref().is_some_and(|on| is_namespace(on)) {
+            let remedy = did_you_mean(name, FUNCTIONS.iter().copied())
+                .unwrap_or_else(|| format!("the functions are {}", FUNCTIONS.join(", ")));
+            self.problem(node, format!("there is no function `{name}`"), Some(remedy));
+        }
+    }
+
+    fn problem(&mut self, node: &IdedExpr, message: String, remedy: Option<String>) {
+        let at = match self.program.source_info().offset_for(node.id) {
+            Some((start, end)) => {
+                let start = characters(self.source, 0, start as usize);
+                let end = characters(self.source, 0, (end as usize) + 1);
+                start..end.max(start)
+            }
+            None => 0..self.source.len(),
+        };
+        let problem = Problem { message, at, remedy };
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+}
+
+impl Projection {
+    /// Adds a path below.
+    fn add(&mut self, fields: &[&str]) {
+        match (fields.split_first(), &mut *self) {
+            (_, Self::All) => {}
+            (None, _) => *self = Self::All,
+            (Some((first, rest)), Self::Fields(known)) => match known.get_mut(*first) {
+                Some(below) => below.add(rest),
+                None => {
+                    let mut below = Self::Fields(BTreeMap::new());
+                    below.add(rest);
+                    known.insert((*first).to_owned(), below);
+                }
+            },
+        }
+    }
+}
+
+/// A variable and the fields selected from it, if the expression is just that: `a.b.c`, `a["b"].c`, `has(a.b)`.
+fn path(node: &IdedExpr) -> Option<(&str, Vec<&str>)> {
+    match &node.expr {
+        Expr::Ident(name) => Some((name.trim_start_matches('.'), Vec::new())),
+        Expr::Select(select) => {
+            let (root, mut fields) = path(&select.operand)?;
+            fields.push(&select.field);
+            Some((root, fields))
+        }
+        Expr::Call(call) if call.func_name == operators::INDEX => match call.args.as_slice() {
+            [on, IdedExpr { expr: Expr::Literal(LiteralValue::String(field)), .. }] => {
+                let (root, mut fields) = path(on)?;
+                fields.push(field.inner());
+                Some((root, fields))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether a call on it is one of a function with a dotted name.
+fn is_namespace(node: &IdedExpr) -> bool {
+    matches!(&node.expr, Expr::Ident(name) if name == "optional")
+}
+
+fn children(expression: &Expr) -> Vec<&IdedExpr> {
+    match expression {
+        Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
+        Expr::Comprehension(comprehension) => vec![
+            &comprehension.iter_range,
+            &comprehension.accu_init,
+            &comprehension.loop_cond,
+            &comprehension.loop_step,
+            &comprehension.result,
+        ],
+        Expr::List(list) => list.elements.iter().collect(),
+        Expr::Map(map) => map.entries.iter().flat_map(|entry| entry_parts(&entry.expr)).collect(),
+        Expr::Struct(structure) => structure.entries.iter().flat_map(|entry| entry_parts(&entry.expr)).collect(),
+        Expr::Select(select) => vec![&select.operand],
+        Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => Vec::new(),
+    }
+}
+
+fn entry_parts(entry: &EntryExpr) -> Vec<&IdedExpr> {
+    match entry {
+        EntryExpr::StructField(field) => vec![&field.value],
+        EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
+    }
+}
+
+/// The byte offset `count` characters behind `from`.
+fn characters(source: &str, from: usize, count: usize) -> usize {
+    source[from..].char_indices().nth(count).map_or(source.len(), |(offset, _)| from + offset)
+}
+
+fn one_character(source: &str, at: usize) -> Range<usize> {
+    at..source[at..].chars().next().map_or(at, |character| at + character.len_utf8())
+}

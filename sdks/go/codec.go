@@ -1,0 +1,138 @@
+package meshloom
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/meshloom/meshloom/sdks/go/internal/columns"
+)
+
+const (
+	contentJSON  = "application/json"
+	contentBytes = "application/octet-stream"
+)
+
+// decode reads an event's payload into the input type of a handler: Event and []byte as they are, all else from JSON.
+func decode[In any](event Event) (in In, err error) {
+	switch to := any(&in).(type) {
+	case *Event:
+		*to = event
+	case *[]byte:
+		*to = event.Data()
+	default:
+		err = decodeJSON(event.Data(), to)
+	}
+	return in, err
+}
+
+// decodeJSON rejects what does not fit and names the field.
+func decodeJSON(data []byte, to any) error {
+	err := json.Unmarshal(data, to)
+	if err == nil {
+		return nil
+	}
+	var wrong *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	var misuse *json.InvalidUnmarshalError
+	switch {
+	case errors.As(err, &misuse):
+		return err
+	case len(data) == 0:
+		return Rejectf(reasonMisfit, "the payload is empty, want JSON for %T", reflect.ValueOf(to).Elem().Interface())
+	case errors.As(err, &wrong) && wrong.Field != "":
+		return Rejectf(reasonMisfit, "field %q: want %s, got %s (byte %d)", wrong.Field, wrong.Type, wrong.Value, wrong.Offset)
+	case errors.As(err, &wrong):
+		return Rejectf(reasonMisfit, "the payload is a JSON %s, want %s", wrong.Value, wrong.Type)
+	case errors.As(err, &syntax):
+		return Rejectf(reasonMisfit, "the payload is no JSON at byte %d: %v; it starts with %.60q", syntax.Offset, syntax, data)
+	default:
+		return Rejectf(reasonMisfit, "the payload does not fit: %v", err)
+	}
+}
+
+// arena encodes payloads into chunks that stay unchanged until they have been sent.
+type arena struct {
+	chunk   []byte
+	scratch bytes.Buffer
+	encoder *json.Encoder
+}
+
+const arenaChunk = 64 << 10
+
+// keep copies b into the arena.
+func (a *arena) keep(b []byte) []byte {
+	if len(b) > cap(a.chunk)-len(a.chunk) {
+		if len(b) > arenaChunk/4 {
+			return bytes.Clone(b)
+		}
+		a.chunk = make([]byte, 0, arenaChunk)
+	}
+	start := len(a.chunk)
+	a.chunk = append(a.chunk, b...)
+	return a.chunk[start:len(a.chunk):len(a.chunk)]
+}
+
+// json encodes v into the arena.
+func (a *arena) json(v any) ([]byte, error) {
+	if a.encoder == nil {
+		a.encoder = json.NewEncoder(&a.scratch)
+		a.encoder.SetEscapeHTML(false)
+	}
+	a.scratch.Reset()
+	if err := a.encoder.Encode(v); err != nil {
+		return nil, &columns.Error{Reason: reasonUnencodable, Message: fmt.Sprintf("the result of type %T cannot be encoded as JSON: %v", v, err)}
+	}
+	b := a.scratch.Bytes()
+	return a.keep(b[:len(b)-1]), nil // without the newline that Encode adds
+}
+
+// row encodes a handler's result as an output of parent. It fails with NO_RESULT for a result that is nothing.
+func (a *arena) row(parent uint32, result any) (columns.Row, error) {
+	row := columns.Row{Parent: parent}
+	value, explicit := result, false
+	if out, ok := result.(emitted); ok {
+		var err error
+		if value, row.Meta, explicit, err = out.parts(); err != nil {
+			return row, err
+		}
+		if !explicit {
+			return row, errNoResult
+		}
+	}
+	if !explicit && isNil(value) {
+		return row, errNoResult
+	}
+	switch x := value.(type) {
+	case Event:
+		if x.view == nil {
+			return row, errNoResult
+		}
+		row.Payload, row.Default = x.Data(), x.ContentType() // a received buffer: stays as it is
+	case []byte:
+		row.Payload, row.Default = a.keep(x), contentBytes
+	default:
+		var err error
+		if row.Payload, err = a.json(x); err != nil {
+			return row, err
+		}
+		row.Default = contentJSON
+	}
+	return row, columns.CheckPayload(row.Payload)
+}
+
+var errNoResult = Rejectf(reasonNoResult, "the handler returned nothing: return a value, meshloom.Drop to end the event here, or meshloom.Emit(nil value) for JSON null")
+
+func isNil(v any) bool {
+	if v == nil {
+		return true
+	}
+	switch r := reflect.ValueOf(v); r.Kind() {
+	case reflect.Pointer, reflect.Map, reflect.Slice, reflect.Interface:
+		return r.IsNil()
+	default:
+		return false
+	}
+}

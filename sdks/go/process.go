@@ -1,0 +1,243 @@
+package meshloom
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/meshloom/meshloom/sdks/go/internal/columns"
+	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
+	"github.com/meshloom/meshloom/sdks/go/internal/telemetry"
+)
+
+const (
+	progressEvery = time.Second
+	flushEvery    = 25 * time.Millisecond // how long answers wait for slower events of their work
+	progressCalls = 256
+)
+
+// processStream serves one Process stream: it reads works, runs them side by side and writes their results.
+type processStream struct {
+	stream   grpc.BidiStreamingServer[meshloomv1.ProcessRequest, meshloomv1.ProcessResponse]
+	body     *body
+	replica  Replica
+	ordering meshloomv1.Ordering
+	tracer   *telemetry.Tracer
+	base     context.Context // parent of every work's context
+	slots    chan struct{}   // one per running call
+
+	sendMu sync.Mutex // a gRPC stream takes one sender at a time
+
+	mu       sync.Mutex
+	works    map[uint64]*work
+	draining bool // no further work is taken
+	running  sync.WaitGroup
+}
+
+// serve runs the stream until the coordinator half-closes it, it breaks, or the node drains.
+func (s *processStream) serve(drain <-chan struct{}) error {
+	s.works = map[uint64]*work{}
+	s.base = telemetry.Unsampled(s.stream.Context())
+	read := make(chan error, 1)
+	go func() { read <- s.read() }()
+	stop, ticked := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ticked)
+		s.tick(stop)
+	}()
+	defer func() { // nothing may be sent once the stream has ended
+		close(stop)
+		<-ticked
+	}()
+
+	var err error
+	select {
+	case err = <-read:
+	case <-drain:
+	}
+	s.mu.Lock()
+	s.draining = true
+	if err != nil {
+		for _, w := range s.works {
+			w.cancel(err)
+		}
+	}
+	s.mu.Unlock()
+	s.running.Wait()
+	return err
+}
+
+// acquire waits for room for one more call; it reports false when the work was taken back instead.
+func (s *processStream) acquire(ctx context.Context) bool {
+	select {
+	case s.slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// read takes requests until the stream ends; half-close is no error.
+func (s *processStream) read() error {
+	for {
+		request, err := s.stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch r := request.GetRequest().(type) {
+		case *meshloomv1.ProcessRequest_Work:
+			if err := s.take(r.Work); err != nil {
+				return err
+			}
+		case *meshloomv1.ProcessRequest_Cancel:
+			s.mu.Lock()
+			w := s.works[r.Cancel.GetSequence()]
+			s.mu.Unlock()
+			if w != nil {
+				go w.takeBack(r.Cancel.GetReason())
+			}
+		case *meshloomv1.ProcessRequest_Open:
+			return status.Error(codes.InvalidArgument, "open came twice: it is the first request of a stream, once")
+		default: // a request of a later protocol: ignored, as unknown fields are
+		}
+	}
+}
+
+// take checks a work and starts it.
+func (s *processStream) take(pb *meshloomv1.Work) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return nil // unread as far as the coordinator knows: the stream ends OK without an answer to it
+	}
+	if s.works[pb.GetSequence()] != nil {
+		return status.Errorf(codes.InvalidArgument, "sequence %d is in hand already: a sequence is used once per stream", pb.GetSequence())
+	}
+	w, err := s.newWork(pb)
+	if err != nil {
+		// In a goroutine: a full send window must not keep Cancel and half-close from being read.
+		s.running.Go(func() { s.refuse(pb.GetSequence(), err) })
+		return nil
+	}
+	s.works[w.sequence] = w
+	s.running.Go(func() {
+		defer func() {
+			s.mu.Lock()
+			delete(s.works, w.sequence)
+			s.mu.Unlock()
+			w.cancel(nil)
+		}()
+		w.run()
+	})
+	return nil
+}
+
+func (s *processStream) newWork(pb *meshloomv1.Work) (*work, error) {
+	view, err := columns.Decode(pb.GetBatch())
+	if err != nil {
+		return nil, err
+	}
+	if !view.Identified() {
+		return nil, &columns.Error{Reason: columns.Malformed, Message: "the batch has no uid column"}
+	}
+	attempts, err := columns.Attempts(pb.GetAttempts(), view.Count)
+	if err != nil {
+		return nil, err
+	}
+	w := &work{stream: s, sequence: pb.GetSequence(), view: view, attempts: attempts, lanes: lanesOf(view, s.ordering), started: time.Now()}
+	if t := pb.GetTimeout(); t != nil {
+		if err := t.CheckValid(); err != nil || t.AsDuration() <= 0 {
+			return nil, &columns.Error{Reason: columns.Malformed, Message: "the timeout is no positive duration"}
+		}
+		w.timeout = t.AsDuration()
+	}
+	w.ctx, w.cancel = context.WithCancelCause(s.base)
+	w.state = make([]atomic.Uint32, view.Count)
+	if len(view.Spans) > 0 {
+		w.spans = make(map[uint32]*meshloomv1.SpanContext, len(view.Spans))
+		for _, span := range view.Spans {
+			if span.Flags&1 == 1 {
+				w.spans[span.Index] = span
+			}
+		}
+	}
+	return w, nil
+}
+
+// refuse answers a malformed work; the stream goes on.
+func (s *processStream) refuse(sequence uint64, err error) {
+	reason, message := columns.Malformed, err.Error()
+	var broken *columns.Error
+	if errors.As(err, &broken) {
+		reason, message = broken.Reason, broken.Message
+	}
+	s.send(&meshloomv1.ProcessResponse{Response: &meshloomv1.ProcessResponse_Result{Result: &meshloomv1.WorkResult{
+		Sequence: sequence, Last: true, Failures: []*meshloomv1.EventFailure{retryOf(columns.None, reason, message)},
+	}}})
+}
+
+// send writes one response. An error means that the stream has broken, which the reader sees and ends the stream for.
+func (s *processStream) send(response *meshloomv1.ProcessResponse) {
+	s.sendMu.Lock()
+	defer s.sendMu.Unlock()
+	_ = s.stream.Send(response)
+}
+
+// tick sends answers that wait for slower events, and Progress once a second while work is in hand.
+func (s *processStream) tick(stop <-chan struct{}) {
+	ticker := time.NewTicker(flushEvery)
+	defer ticker.Stop()
+	reported := time.Now()
+	for {
+		select {
+		case <-stop:
+			return
+		case now := <-ticker.C:
+			s.mu.Lock()
+			works := make([]*work, 0, len(s.works))
+			for _, w := range s.works {
+				works = append(works, w)
+			}
+			s.mu.Unlock()
+			if len(works) == 0 {
+				reported = now
+				continue
+			}
+			if now.Sub(reported) >= progressEvery {
+				reported = now
+				s.progress(works, now)
+			}
+			for _, w := range works {
+				if s.body.batch == nil && now.Sub(w.started) >= flushEvery {
+					w.flush(false)
+				}
+			}
+		}
+	}
+}
+
+// progress reports the running calls, oldest first.
+func (s *processStream) progress(works []*work, now time.Time) {
+	var calls []*meshloomv1.HandlerCall
+	for _, w := range works {
+		calls = w.running(now, calls)
+	}
+	slices.SortFunc(calls, func(a, b *meshloomv1.HandlerCall) int {
+		return cmp.Compare(b.GetAge().AsDuration(), a.GetAge().AsDuration())
+	})
+	s.send(&meshloomv1.ProcessResponse{Response: &meshloomv1.ProcessResponse_Progress{
+		Progress: &meshloomv1.Progress{Calls: calls[:min(len(calls), progressCalls)]},
+	}})
+}

@@ -1,0 +1,159 @@
+package meshloom
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"strconv"
+	"time"
+
+	"github.com/meshloom/meshloom/sdks/go/internal/columns"
+	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
+)
+
+// Checkpoint is a position in a source: a JSON value that the source chose. The zero value is the start.
+type Checkpoint struct{ raw []byte }
+
+// IsZero tells that there is no checkpoint: the source starts from its beginning.
+func (c Checkpoint) IsZero() bool { return c.raw == nil }
+
+// Decode reads the checkpoint into v; without a checkpoint v stays as it is.
+func (c Checkpoint) Decode(v any) error {
+	if c.IsZero() {
+		return nil
+	}
+	if err := json.Unmarshal(c.raw, v); err != nil {
+		return fmt.Errorf("the checkpoint %.80q does not fit %T: %w; it was written by another version of this source", c.raw, v, err)
+	}
+	return nil
+}
+
+// String returns the checkpoint's JSON, empty at the start.
+func (c Checkpoint) String() string { return string(c.raw) }
+
+// Record is one event of a source. Only Data is needed.
+type Record struct {
+	Data        any       // a value for encoding/json, or a []byte as it is
+	ContentType string    // default: application/json, for a []byte application/octet-stream
+	ID          string    // CloudEvents id; default: made from the checkpoint, the same again after a replay
+	Source      string    // CloudEvents source; default: PIPELINE/NODE
+	Type        string    // CloudEvents type
+	Subject     string    // CloudEvents subject
+	Key         string    // ordering key, at most 1 KiB
+	DataSchema  string    // CloudEvents dataschema
+	Time        time.Time // when the event occurred; zero: unknown
+
+	// Extensions are CloudEvents extension attributes, see [Out.Extension]. A sampled `traceparent` is continued.
+	Extensions map[string]any
+	// Checkpoint is a value for encoding/json that says: this event and all before it need not come again. nil: none.
+	// It must differ from the one before it. Of several events that belong together only the last carries it.
+	Checkpoint any
+	// Settled, if set, is called once all that came from this event has settled: acknowledge or delete it upstream.
+	Settled func()
+}
+
+// SourceHandler produces events. Made by [Source].
+type SourceHandler struct{ b body }
+
+func (SourceHandler) role() meshloomv1.HandlerRole {
+	return meshloomv1.HandlerRole_HANDLER_ROLE_SOURCE
+}
+func (h SourceHandler) body() body { return h.b }
+
+type sourceBody struct {
+	produce func(ctx context.Context, from Checkpoint) iter.Seq2[Record, error]
+	settled func(ctx context.Context, upTo Checkpoint) error
+}
+
+// SourceOption sets a property of a source that may depend on its set-up.
+type SourceOption func(*sourceBody)
+
+// OnSettled calls commit when everything up to a checkpoint has settled and the checkpoint is kept durably: commit an
+// offset, delete what was read. Calls come one at a time; checkpoints may be skipped. An error is logged.
+func OnSettled(commit func(ctx context.Context, upTo Checkpoint) error) SourceOption {
+	return func(b *sourceBody) { b.settled = commit }
+}
+
+// Source makes a handler that produces events from a checkpoint on. The iterator is called once per stream; it blocks in
+// yield while the pipeline has no room, and must end when ctx is done. An iterator that ends while ctx is not done says
+// that the source is exhausted for good. An error that it yields ends the stream; the coordinator opens it again later.
+func Source(produce func(ctx context.Context, from Checkpoint) iter.Seq2[Record, error], opts ...SourceOption) SourceHandler {
+	b := &sourceBody{produce: produce}
+	for _, set := range opts {
+		set(b)
+	}
+	return SourceHandler{body{source: b}}
+}
+
+// identity numbers events from the last checkpoint on: C#n, the same after a replay.
+type identity struct {
+	checkpoint []byte // the last one before the event, nil at the start
+	count      uint64 // events since
+	text       []byte
+}
+
+// next returns the id of the next event.
+func (n *identity) next() string {
+	n.text = append(append(n.text[:0], n.checkpoint...), '#')
+	n.text = strconv.AppendUint(n.text, n.count, 10)
+	n.count++
+	return string(n.text)
+}
+
+// pass moves on to a new checkpoint.
+func (n *identity) pass(checkpoint []byte) error {
+	if n.checkpoint != nil && bytes.Equal(n.checkpoint, checkpoint) {
+		return &columns.Error{Reason: "CHECKPOINT_REPEATED", Message: fmt.Sprintf("the checkpoint %.80q came twice in a row: of several events that belong together only the last may carry it", checkpoint)}
+	}
+	n.checkpoint, n.count = checkpoint, 0
+	return nil
+}
+
+// encodeRecord returns the row of a record and its checkpoint, nil if it has none.
+func encodeRecord(a *arena, r *Record, ids *identity) (row columns.Row, checkpoint []byte, err error) {
+	if row, err = a.row(columns.None, Emit(r.Data)); err != nil {
+		return row, nil, err
+	}
+	meta := &columns.Meta{}
+	for _, set := range []struct {
+		to    *columns.Attr
+		value string
+	}{
+		{&meta.ContentType, r.ContentType}, {&meta.ID, r.ID}, {&meta.Source, r.Source}, {&meta.Type, r.Type},
+		{&meta.Subject, r.Subject}, {&meta.Key, r.Key}, {&meta.DataSchema, r.DataSchema},
+	} {
+		if set.value != "" {
+			*set.to = columns.SetTo(set.value)
+		}
+	}
+	if id := ids.next(); r.ID == "" {
+		meta.ID = columns.SetTo(id)
+	}
+	if !r.Time.IsZero() {
+		meta.TimeSet = true
+		if meta.Time, err = nanos(r.Time); err != nil {
+			return row, nil, err
+		}
+	}
+	for name, value := range r.Extensions {
+		if err := meta.SetExtension(name, value); err != nil {
+			return row, nil, err
+		}
+	}
+	if err := meta.Check(); err != nil {
+		return row, nil, err
+	}
+	row.Meta = meta
+	if r.Checkpoint == nil {
+		return row, nil, nil
+	}
+	if checkpoint, err = json.Marshal(r.Checkpoint); err != nil {
+		return row, nil, fmt.Errorf("the checkpoint of type %T cannot be encoded as JSON: %w", r.Checkpoint, err)
+	}
+	if len(checkpoint) > columns.MaxCheckpointBytes {
+		return row, nil, &columns.Error{Reason: "CHECKPOINT_TOO_LARGE", Message: fmt.Sprintf("the checkpoint has %d bytes, the limit is %d", len(checkpoint), columns.MaxCheckpointBytes)}
+	}
+	return row, checkpoint, ids.pass(checkpoint)
+}

@@ -1,0 +1,85 @@
+package meshloom
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/meshloom/meshloom/sdks/go/internal/columns"
+	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
+)
+
+// Drop, returned as the error of a handler, ends the event here on purpose: no output, no failure.
+var Drop = errors.New("meshloom: event dropped on purpose") //nolint:staticcheck // a verdict, not a failure: no Err prefix
+
+// verdict is an error that says what to do with the event.
+type verdict struct {
+	action meshloomv1.FailureAction
+	reason string
+	after  time.Duration
+	cause  error
+}
+
+func (v *verdict) Error() string { return v.cause.Error() }
+func (v *verdict) Unwrap() error { return v.cause }
+
+// Reject returns an error that makes the event a dead letter now, without further attempts. reason is a stable code of
+// 1 to 64 characters of [A-Z0-9_]; cause tells a person why.
+func Reject(reason string, cause error) error {
+	if cause == nil {
+		cause = errors.New("rejected by the handler")
+	}
+	return &verdict{action: meshloomv1.FailureAction_FAILURE_ACTION_REJECT, reason: cleanReason(reason, reasonRejected), cause: cause}
+}
+
+// Rejectf is [Reject] with a message made by [fmt.Errorf].
+func Rejectf(reason, format string, args ...any) error {
+	return Reject(reason, fmt.Errorf(format, args...))
+}
+
+// Retry returns an error that asks for another attempt as the node's retry policy says. Every error that is no verdict
+// does the same; Retry says that it is meant.
+func Retry(cause error) error { return RetryAfter(0, cause) }
+
+// RetryAfter is [Retry] with the earliest time of the next attempt from now; 0 leaves it to the node's retry policy.
+func RetryAfter(after time.Duration, cause error) error {
+	if cause == nil {
+		cause = errors.New("the handler asked for a retry")
+	}
+	return &verdict{action: meshloomv1.FailureAction_FAILURE_ACTION_RETRY, reason: reasonRetry, after: max(after, 0), cause: cause}
+}
+
+// failureOf translates an error of a handler into a failure of input index. ctx is the call's context.
+func failureOf(ctx context.Context, index uint32, err error) *meshloomv1.EventFailure {
+	failure := &meshloomv1.EventFailure{Index: index, Action: meshloomv1.FailureAction_FAILURE_ACTION_RETRY, Reason: reasonError, Message: cleanMessage(err.Error())}
+	var v *verdict
+	var broken *columns.Error
+	switch {
+	case errors.As(err, &v):
+		failure.Action, failure.Reason = v.action, v.reason
+		if v.after > 0 {
+			failure.RetryAfter = durationpb.New(v.after)
+		}
+	case errors.As(err, &broken):
+		failure.Action, failure.Reason = meshloomv1.FailureAction_FAILURE_ACTION_REJECT, broken.Reason
+		failure.Message = cleanMessage(broken.Message)
+	case errors.Is(err, context.DeadlineExceeded) && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		failure.Reason = reasonTimeout
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		failure.Reason = reasonCancelled
+	}
+	return failure
+}
+
+// retryOf is a failure that the SDK itself answers.
+func retryOf(index uint32, reason, message string) *meshloomv1.EventFailure {
+	return &meshloomv1.EventFailure{Index: index, Action: meshloomv1.FailureAction_FAILURE_ACTION_RETRY, Reason: reason, Message: cleanMessage(message)}
+}
+
+// panicError is the verdict on a call that panicked.
+func panicError(cause any) error {
+	return &verdict{action: meshloomv1.FailureAction_FAILURE_ACTION_RETRY, reason: reasonPanic, cause: fmt.Errorf("the handler panicked: %v", cause)}
+}

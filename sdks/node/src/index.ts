@@ -1,0 +1,26 @@
+/**
+ * Write a Meshloom node: a function over events, served over gRPC.
+ *
+ * @packageDocumentation
+ */
+export { node, Node, NodeBuilder, serve } from "./node.js";
+export type { BatchHandler, Handler, Many, NodeOptions, Result, SourceHandler } from "./node.js";
+export type { BatchContext, Context, NodeContext, SourceContext } from "./context.js";
+export type { NodeLimits, SetupContext, SourceOptions } from "./definition.js";
+export type { ServeOptions } from "./serving/serve.js";
+export type { ReplicaInfo } from "./process/scope.js";
+export type { ExtensionInput, ExtensionValue } from "./columns/extensions.js";
+export type { LogFields, Logger } from "./log.js";
+export { Batch } from "./columns/batch.js";
+export { MeshEvent } from "./event.js";
+export { Emitter } from "./process/emitter.js";
+export type { Inputs } from "./process/emitter.js";
+export { drop, Output, output } from "./output.js";
+export type { OutputOptions, SourceOutputOptions } from "./output.js";
+export { ConfigError, Reject, Retry, ServeError } from "./errors.js";
+export type { ConfigViolation, RetryOptions } from "./errors.js";
+export { durationMs, sizeBytes } from "./config.js";
+export type { AnyConfig } from "./config.js";
+export { isMain } from "./main.js";
+export { Reasons } from "./reasons.js";
+export { VERSION } from "./version.js";

@@ -1,0 +1,131 @@
+import type { Tracer } from "@opentelemetry/api";
+import { WHOLE } from "../columns/limits.js";
+import type { Context } from "../context.js";
+import type { MeshEvent } from "../event.js";
+import type { Logger } from "../log.js";
+import type { CallTable } from "../transport/calls.js";
+import type { ReplicaInfo, Scope } from "./scope.js";
+import type { WorkState } from "./work.js";
+
+/** One handler call, and the context that its handler is given. What a handler does not touch is not made. */
+export class Call implements Context {
+  private readonly startedAt = performance.now();
+  private readonly slot: number;
+  /** Called once if the call is taken back. */
+  onAbandon: (() => void) | undefined;
+  private controller: AbortController | undefined;
+  private timer: NodeJS.Timeout | undefined;
+  private logger: Logger | undefined;
+  private isOver = false;
+  private pausedMs = 0;
+
+  constructor(
+    private readonly scope: Scope,
+    readonly work: WorkState,
+    /** The input; WHOLE: the batch. */
+    readonly index: number,
+    private readonly table: CallTable,
+    stream: number,
+  ) {
+    this.slot = table.begin(stream, work.sequence, index, this.startedAt);
+    work.running.add(this);
+  }
+
+  get event(): MeshEvent {
+    return this.work.batch.event(this.index);
+  }
+  get attempt(): number {
+    return this.work.batch.attempt(this.index);
+  }
+  get config(): unknown {
+    return this.scope.config;
+  }
+  get state(): unknown {
+    return this.scope.state;
+  }
+  get pipeline(): string {
+    return this.scope.pipeline;
+  }
+  get node(): string {
+    return this.scope.node;
+  }
+  get replica(): ReplicaInfo {
+    return this.scope.replica;
+  }
+  get tracer(): Tracer {
+    return this.scope.tracer;
+  }
+  get log(): Logger {
+    return (this.logger ??= this.scope.logger(this.index === WHOLE ? {} : { uid: this.event.uid }));
+  }
+  get deadline(): Date | undefined {
+    const { timeoutMs } = this.work;
+    if (timeoutMs === undefined) return undefined;
+    return new Date(performance.timeOrigin + this.startedAt + this.pausedMs + timeoutMs);
+  }
+  get signal(): AbortSignal {
+    if (this.controller === undefined) {
+      this.controller = new AbortController();
+      if (this.isOver) this.controller.abort(new DOMException("the call is over", "AbortError"));
+      else this.armTimeout();
+    }
+    return this.controller.signal;
+  }
+
+  /** Whether the call's result no longer counts: it has ended, or its work was taken back. */
+  get over(): boolean {
+    return this.isOver;
+  }
+
+  /** Whether the handler has had more time than the node's timeout. */
+  pastTimeout(): boolean {
+    return this.work.timeoutMs !== undefined && this.elapsedMs() > this.work.timeoutMs;
+  }
+
+  /** Takes time in which the coordinator did not read off the call's age. */
+  pause(ms: number): void {
+    this.pausedMs += ms;
+    this.table.shift(this.slot, ms);
+    if (this.timer !== undefined) this.armTimeout();
+  }
+
+  /** Ends the call; false when it was over already and its result must be ignored. */
+  end(): boolean {
+    if (this.isOver) return false;
+    this.work.busyMs += this.elapsedMs();
+    this.close();
+    return true;
+  }
+
+  /** Takes the call back: its signal aborts, its slot is free, whatever it returns later is ignored. */
+  abandon(why: string): void {
+    if (!this.end()) return;
+    this.onAbandon?.();
+    this.controller?.abort(new DOMException(why, "AbortError"));
+  }
+
+  private close(): void {
+    this.isOver = true;
+    this.table.end(this.slot);
+    this.work.running.delete(this);
+    clearTimeout(this.timer);
+  }
+
+  private elapsedMs(): number {
+    return performance.now() - this.startedAt - this.pausedMs;
+  }
+
+  private armTimeout(): void {
+    clearTimeout(this.timer);
+    if (this.work.timeoutMs === undefined) return;
+    const left = Math.max(0, this.work.timeoutMs - this.elapsedMs());
+    if (left > MAX_TIMER_MS) return;
+    this.timer = setTimeout(() => {
+      this.controller?.abort(new DOMException("the node's timeout has passed", "TimeoutError"));
+    }, left);
+    this.timer.unref();
+  }
+}
+
+/** setTimeout cannot wait longer, about 25 days. */
+const MAX_TIMER_MS = 2 ** 31 - 1;

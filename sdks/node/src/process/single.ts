@@ -1,0 +1,246 @@
+import type { Span } from "@opentelemetry/api";
+import type { StandardSchemaV1 } from "@standard-schema/spec";
+import { rowSize } from "../columns/outputs.js";
+import { Reject } from "../errors.js";
+import { FailureAction } from "../gen/meshloom/v1/process.js";
+import { drop, passRow, type Row, toRow } from "../output.js";
+import { Reasons } from "../reasons.js";
+import { endSpan, startProcess, within } from "../tracing/spans.js";
+import { isThenable, type MaybePromise } from "../util.js";
+import { Call } from "./call.js";
+import type { Dispatcher, Stream } from "./dispatcher.js";
+import { Lanes } from "./lanes.js";
+import { failureOf, retryFailure } from "./verdicts.js";
+import { HOLD_BYTES, type WorkState } from "./work.js";
+
+/** Runs handlers of single events: map, filter, flatMap, sink. */
+export class SingleDispatcher implements Dispatcher {
+  private readonly works: { work: WorkState; lanes: Lanes }[] = [];
+  private readonly calls = new Set<Call>();
+
+  constructor(private readonly stream: Stream) {}
+
+  /** A call that was taken back counts no longer: its handler was told, and may never return. */
+  get running(): number {
+    return this.calls.size;
+  }
+
+  add(work: WorkState): void {
+    const { keyOf } = this.stream;
+    const lanes = new Lanes(work, keyOf && ((index) => keyOf(work, index)), (index) => {
+      work.fail(retryFailure(index, Reasons.KEY_HELD, "an earlier event of the same key is to be retried first"));
+    });
+    this.works.push({ work, lanes });
+  }
+
+  startNext(): boolean {
+    for (let i = 0; i < this.works.length; i++) {
+      const { work, lanes } = this.works[i]!;
+      const index = work.done ? undefined : lanes.take();
+      if (work.done) this.works.splice(i--, 1);
+      else if (index !== undefined) {
+        this.start(work, lanes, index);
+        return true;
+      }
+    }
+    return false;
+  }
+
+  private start(work: WorkState, lanes: Lanes, index: number): void {
+    const { scope, table, id } = this.stream;
+    const call = new Call(scope, work, index, table, id);
+    const hop = work.batch.spans.get(index);
+    const span = hop === undefined ? undefined : startProcess(scope, work.batch, index, hop);
+    call.onAbandon = () => {
+      this.calls.delete(call);
+      if (span !== undefined) endSpan(span, retryFailure(index, Reasons.CANCELLED, "the work was taken back"));
+    };
+    let answer: MaybePromise<Answer>;
+    try {
+      answer = span === undefined ? this.run(call) : within(span, () => this.run(call));
+    } catch (error) {
+      this.failed(call, lanes, span, error);
+      return;
+    }
+    if (!isThenable(answer)) {
+      this.answered(call, lanes, span, answer);
+      return;
+    }
+    this.calls.add(call);
+    void answer
+      .then(
+        (rows) => this.answered(call, lanes, span, rows),
+        (error: unknown) => this.failed(call, lanes, span, error),
+      )
+      .then(() => {
+        this.calls.delete(call);
+        this.stream.callEnded(work);
+      });
+  }
+
+  private answered(call: Call, lanes: Lanes, span: Span | undefined, rows: Answer): void {
+    if (!call.end()) return;
+    if (span !== undefined) endSpan(span, rows.length > 0 || this.isSink ? "delivered" : "consumed");
+    call.work.answer(call.index, rows);
+    lanes.ended(call.index, false);
+  }
+
+  private failed(call: Call, lanes: Lanes, span: Span | undefined, error: unknown): void {
+    const failure = failureOf(call.index, error, call.pastTimeout());
+    if (!call.end()) return;
+    if (span !== undefined) endSpan(span, failure, error);
+    call.work.fail(failure);
+    lanes.ended(call.index, failure.action !== FailureAction.FAILURE_ACTION_REJECT);
+  }
+
+  private get isSink(): boolean {
+    return this.stream.definition.role === "sink";
+  }
+
+  /** The handler's call and what its result means. Throws what the handler throws. */
+  private run(call: Call): MaybePromise<Answer> {
+    const { definition } = this.stream;
+    const { event } = call;
+    if (definition.input === undefined) return this.invoke(call, event);
+    const fitted = fit(definition.input, event.json());
+    return isThenable(fitted) ? fitted.then((input) => this.invoke(call, input)) : this.invoke(call, fitted);
+  }
+
+  private invoke(call: Call, input: unknown): MaybePromise<Answer> {
+    const result = this.stream.definition.handler(input, call);
+    return isThenable(result) ? result.then((value) => this.interpret(call, value)) : this.interpret(call, result);
+  }
+
+  private interpret(call: Call, result: unknown): MaybePromise<Answer> {
+    switch (this.stream.definition.role) {
+      case "map":
+        return this.oneRow(call, result);
+      case "filter":
+        if (result === true) return [passRow(call.index)];
+        if (result === false || result === drop) return NOTHING;
+        throw new Reject(`the filter returned ${describe(result)}; return true or false`, { reason: Reasons.NOT_BOOL });
+      case "sink":
+        return NOTHING;
+      default:
+        return this.many(call, result);
+    }
+  }
+
+  private oneRow(call: Call, value: unknown): Answer {
+    if (value === drop) return NOTHING;
+    if (value === undefined || value === null) {
+      throw new Reject(
+        `the handler returned ${describe(value)}; return a value, drop to end the event, or output(null) for JSON null`,
+        { reason: Reasons.NO_RESULT },
+      );
+    }
+    return [toRow(call.index, value, this.stream.definition.routes)];
+  }
+
+  private many(call: Call, result: unknown): MaybePromise<Answer> {
+    if (result === drop) return NOTHING;
+    if (result === undefined || result === null) return this.oneRow(call, result);
+    const iterator = iteratorOf(result);
+    if (iterator === undefined) {
+      throw new Reject(`the handler returned ${describe(result)}; return an array, iterator or (async) generator`, {
+        reason: Reasons.NOT_ITERABLE,
+      });
+    }
+    return this.pull(call, iterator, { rows: [], bytes: 0 });
+  }
+
+  /** Takes outputs until the iterator ends; sends them in part once they pass 1 MiB. */
+  private pull(call: Call, iterator: AnyIterator, held: Held): MaybePromise<Answer> {
+    for (;;) {
+      const step = iterator.next();
+      if (isThenable(step)) return this.pullAsync(call, iterator, step, held);
+      if (step.done === true) return held.rows;
+      this.keep(call, held, step.value);
+      if (held.bytes >= HOLD_BYTES) {
+        return this.part(call, held).then((goOn) =>
+          goOn ? this.pull(call, iterator, held) : closeIterator(iterator, held.rows),
+        );
+      }
+    }
+  }
+
+  private async pullAsync(
+    call: Call,
+    iterator: AnyIterator,
+    first: PromiseLike<IteratorResult<unknown>>,
+    held: Held,
+  ): Promise<Answer> {
+    for (let step = await first; step.done !== true; step = await iterator.next()) {
+      this.keep(call, held, step.value);
+      const goOn = call.over ? false : held.bytes < HOLD_BYTES || (await this.part(call, held));
+      if (!goOn) return closeIterator(iterator, held.rows);
+    }
+    return held.rows;
+  }
+
+  private keep(call: Call, held: Held, value: unknown): void {
+    if (value === drop) return;
+    const row = this.oneRow(call, value)[0]!;
+    held.rows.push(row);
+    held.bytes += rowSize(row);
+  }
+
+  /** Sends all but the last row; false when the call is over. Time spent waiting is not the handler's. */
+  private async part(call: Call, held: Held): Promise<boolean> {
+    const since = performance.now();
+    for (let turn = call.work.turn(call.index); turn !== undefined; turn = call.work.turn(call.index)) await turn;
+    for (let room = this.stream.room(); room !== undefined; room = this.stream.room()) await room;
+    call.pause(performance.now() - since);
+    if (call.over) return false;
+    const last = held.rows.pop()!;
+    call.work.sendPart(call.index, held.rows);
+    held.rows = [last];
+    held.bytes = rowSize(last);
+    return true;
+  }
+}
+
+type Answer = readonly Row[];
+const NOTHING: Answer = [];
+
+interface Held {
+  rows: Row[];
+  bytes: number;
+}
+
+interface AnyIterator {
+  next(): MaybePromise<IteratorResult<unknown>>;
+  return?(): unknown;
+}
+
+function iteratorOf(value: unknown): AnyIterator | undefined {
+  if (typeof value !== "object" || value === null || value instanceof Uint8Array) return undefined;
+  const many = value as Partial<Iterable<unknown> & AsyncIterable<unknown>>;
+  return many[Symbol.asyncIterator]?.() ?? many[Symbol.iterator]?.();
+}
+
+/** Lets a generator that is no longer wanted run its `finally`. */
+async function closeIterator(iterator: AnyIterator, rows: Answer): Promise<Answer> {
+  await iterator.return?.();
+  return rows;
+}
+
+/** Checks a payload against the input schema. Throws `Reject` (PAYLOAD_MISMATCH) that names the fields. */
+export function fit(schema: StandardSchemaV1, value: unknown): MaybePromise<unknown> {
+  const result = schema["~standard"].validate(value);
+  return isThenable(result) ? result.then(fitted) : fitted(result as StandardSchemaV1.Result<unknown>);
+}
+
+function fitted(result: StandardSchemaV1.Result<unknown>): unknown {
+  if (result.issues === undefined) return result.value;
+  const issues = result.issues.map((issue) => {
+    const path = (issue.path ?? []).map((part) => String(typeof part === "object" ? part.key : part)).join(".");
+    return path === "" ? issue.message : `${path}: ${issue.message}`;
+  });
+  throw new Reject(`the payload does not fit: ${issues.join("; ")}`, { reason: Reasons.PAYLOAD_MISMATCH });
+}
+
+function describe(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  return Array.isArray(value) ? "an array" : `a ${typeof value}`;
+}

@@ -1,0 +1,8 @@
+/**
+ * Runs a node on events in-process, without a coordinator or a network; set-up and tear-down run, and events travel
+ * through the same code as in production.
+ *
+ * @packageDocumentation
+ */
+export { run } from "./run.js";
+export type { RunOptions, RunResult, TestEvent, TestFailure, TestOutput } from "./run.js";

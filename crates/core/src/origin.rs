@@ -28,6 +28,9 @@ pub enum Outcome {
 pub trait Ledger: Send + Sync {
     /// Frame `frame` ended.
     fn closed(&self, frame: u64, outcome: Outcome);
+
+    /// Whether lost frames come again. If not, what is given up must become dead letters instead.
+    fn redelivers(&self) -> bool;
 }
 
 /// A counted origin of events.
@@ -47,7 +50,9 @@ enum Above {
 
 impl std::fmt::Debug for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Origin").field("open", &self.open()).finish_non_exhaustive()
+        f.debug_struct("Origin")
+            .field("open", &self.open())
+            .finish_non_exhaustive()
     }
 }
 
@@ -58,8 +63,18 @@ impl Origin {
     }
 
     fn new(above: Above, events: u32) -> Deliveries {
-        let origin = Self(Arc::new(Inner { open: AtomicU64::new(events.into()), lost: AtomicBool::new(false), above }));
-        Deliveries { runs: vec![Run { origin, len: events, open: events }] }
+        let origin = Self(Arc::new(Inner {
+            open: AtomicU64::new(events.into()),
+            lost: AtomicBool::new(false),
+            above,
+        }));
+        Deliveries {
+            runs: vec![Run {
+                origin,
+                len: events,
+                open: events,
+            }],
+        }
     }
 
     /// Deliveries still open.
@@ -74,7 +89,10 @@ impl Origin {
 
     fn release(&self, deliveries: u32) {
         let before = self.0.open.fetch_sub(deliveries.into(), Ordering::AcqRel);
-        debug_assert!(before >= u64::from(deliveries), "an origin was settled twice");
+        debug_assert!(
+            before >= u64::from(deliveries),
+            "an origin was settled twice"
+        );
         if before != u64::from(deliveries) {
             return;
         }
@@ -96,6 +114,13 @@ impl Origin {
         match &self.0.above {
             Above::Frame { ledger, frame } => ledger.closed(*frame, Outcome::Lost),
             Above::Join(origins) => origins.iter().for_each(Origin::lose),
+        }
+    }
+
+    fn redelivers(&self) -> bool {
+        match &self.0.above {
+            Above::Frame { ledger, .. } => ledger.redelivers(),
+            Above::Join(origins) => origins.iter().all(Origin::redelivers),
         }
     }
 
@@ -149,6 +174,19 @@ impl Deliveries {
         }
     }
 
+    /// Rows that would not come again if they were lost. No row may have been taken out.
+    pub fn irreplaceable(&self) -> Vec<u32> {
+        let mut start = 0;
+        let mut rows = Vec::new();
+        for run in &self.runs {
+            if !run.origin.redelivers() {
+                rows.extend(start..start + run.len);
+            }
+            start += run.len;
+        }
+        rows
+    }
+
     /// The rows of `other` behind these.
     pub fn append(&mut self, mut other: Self) {
         for run in mem::take(&mut other.runs) {
@@ -185,7 +223,11 @@ impl Deliveries {
             }
             debug_assert_eq!(run.len, run.open, "a split needs whole runs");
             let taken = rows.min(run.len);
-            front.runs.push(Run { origin: run.origin.clone(), len: taken, open: taken });
+            front.runs.push(Run {
+                origin: run.origin.clone(),
+                len: taken,
+                open: taken,
+            });
             rows -= taken;
             run.len -= taken;
             run.open -= taken;
@@ -212,9 +254,19 @@ impl Deliveries {
 
     /// A second delivery for every row, for one more edge of a fan-out.
     pub fn duplicate(&self) -> Self {
-        debug_assert_eq!(self.len(), self.open(), "a duplicate of rows that were taken out");
-        let runs = self.runs.iter().map(|run| Run { origin: run.origin.clone(), len: run.len, open: run.len });
-        let copy = Self { runs: runs.collect() };
+        debug_assert_eq!(
+            self.len(),
+            self.open(),
+            "a duplicate of rows that were taken out"
+        );
+        let runs = self.runs.iter().map(|run| Run {
+            origin: run.origin.clone(),
+            len: run.len,
+            open: run.len,
+        });
+        let copy = Self {
+            runs: runs.collect(),
+        };
         for run in &copy.runs {
             run.origin.add(run.len);
         }
@@ -239,7 +291,11 @@ impl Deliveries {
                 last.len += 1;
                 last.open += 1;
             }
-            _ => self.runs.push(Run { origin: origin.clone(), len: 1, open: 1 }),
+            _ => self.runs.push(Run {
+                origin: origin.clone(),
+                len: 1,
+                open: 1,
+            }),
         }
     }
 }
@@ -286,7 +342,14 @@ mod tests {
 
     impl Ledger for Book {
         fn closed(&self, frame: u64, outcome: Outcome) {
-            self.0.lock().expect("no panic while held").push((frame, outcome));
+            self.0
+                .lock()
+                .expect("no panic while held")
+                .push((frame, outcome));
+        }
+
+        fn redelivers(&self) -> bool {
+            true
         }
     }
 

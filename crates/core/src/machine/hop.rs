@@ -1,0 +1,132 @@
+//! What a sampled event went through at this node, for its `receive` span.
+
+use std::{borrow::Cow, time::Duration};
+
+use crate::{batch::SpanContext, ids::Uid, moment::Moment};
+
+/// New traces that failures may start per second and node.
+const NEW_TRACES_PER_SECOND: u32 = 100;
+
+/// How one attempt at one node ended for one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Closed by outputs.
+    Answered,
+    /// Ended with no output on purpose.
+    Consumed,
+    /// Will be tried again.
+    Retry,
+    /// Became a dead letter.
+    Rejected,
+    /// Taken back: will be delivered again at no cost.
+    Redelivered,
+}
+
+impl Verdict {
+    /// The word used in spans.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Consumed => "consumed",
+            Self::Retry => "retry",
+            Self::Rejected => "rejected",
+            Self::Redelivered => "redelivered",
+        }
+    }
+}
+
+/// One attempt of one sampled event at this node: the content of a `receive` span.
+#[derive(Debug, Clone)]
+pub struct Hop {
+    /// The trace.
+    pub trace_id: [u8; 16],
+    /// This span, which was the event's context in the work.
+    pub span_id: [u8; 8],
+    /// The span of the hop above; `None`: the trace begins here.
+    pub parent: Option<[u8; 8]>,
+    /// Identity of the event.
+    pub uid: Uid,
+    /// CloudEvents id, source and type, where present.
+    pub id: Option<String>,
+    /// CloudEvents source.
+    pub source: Option<String>,
+    /// CloudEvents type.
+    pub event_type: Option<String>,
+    /// When the event began to wait at this node.
+    pub since: Moment,
+    /// When its work was sent.
+    pub dispatched: Moment,
+    /// When the verdict came.
+    pub ended: Moment,
+    /// The replica.
+    pub replica: u32,
+    /// Events in the work.
+    pub batch_events: u32,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Code of a failure.
+    pub reason: Option<Cow<'static, str>>,
+    /// Message of a failure.
+    pub message: Option<String>,
+}
+
+/// The open hop of one row of a work.
+#[derive(Debug, Clone)]
+pub(super) struct OpenHop {
+    pub(super) row: u32,
+    pub(super) context: SpanContext,
+    pub(super) parent: Option<[u8; 8]>,
+}
+
+/// Random numbers for ids and jitter: splitmix64 (Steele, Lea, Flood 2014), seeded by the caller.
+#[derive(Debug)]
+pub(super) struct Ids {
+    state: u64,
+    second: Moment,
+    traces_this_second: u32,
+}
+
+impl Ids {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            state: seed,
+            second: Moment::default(),
+            traces_this_second: 0,
+        }
+    }
+
+    pub(super) fn random(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub(super) fn span_id(&mut self) -> [u8; 8] {
+        (self.random() | 1).to_be_bytes()
+    }
+
+    /// The context of a new trace, or `None` when this second has had enough of them.
+    pub(super) fn new_trace(&mut self, now: Moment) -> Option<SpanContext> {
+        if now - self.second >= Duration::from_secs(1) {
+            self.second = now;
+            self.traces_this_second = 0;
+        }
+        if self.traces_this_second == NEW_TRACES_PER_SECOND {
+            return None;
+        }
+        self.traces_this_second += 1;
+        let mut trace_id = [0; 16];
+        trace_id[..8].copy_from_slice(&self.random().to_be_bytes());
+        trace_id[8..].copy_from_slice(&(self.random() | 1).to_be_bytes());
+        Some(SpanContext {
+            trace_id,
+            span_id: self.span_id(),
+            flags: 1,
+            trace_state: None,
+        })
+    }
+}

@@ -1,0 +1,387 @@
+//! The node machine: all that decides what happens to an event at one node, with no I/O and no clock.
+//!
+//! The actor of the node feeds [`Event`]s with the present moment into [`NodeMachine::handle`] and carries the
+//! [`Action`]s out, in order. The machine owns the node's queue, its batching, dispatch to replicas, the accounting of
+//! every input of every work, retries, and the narrowing down of batches that fail as a whole.
+
+mod accounting;
+mod batching;
+mod dispatch;
+mod hop;
+mod pace;
+mod patience;
+mod retry;
+mod segment;
+mod verdicts;
+
+use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
+
+use self::{batching::BatchSize, dispatch::Replica, hop::Ids, pace::Pace, retry::Retries};
+pub use self::{
+    hop::{Hop, Verdict},
+    retry::RetryPolicy,
+    segment::{Attempts, Part, Segment},
+};
+use crate::{
+    batch::Batch,
+    exchange::{Call, Failure, Limits, Work, WorkResult},
+    moment::Moment,
+    origin::Deliveries,
+    outputs::{Answer, NodeIdentity},
+};
+
+/// What a node's machine needs to know of its place in the pipeline.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Pipeline and node, for identities.
+    pub identity: NodeIdentity,
+    /// Most events in a work.
+    pub batch_events: u32,
+    /// Most bytes in a work.
+    pub batch_bytes: u64,
+    /// How long a partial batch waits for more; `None`: not at all while a replica is idle, else 5 ms.
+    pub linger: Option<Duration>,
+    /// Time for a work that the adaptive batch size aims to stay under.
+    pub latency: Duration,
+    /// Time for one handler call; `None`: no limit (a node under a debugger).
+    pub timeout: Option<Duration>,
+    /// When a failed event is tried again, and how often.
+    pub retry: RetryPolicy,
+    /// Most events per second; `None`: no limit.
+    pub rate: Option<f64>,
+    /// Seed of jitter and span ids.
+    pub seed: u64,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// Events arrived on an edge.
+    Arrived(Segment),
+    /// A replica is ready.
+    Up {
+        /// The replica.
+        replica: u32,
+        /// How much it takes.
+        limits: Limits,
+        /// Whether it reports progress, so that silence means a stall.
+        reports_progress: bool,
+    },
+    /// A replica's stream ended, for whatever cause.
+    Down {
+        /// The replica.
+        replica: u32,
+    },
+    /// A result, or a part of one.
+    Result {
+        /// The replica.
+        replica: u32,
+        /// The result.
+        result: WorkResult,
+    },
+    /// A result that could not be decoded, of a sequence that could.
+    Malformed {
+        /// The replica.
+        replica: u32,
+        /// The work.
+        sequence: u64,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// New limits.
+    Limits {
+        /// The replica.
+        replica: u32,
+        /// The limits.
+        limits: Limits,
+    },
+    /// What is running.
+    Progress {
+        /// The replica.
+        replica: u32,
+        /// The calls.
+        calls: Vec<Call>,
+    },
+    /// An upstream waits for room, or the budget is used up: a linger ends at once.
+    Pressed,
+    /// No more events will arrive.
+    InputsEnded,
+    /// Finish: a linger ends, waiting retries fire once.
+    Drain,
+    /// A deadline has passed or room in the budget has come free.
+    Wake,
+}
+
+/// What the actor has to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Send a work.
+    Send {
+        /// To this replica.
+        replica: u32,
+        /// The work.
+        work: Work,
+    },
+    /// Take a work back.
+    Cancel {
+        /// From this replica.
+        replica: u32,
+        /// The work.
+        sequence: u64,
+        /// Why.
+        reason: &'static str,
+    },
+    /// Pass outputs on.
+    Forward {
+        /// The outputs.
+        answer: Answer,
+        /// One delivery per output.
+        deliveries: Deliveries,
+    },
+    /// Make dead letters of these events, or send them to `NAME.rejected`.
+    Letter(Letter),
+    /// A replica does not answer or breaks the protocol: end its stream and, if it is ours, its process.
+    Restart {
+        /// The replica.
+        replica: u32,
+        /// Why, for a person.
+        why: String,
+    },
+    /// Queue room of an edge came free, or (negative) is used again by a retry.
+    Room {
+        /// Index of the edge among the node's inputs.
+        edge: u32,
+        /// Events.
+        events: i64,
+        /// Bytes.
+        bytes: i64,
+    },
+    /// A hop of a sampled event ended.
+    Span(Hop),
+    /// A work was answered in full.
+    Done {
+        /// The replica.
+        replica: u32,
+        /// Inputs.
+        events: u32,
+        /// Time in handlers.
+        busy: Duration,
+        /// Time since it was sent.
+        elapsed: Duration,
+    },
+    /// Something that an operator should read.
+    Warn {
+        /// The replica.
+        replica: u32,
+        /// What.
+        message: String,
+    },
+}
+
+/// Events that end here.
+#[derive(Debug)]
+pub struct Letter {
+    /// The events, in memory of their own.
+    pub batch: Batch,
+    /// Their deliveries; settled once the letter is durable.
+    pub deliveries: Deliveries,
+    /// Stable code.
+    pub reason: Cow<'static, str>,
+    /// For a person.
+    pub message: String,
+    /// Attempts made.
+    pub attempts: u32,
+}
+
+/// The books of a node: each input once, by its last verdict.
+/// `received == answered + consumed + dead_lettered + in_hand + waiting` after every event.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Books {
+    /// Inputs that arrived.
+    pub received: u64,
+    /// Inputs closed by outputs.
+    pub answered: u64,
+    /// Inputs that ended with no output on purpose.
+    pub consumed: u64,
+    /// Inputs that became letters.
+    pub dead_lettered: u64,
+    /// Attempts that ended in a retry.
+    pub retried: u64,
+    /// Outputs.
+    pub produced: u64,
+    /// Inputs at replicas.
+    pub in_hand: u64,
+    /// Inputs in the queue and in retry.
+    pub waiting: u64,
+    /// Answers to works that had been taken back.
+    pub late_results: u64,
+}
+
+/// The state of one node. See the module's documentation.
+#[derive(Debug)]
+pub struct NodeMachine {
+    settings: Settings,
+    queue: VecDeque<Segment>,
+    /// Goes before the queue: retries that are due and work taken back.
+    ready: VecDeque<Segment>,
+    retries: Retries,
+    replicas: Vec<Replica>,
+    size: BatchSize,
+    pace: Pace,
+    ids: Ids,
+    books: Books,
+    /// Halves of a failed batch run one after the other.
+    halving_in_hand: bool,
+    ended: bool,
+    draining: bool,
+    pressed: bool,
+    starved: bool,
+    /// When a lingering partial batch must go.
+    linger_until: Option<Moment>,
+    actions: Vec<Action>,
+}
+
+impl NodeMachine {
+    /// A node with `replicas` replicas, all down.
+    pub fn new(settings: Settings, replicas: u32) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            ready: VecDeque::new(),
+            retries: Retries::default(),
+            replicas: (0..replicas).map(|_| Replica::default()).collect(),
+            size: BatchSize::new(settings.batch_events),
+            pace: Pace::new(settings.rate),
+            ids: Ids::new(settings.seed),
+            books: Books::default(),
+            halving_in_hand: false,
+            ended: false,
+            draining: false,
+            pressed: false,
+            starved: false,
+            linger_until: None,
+            actions: Vec::new(),
+            settings,
+        }
+    }
+
+    /// Takes in what happened at `now`, with `room` bytes left in the memory budget, and says what to do.
+    pub fn handle(&mut self, event: Event, now: Moment, room: u64) -> Vec<Action> {
+        match event {
+            Event::Arrived(segment) => {
+                self.books.received += u64::from(segment.len());
+                self.books.waiting += u64::from(segment.len());
+                self.queue.push_back(segment);
+            }
+            Event::Up {
+                replica,
+                limits,
+                reports_progress,
+            } => self.replica_up(replica, limits, reports_progress, now),
+            Event::Down { replica } => self.replica_down(replica, now),
+            Event::Result { replica, result } => self.result(replica, result, now),
+            Event::Malformed {
+                replica,
+                sequence,
+                message,
+            } => self.malformed(replica, sequence, message, now),
+            Event::Limits { replica, limits } => {
+                self.replicas[replica as usize].set_limits(limits, now)
+            }
+            Event::Progress { replica, calls } => self.progress(replica, &calls, now),
+            Event::Pressed => self.pressed = true,
+            Event::InputsEnded => self.ended = true,
+            Event::Drain => {
+                self.draining = true;
+                self.ready.extend(self.retries.fire_all());
+            }
+            Event::Wake => {}
+        }
+        self.run_out_of_patience(now);
+        self.ready.extend(self.retries.due(now));
+        self.dispatch(now, room);
+        debug_assert!(self.books_balance(), "{:?}", self.books);
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When [`Event::Wake`] must come at the latest.
+    pub fn next_deadline(&self) -> Option<Moment> {
+        [self.retries.next(), self.linger_until, self.patience_ends()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether work waits only for room in the memory budget.
+    pub fn is_starved(&self) -> bool {
+        self.starved
+    }
+
+    /// Whether no event is at the node.
+    pub fn is_idle(&self) -> bool {
+        self.books.waiting == 0 && self.books.in_hand == 0
+    }
+
+    /// Whether nothing is at the node but retries whose time has not come.
+    pub fn only_waits_for_retries(&self) -> bool {
+        self.queue.is_empty() && self.ready.is_empty() && self.books.in_hand == 0
+    }
+
+    /// The books now.
+    pub fn books(&self) -> Books {
+        self.books
+    }
+
+    /// Works in hand at a replica.
+    pub fn works_in_hand(&self, replica: u32) -> usize {
+        self.replicas[replica as usize].works.len()
+    }
+
+    /// Whether events wait that no replica can take.
+    pub fn waits_for_replica(&self) -> bool {
+        !(self.queue.is_empty() && self.ready.is_empty())
+            && self.replicas.iter().all(|replica| !replica.has_place())
+    }
+
+    /// Events waiting to be drawn up as works, by edge, when the pipeline gives up on them.
+    pub fn abandon(&mut self) -> Vec<Segment> {
+        let mut left: Vec<Segment> = self.ready.drain(..).chain(self.queue.drain(..)).collect();
+        left.extend(self.retries.fire_all());
+        let waiting: u64 = left.iter().map(|segment| u64::from(segment.len())).sum();
+        self.books.waiting -= waiting;
+        self.books.dead_lettered += waiting;
+        left
+    }
+
+    fn books_balance(&self) -> bool {
+        let Books {
+            received,
+            answered,
+            consumed,
+            dead_lettered,
+            in_hand,
+            waiting,
+            ..
+        } = self.books;
+        received == answered + consumed + dead_lettered + in_hand + waiting
+    }
+}
+
+/// A failure of the whole work that the machine itself states.
+fn whole(reason: &'static str, message: String) -> Failure {
+    Failure {
+        index: None,
+        action: crate::exchange::Action::Retry,
+        reason: Cow::Borrowed(reason),
+        message,
+        retry_after: None,
+    }
+}
+
+/// Attempts of a work as its wire form wants them.
+fn wire_attempts(attempts: &Attempts, rows: u32) -> Option<Arc<[u32]>> {
+    match attempts {
+        Attempts::One(1) => None,
+        Attempts::One(n) => Some(std::iter::repeat_n(*n, rows as usize).collect()),
+        Attempts::Each(each) => Some(each.as_slice().into()),
+    }
+}

@@ -3,11 +3,11 @@
 //! | key | default |
 //! |---|---|
 //! | `batch.events` | 512 |
-//! | `batch.bytes` | 1 MiB |
+//! | `batch.bytes` | 4 MiB |
 //! | `batch.latency` | 50 ms |
 //! | `batch.linger` | none: a partial batch goes at once when a replica is idle, else after 5 ms |
 //! | `queue.events` | 4 x `batch.events` |
-//! | `queue.bytes` | 4 x `batch.bytes`, at least 2 x `max_event` |
+//! | `queue.bytes` | 4 x `batch.bytes` |
 //! | `retry` | 10 attempts, 100 ms doubling to 30 s |
 //! | `restart` | 100 ms doubling to 30 s |
 //! | `timeout` | 30 s |
@@ -16,14 +16,16 @@
 //! | `replicas` | 1 |
 //! | `trace` | 10 events per second and source |
 //! | `drain` | 30 s |
+//! | `memory` | the larger of 256 MiB and twice what is reserved, see [`crate::budget`] |
 //! | `dead_letters.size` | 256 MiB |
+//! | `webhook.timeout` | 10 s |
 
 use std::time::Duration;
 
 /// Events in one batch.
 pub const BATCH_EVENTS: u32 = 512;
 /// Payload bytes in one batch.
-pub const BATCH_BYTES: u64 = 1 << 20;
+pub const BATCH_BYTES: u64 = 4 << 20;
 /// Time a batch may take before batches shrink.
 pub const BATCH_LATENCY: Duration = Duration::from_millis(50);
 /// How many full batches a queue holds.

@@ -1,0 +1,138 @@
+//! From the text of a pipeline file to a [`Pipeline`], or to everything that is wrong with it.
+
+mod check;
+mod connector;
+mod defaults;
+mod edges;
+mod exec;
+pub(crate) mod keys;
+mod kind;
+mod memory;
+mod node;
+mod top;
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics, Report, codes},
+    spec::Pipeline,
+    yaml,
+};
+
+/// The largest pipeline file, in bytes.
+pub const MAX_FILE: usize = 1 << 20;
+
+/// What a pipeline file is read with.
+pub struct Environment<'a> {
+    lookup: Box<dyn Fn(&str) -> Result<Option<String>, String> + 'a>,
+}
+
+impl std::fmt::Debug for Environment<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Environment")
+    }
+}
+
+impl<'a> Environment<'a> {
+    /// The variables of this process.
+    pub fn process() -> Self {
+        Self {
+            lookup: Box::new(|name| match std::env::var(name) {
+                Ok(value) => Ok(Some(value)),
+                Err(std::env::VarError::NotPresent) => Ok(None),
+                Err(std::env::VarError::NotUnicode(_)) => Err("its value is not UTF-8".into()),
+            }),
+        }
+    }
+
+    /// Variables from a function; `None`: not set.
+    pub fn from_fn(lookup: impl Fn(&str) -> Option<String> + 'a) -> Self {
+        Self { lookup: Box::new(move |name| Ok(lookup(name))) }
+    }
+
+    fn get(&self, name: &str) -> Result<Option<String>, String> {
+        (self.lookup)(name)
+    }
+
+    /// Whether a variable is set to `1`.
+    fn is_on(&self, name: &str) -> bool {
+        matches!(self.get(name), Ok(Some(value)) if value == "1")
+    }
+}
+
+/// Reads a pipeline file with the variables of this process.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(file: &Path) -> Result<Pipeline, Diagnostics> {
+    let shown = file.display().to_string();
+    match read(file) {
+        Ok((source, dir)) => parse(file, &dir, &source, &Environment::process()),
+        Err(message) => {
+            let unreadable = Diagnostic { code: &codes::FILE_UNREADABLE, message, remedy: None, span: None, labels: Vec::new() };
+            Err(Diagnostics::new(shown, String::new(), vec![unreadable]))
+        }
+    }
+}
+
+/// The text of a file and the absolute folder that it is in.
+fn read(file: &Path) -> Result<(String, PathBuf), String> {
+    let refused = |error: std::io::Error| {
+        format!("the pipeline file {} cannot be read: {}", file.display(), crate::read::reason(&error))
+    };
+    let size = file.metadata().map_err(refused)?.len();
+    if size > MAX_FILE as u64 {
+        return Err(format!("the pipeline file {} has {size} bytes; the most is {MAX_FILE}", file.display()));
+    }
+    let bytes = std::fs::read(file).map_err(refused)?;
+    let source = String::from_utf8(bytes)
+        .map_err(|error| format!("the pipeline file {} is not UTF-8 at byte {}", file.display(), error.utf8_error().valid_up_to()))?;
+    let absolute = std::path::absolute(file).map_err(refused)?;
+    let dir = absolute.parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf);
+    Ok((source, dir))
+}
+
+/// Reads the text of a pipeline file that stands at `file`, in the absolute folder `dir`. Looks at the disk for commands
+/// and folders only.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(file: &Path, dir: &Path, source: &str, environment: &Environment<'_>) -> Result<Pipeline, Diagnostics> {
+    let mut load = Load { dir, environment, report: Report::default() };
+    let pipeline = load.pipeline(file, source);
+    let list = load.report.list;
+    match pipeline {
+        Some(pipeline) if list.is_empty() => Ok(pipeline),
+        _ => Err(Diagnostics::new(file.display().to_string(), source.to_owned(), list)),
+    }
+}
+
+/// A file being read.
+struct Load<'a> {
+    dir: &'a Path,
+    environment: &'a Environment<'a>,
+    report: Report,
+}
+
+impl Load<'_> {
+    /// Reads everything; may answer a pipeline even when something was reported, which is then of no use.
+    fn pipeline(&mut self, file: &Path, source: &str) -> Option<Pipeline> {
+        let mut root = yaml::parse(source, &mut self.report)?;
+        let environment = self.environment;
+        yaml::interpolate(&mut root, &|name| environment.get(name), &mut self.report);
+        let top = self.top(&root)?;
+        let drafts = self.nodes(&top);
+        let graph = self.check(&drafts, &top)?;
+        Some(Pipeline {
+            name: top.name,
+            file: file.to_path_buf(),
+            dir: self.dir.to_path_buf(),
+            nodes: drafts.into_iter().map(|draft| draft.spec).collect(),
+            graph,
+            trace: top.trace,
+            memory: top.memory.map(|(bytes, _)| bytes),
+            drain: top.drain,
+            dead_letters_bytes: top.dead_letters_bytes,
+        })
+    }
+}

@@ -4,52 +4,61 @@ use std::{collections::HashMap, sync::OnceLock};
 
 use cel::{
     common::{
-        types::{CelMap, CelMapKey, CelString, CelTimestamp},
+        types::{CelBool, CelBytes, CelInt, CelMap, CelMapKey, CelString, CelTimestamp},
         value::{CowVal, Val},
     },
     context::VariableResolver,
 };
 use chrono::DateTime;
+use meshloom_core::batch::{Batch, ExtensionValue};
 
 use super::{Projection, Reads, payload};
 
-/// An event, borrowed. Attributes that an expression does not read cost nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct EventView<'a> {
-    /// The payload; JSON, if the expression reads `data`.
-    pub payload: &'a [u8],
-    /// CloudEvents `id`.
-    pub id: Option<&'a str>,
-    /// CloudEvents `source`.
-    pub source: Option<&'a str>,
-    /// CloudEvents `type`.
-    pub type_: Option<&'a str>,
-    /// CloudEvents `subject`.
-    pub subject: Option<&'a str>,
-    /// The ordering key.
-    pub key: Option<&'a str>,
-    /// UTC nanoseconds since the Unix epoch.
-    pub time_ns: Option<i64>,
+/// An event, borrowed. What an expression does not read costs nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct EventView<'a>(Of<'a>);
+
+#[derive(Debug, Clone, Copy)]
+enum Of<'a> {
+    Row(&'a Batch, usize),
+    Payload(&'a [u8]),
 }
 
 impl<'a> EventView<'a> {
-    /// A view of a payload alone.
+    /// A row of a batch.
+    ///
+    /// # Panics
+    /// When it is read, if there is no such row.
+    pub fn of(batch: &'a Batch, row: usize) -> Self {
+        Self(Of::Row(batch, row))
+    }
+
+    /// A payload without attributes.
     pub fn of_payload(payload: &'a [u8]) -> Self {
-        Self { payload, ..Self::default() }
+        Self(Of::Payload(payload))
+    }
+
+    fn payload(&self) -> &'a [u8] {
+        match self.0 {
+            Of::Row(batch, row) => batch.payload(row),
+            Of::Payload(payload) => payload,
+        }
     }
 }
+
+type Entries<'b> = HashMap<CelMapKey<'b>, Box<dyn Val + 'b>>;
 
 /// The variables of one evaluation, made when they are first asked for.
 #[derive(Debug)]
 pub(super) struct Variables<'a> {
-    event: &'a EventView<'a>,
+    event: EventView<'a>,
     reads: &'a Reads,
     data: OnceLock<Result<Box<dyn Val + 'a>, serde_json::Error>>,
 }
 
 impl<'a> Variables<'a> {
-    pub(super) fn new(event: &'a EventView<'a>, reads: &'a Reads) -> Self {
-        Self { event, reads, data: OnceLock::new() }
+    pub(super) fn new(event: &EventView<'a>, reads: &'a Reads) -> Self {
+        Self { event: *event, reads, data: OnceLock::new() }
     }
 
     /// Why the payload could not be read, if it was asked for and could not.
@@ -59,32 +68,57 @@ impl<'a> Variables<'a> {
 
     fn data<'b>(&'b self) -> Option<CowVal<'b, 'b>> {
         let projection = self.reads.data.as_ref()?;
-        let data = self.data.get_or_init(|| payload::parse(self.event.payload, projection));
+        let data = self.data.get_or_init(|| payload::parse(self.event.payload(), projection));
         data.as_ref().ok().map(|value| CowVal::Borrowed(value.as_ref()))
     }
 
     fn attributes<'b>(&'b self) -> Option<CowVal<'b, 'b>> {
         let projection = self.reads.event.as_ref()?;
-        let event = self.event;
-        let texts = [
-            ("id", event.id),
-            ("source", event.source),
-            ("type", event.type_),
-            ("subject", event.subject),
-            ("key", event.key),
-        ];
-        let mut map: HashMap<CelMapKey<'b>, Box<dyn Val + 'b>> = HashMap::new();
-        for (name, text) in texts {
-            if let (true, Some(text)) = (projection.reads(name), text) {
-                map.insert(CelMapKey::from(name), Box::new(CelString::from(text)));
+        let mut map = Entries::new();
+        if let Of::Row(batch, row) = self.event.0 {
+            let mut put = |name: &'static str, text: fn(&Batch, usize) -> Option<&str>| {
+                if let Some(text) = projection.reads(name).then(|| text(batch, row)).flatten() {
+                    map.insert(CelMapKey::from(name), Box::new(CelString::from(text)));
+                }
+            };
+            put("id", Batch::id);
+            put("source", Batch::source);
+            put("type", Batch::type_);
+            put("subject", Batch::subject);
+            put("key", Batch::key);
+            if let Some(time) = projection.reads("time").then(|| batch.time_ns(row)).flatten() {
+                map.insert(CelMapKey::from("time"), timestamp(time));
             }
-        }
-        if let (true, Some(time)) = (projection.reads("time"), event.time_ns) {
-            let time = DateTime::from_timestamp_nanos(time).fixed_offset();
-            map.insert(CelMapKey::from("time"), Box::new(CelTimestamp::from(time)));
         }
         Some(CowVal::owned(CelMap::from(map)))
     }
+
+    fn extensions<'b>(&'b self) -> Option<CowVal<'b, 'b>> {
+        let projection = self.reads.ext.as_ref()?;
+        let mut map = Entries::new();
+        if let Of::Row(batch, row) = self.event.0 {
+            for (name, value) in batch.extensions(row).filter(|(name, _)| projection.reads(name)) {
+                map.insert(CelMapKey::from(name), extension(value));
+            }
+        }
+        Some(CowVal::owned(CelMap::from(map)))
+    }
+}
+
+fn extension<'b>(value: ExtensionValue<'b>) -> Box<dyn Val + 'b> {
+    match value {
+        ExtensionValue::Boolean(truth) => Box::new(CelBool::from(truth)),
+        ExtensionValue::Integer(number) => Box::new(CelInt::from(i64::from(number))),
+        ExtensionValue::String(text) | ExtensionValue::Uri(text) | ExtensionValue::UriReference(text) => {
+            Box::new(CelString::from(text))
+        }
+        ExtensionValue::Binary(bytes) => Box::new(CelBytes::from(bytes)),
+        ExtensionValue::Timestamp(time) => timestamp(time),
+    }
+}
+
+fn timestamp<'b>(nanoseconds: i64) -> Box<dyn Val + 'b> {
+    Box::new(CelTimestamp::from(DateTime::from_timestamp_nanos(nanoseconds).fixed_offset()))
 }
 
 impl VariableResolver for Variables<'_> {
@@ -92,6 +126,7 @@ impl VariableResolver for Variables<'_> {
         match variable {
             "data" => self.data(),
             "event" => self.attributes(),
+            "ext" => self.extensions(),
             _ => None,
         }
     }

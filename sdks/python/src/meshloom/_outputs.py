@@ -1,0 +1,206 @@
+"""Writing columns: the outputs of one work, gathered row by row and joined once."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from typing import Any
+
+from . import _extensions, limits
+from ._codec import JSON, encode
+from ._pb import batch_pb2 as pb
+from ._pb import process_pb2
+from ._view import BatchView
+from .event import Event
+from .output import UNSET, Output
+
+TEXTS = ("key", "route", "type", "subject", "id", "data_schema")
+
+
+class TooLarge(ValueError):
+    """An output is larger than the protocol carries."""
+
+
+def pack_u32(values: Iterable[int]) -> bytes:
+    """u32 little-endian."""
+    column = array("I", values)
+    if sys.byteorder == "big":
+        column.byteswap()
+    return column.tobytes()
+
+
+def pack_i64(values: Iterable[int]) -> bytes:
+    """i64 little-endian."""
+    column = array("q", values)
+    if sys.byteorder == "big":
+        column.byteswap()
+    return column.tobytes()
+
+
+def pack_values(values: Sequence[bytes]) -> pb.Values:
+    """Values end to end."""
+    return pb.Values(data=b"".join(values), ends=pack_u32(accumulate(map(len, values))))
+
+
+def pack_strings(rows: dict[int, str], count: int) -> pb.Strings | None:
+    """A column of `count` strings of which only `rows` are set; equal ones are stored once."""
+    if not rows:
+        return None
+    distinct: dict[str, int] = {}
+    index = [limits.NONE] * count
+    for row, text in rows.items():
+        index[row] = distinct.setdefault(text, len(distinct))
+    values = pack_values([text.encode() for text in distinct])
+    if len(rows) == count and (len(distinct) == 1 or index == list(range(count))):
+        return pb.Strings(values=values)
+    return pb.Strings(values=values, index=pack_u32(index))
+
+
+_ALL_JSON = pack_strings({0: JSON}, 1)
+assert _ALL_JSON is not None
+
+
+class Rows:
+    """Output rows in the making. A payload None is the parent's payload, unchanged."""
+
+    __slots__ = ("content_types", "extensions", "parents", "payloads", "size", "texts", "times")
+
+    def __init__(self) -> None:
+        self.parents: list[int] = []
+        self.payloads: list[bytes | None] = []
+        self.size = 0
+        # Sparse: only rows that differ from "JSON, everything else as the parent's".
+        self.content_types: dict[int, str] = {}
+        self.texts: dict[str, dict[int, str]] = {}
+        self.times: dict[int, int] = {}
+        self.extensions: dict[int, dict[str, Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self.parents)
+
+    def keep(self, parent: int) -> None:
+        """The parent goes on unchanged."""
+        self.parents.append(parent)
+        self.payloads.append(None)
+
+    def put(self, parent: int, payload: bytes, content_type: str = JSON) -> None:
+        """A new payload."""
+        if len(payload) > limits.MAX_EVENT:
+            raise TooLarge(f"an output has {len(payload)} bytes; at most {limits.MAX_EVENT}")
+        if content_type is not JSON:
+            self.content_types[len(self.parents)] = content_type
+        self.parents.append(parent)
+        self.payloads.append(payload)
+        self.size += len(payload)
+
+    def add(self, parent: int, value: Any) -> None:
+        """A handler's result: a plain value, the event itself, or an Output. Encoding errors are raised before any change."""
+        if type(value) is Output:
+            self._add_output(parent, value)
+        elif type(value) is Event:
+            self._same(parent, value)
+        else:
+            self.put(parent, *encode(value))
+
+    def _same(self, parent: int, event: Event) -> None:
+        if event._index == parent:
+            self.keep(parent)
+        else:
+            self.put(parent, event.data, event.content_type or "")
+
+    def _add_output(self, parent: int, output: Output[Any]) -> None:
+        row = len(self.parents)
+        if type(output.value) is Event:
+            self._same(parent, output.value)
+            if output.content_type is not None:
+                self.content_types[row] = output.content_type
+        else:
+            payload, content_type = encode(output.value)
+            self.put(parent, payload, content_type if output.content_type is None else output.content_type)
+        for name, text in output.texts.items():
+            if name not in TEXTS:
+                raise ValueError(f"{name} can be set by a source only")
+            self.texts.setdefault(name, {})[row] = text
+        if output.time is not UNSET:
+            self.times[row] = limits.TIME_ABSENT if output.time is None else output.time
+        if output.extensions:
+            self.extensions[row] = dict(output.extensions)
+
+    def truncate(self, length: int) -> None:
+        """Forgets the rows from `length` on."""
+        if len(self.parents) == length:
+            return
+        self.size -= sum(len(p) for p in self.payloads[length:] if p is not None)
+        del self.parents[length:], self.payloads[length:]
+        for sparse in (self.content_types, self.times, self.extensions, *self.texts.values()):
+            for row in [row for row in sparse if row >= length]:
+                del sparse[row]  # type: ignore[attr-defined]
+
+    def select(self, rows: Sequence[int]) -> Rows:
+        """The given rows in the given order."""
+        picked = Rows()
+        place = {row: at for at, row in enumerate(rows)}
+        picked.parents = [self.parents[row] for row in rows]
+        picked.payloads = [self.payloads[row] for row in rows]
+        picked.size = sum(len(p) for p in picked.payloads if p is not None)
+        picked.content_types = {place[r]: v for r, v in self.content_types.items() if r in place}
+        picked.times = {place[r]: v for r, v in self.times.items() if r in place}
+        picked.extensions = {place[r]: v for r, v in self.extensions.items() if r in place}
+        picked.texts = {
+            name: {place[r]: v for r, v in column.items() if r in place} for name, column in self.texts.items()
+        }
+        return picked
+
+    def sorted(self) -> Rows:
+        """Rows by parent, as the protocol wants them; outputs of one parent keep their order."""
+        if all(map(int.__le__, self.parents, self.parents[1:])):
+            return self
+        return self.select(sorted(range(len(self)), key=self.parents.__getitem__))
+
+    def split(self) -> Iterable[Rows]:
+        """Cuts what is too large for one message. All rows of one parent stay in order."""
+        if self.size <= limits.MAX_BATCH_BYTES // 2 and len(self) <= limits.MAX_BATCH_EVENTS:
+            yield self
+            return
+        start, size = 0, 0
+        for row, payload in enumerate(self.payloads):
+            mine = len(payload or b"")
+            full = size + mine > limits.MAX_BATCH_BYTES // 2 or row - start >= limits.MAX_BATCH_EVENTS
+            if full and row > start:
+                yield self.select(range(start, row))
+                start, size = row, 0
+            size += mine
+        yield self.select(range(start, len(self)))
+
+    def encode(self, view: BatchView) -> process_pb2.Outputs:
+        """The columns of these rows, whose parents must ascend."""
+        count = len(self)
+        out = process_pb2.Outputs(count=count)
+        if count != view.count or self.parents != list(range(count)):
+            out.parent = pack_u32(self.parents)
+        changed = [p for p in self.payloads if p is not None]
+        if changed:
+            filled = changed
+            if len(changed) < count:
+                both = zip(self.parents, self.payloads, strict=True)
+                filled = [view.payload(parent) if own is None else own for parent, own in both]
+            out.payload.data = b"".join(filled)
+            out.payload.ends = pack_u32(accumulate(map(len, filled)))
+        if len(changed) == count and not self.content_types:
+            out.content_type.CopyFrom(_ALL_JSON)
+        elif changed or self.content_types:
+            # A changed payload never inherits the parent's content type.
+            own_types = {r: JSON for r, p in enumerate(self.payloads) if p is not None} | self.content_types
+            column_of_types = pack_strings(own_types, count)
+            assert column_of_types is not None
+            out.content_type.CopyFrom(column_of_types)
+        for name, column in self.texts.items():
+            if column:
+                getattr(out, name).CopyFrom(pack_strings(column, count))
+        if self.times:
+            out.time = pack_i64([self.times.get(row, limits.TIME_AS_PARENT) for row in range(count)])
+        if self.extensions:
+            out.extensions.extend(_extensions.write(self.extensions))
+        return out

@@ -1,0 +1,1 @@
+"""Generated from proto/meshloom/v1 by generate.sh; not to be edited."""

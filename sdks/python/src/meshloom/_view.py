@@ -1,0 +1,91 @@
+"""A received batch, validated as a whole; every accessor after that cannot fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from . import _extensions, limits
+from ._columns import Malformed, StringColumn, bounds, i64
+from ._pb import batch_pb2 as pb
+
+_STRINGS = ("content_type", "id", "source", "type", "subject", "key", "data_schema", "from")
+
+
+@dataclass(frozen=True)
+class Span:
+    """The trace context of one sampled event."""
+
+    trace_id: bytes
+    span_id: bytes
+    flags: int
+    trace_state: str
+
+
+def _spans(batch: pb.Batch) -> dict[int, Span]:
+    found: dict[int, Span] = {}
+    last = -1
+    for span in batch.spans:
+        if span.index <= last or span.index >= batch.count:
+            raise Malformed(f"spans: index {span.index} is not strictly ascending within {batch.count} events")
+        last = span.index
+        # Bad trace context never fails work: what cannot be used is left out.
+        usable = len(span.trace_id) == 16 and any(span.trace_id) and len(span.span_id) == 8 and any(span.span_id)
+        if usable and len(span.trace_state) <= limits.MAX_TRACE_STATE:
+            found[last] = Span(span.trace_id, span.span_id, span.flags, span.trace_state)
+    return found
+
+
+class BatchView:
+    """Columns of a batch. `data` and `edges` hold the payloads: event i has data[edges[i]:edges[i + 1]]."""
+
+    __slots__ = ("_strings", "count", "data", "edges", "extensions", "spans", "times", "uids")
+
+    def __init__(self, batch: pb.Batch, *, with_uids: bool = True, largest: int = limits.MAX_BATCH_BYTES) -> None:
+        self.count = count = batch.count
+        if not 1 <= count <= limits.MAX_BATCH_EVENTS:
+            raise Malformed(f"a batch has 1 to {limits.MAX_BATCH_EVENTS} events, not {count}")
+        if len(batch.payload.data) > largest:
+            raise Malformed(f"the payloads have {len(batch.payload.data)} bytes; at most {largest}")
+        self.data = batch.payload.data
+        if batch.HasField("payload"):
+            self.edges = bounds(batch.payload, count, "payload", limits.MAX_EVENT)
+        else:
+            self.edges = [0] * (count + 1)
+        if len(batch.uid) != (16 * count if with_uids else 0):
+            raise Malformed(f"uid has {len(batch.uid)} bytes for {count} events")
+        self.uids = batch.uid
+        self.times = i64(batch.time, count, "time") if batch.time else None
+        self._strings: dict[str, StringColumn] = {}
+        for name in _STRINGS:
+            if batch.HasField(name):  # type: ignore[arg-type]
+                largest_value = limits.MAX_KEY if name == "key" else limits.MAX_ATTRIBUTE
+                self._strings[name] = StringColumn(getattr(batch, name), count, name, largest_value)
+        self.extensions: dict[int, dict[str, Any]] = (
+            _extensions.read(batch.extensions, count) if batch.extensions else {}
+        )
+        self.spans: dict[int, Span] = _spans(batch) if batch.spans else {}
+
+    def payload(self, i: int) -> bytes:
+        """The payload of event i."""
+        return self.data[self.edges[i] : self.edges[i + 1]]
+
+    def attribute(self, name: str, i: int) -> str | None:
+        """A string attribute of event i, None if absent."""
+        column = self._strings.get(name)
+        return None if column is None else column.get(i)
+
+    def has(self, name: str) -> bool:
+        """Whether any event may have this string attribute."""
+        return name in self._strings
+
+    def uid(self, i: int) -> bytes:
+        """The 16 bytes of event i's identity; empty at a source."""
+        return self.uids[16 * i : 16 * i + 16]
+
+    def time_ns(self, i: int) -> int | None:
+        """Time of event i in nanoseconds since the epoch."""
+        if self.times is None:
+            return None
+        value: int = self.times[i]
+        return None if value == limits.TIME_ABSENT else value

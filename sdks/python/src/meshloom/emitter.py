@@ -1,0 +1,174 @@
+"""What a batch handler says about its rows: outputs and verdicts, by row number, positions or mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from . import limits, reasons
+from ._outputs import Rows
+from ._view import BatchView
+from .output import UNSET, Output
+from .verdicts import DROP, Retry
+
+#: One row, a slice, positions, or a mask with one truth value per row (list, numpy array, pandas Series).
+Which = int | slice | Iterable[int] | Iterable[bool]
+
+_OPEN, _EMITTED, _DROPPED, _FAILED = 0, 1, 2, 3
+_NAMES = ("open", "emitted", "dropped", "failed")
+
+
+class Emitter:
+    """Every row must be named: emitted, passed through, dropped, rejected or retried; an unnamed one is UNACCOUNTED."""
+
+    def __init__(self, view: BatchView, routes: frozenset[str]) -> None:
+        self._view = view
+        self._routes = routes
+        self._rows = Rows()
+        self._state = bytearray(view.count)
+        #: row -> (final, reason, message, seconds)
+        self._failures: dict[int, tuple[bool, str, str, float | None]] = {}
+        self._whole = False
+
+    def emit(self, row: int, value: Any, **attributes: Any) -> None:
+        """One output of a row, several calls make several outputs. `attributes` as of Output (key=, route=, ...)."""
+        if attributes:
+            value = Output(value, **attributes)
+        self._mark((row,), _EMITTED)
+        self._add(row, value)
+
+    def rows(
+        self,
+        values: Any,
+        parents: Any = None,
+        *,
+        key: Any = None,
+        route: Any = None,
+        type: Any = None,
+        subject: Any = None,
+        time: Any = None,
+        id: Any = None,
+        content_type: str | None = None,
+    ) -> None:
+        """Many outputs: a sequence of values or a DataFrame. `parents` are their rows (default: 0, 1, 2, ...).
+
+        Each attribute is one value for all or a sequence with one per output (None: as the parent's).
+        """
+        if hasattr(values, "to_dict") and hasattr(values, "columns"):
+            values = values.to_dict("records")
+        values = list(values)
+        positions = self._positions(range(len(values)) if parents is None else parents)
+        if len(positions) != len(values):
+            raise ValueError(f"{len(values)} values for {len(positions)} parents")
+        self._mark(positions, _EMITTED)
+        given = {"key": key, "route": route, "type": type, "subject": subject, "time": time, "id": id}
+        columns = {name: _column(name, v, len(values)) for name, v in given.items() if v is not None}
+        if not columns and content_type is None:
+            for row, value in zip(positions, values, strict=True):
+                self._add(row, value)
+            return
+        for at, (row, value) in enumerate(zip(positions, values, strict=True)):
+            mine = {name: column[at] for name, column in columns.items()}
+            attributes = {name: v for name, v in mine.items() if v is not None}
+            self._add(row, Output(value, content_type=content_type, **attributes))
+
+    def whole(self, value: Any, **attributes: Any) -> None:
+        """An output that belongs to all rows together; rows that nothing else names are then done."""
+        self._whole = True
+        self._add(limits.NONE, Output(value, **attributes) if attributes else value)
+
+    def pass_through(self, which: Which, **attributes: Any) -> None:
+        """Rows go on with their payloads unchanged; `attributes` as of Output."""
+        positions = self._positions(which)
+        self._mark(positions, _EMITTED)
+        for row in positions:
+            if attributes:
+                from .event import Event
+
+                self._add(row, Output(Event(self._view, row), **attributes))
+            else:
+                self._rows.keep(row)
+
+    def drop(self, which: Which) -> None:
+        """Rows end here, on purpose."""
+        self._mark(self._positions(which), _DROPPED)
+
+    def reject(self, which: Which, message: str = "", *, reason: str = reasons.REJECTED) -> None:
+        """Rows become dead letters now."""
+        reasons.checked(reason)
+        self._fail(which, (True, reason, message, None))
+
+    def retry(
+        self,
+        which: Which,
+        message: str = "",
+        *,
+        after: float | timedelta | None = None,
+        reason: str = reasons.RETRY,
+    ) -> None:
+        """Rows come again, not before `after` (seconds)."""
+        asked = Retry(message, after=after, reason=reason)
+        self._fail(which, (False, asked.reason, message, asked.after))
+
+    def _fail(self, which: Which, failure: tuple[bool, str, str, float | None]) -> None:
+        positions = self._positions(which)
+        self._mark(positions, _FAILED)
+        for row in positions:
+            self._failures[row] = failure
+
+    def _add(self, row: int, value: Any) -> None:
+        if value is None or value is DROP:
+            raise ValueError("there is no value to emit; drop(row) ends a row, Output(None) is JSON null")
+        if type(value) is Output:
+            route = value.texts.get("route")
+            if route and route not in self._routes:
+                raise ValueError(undeclared(route, self._routes))
+        self._rows.add(row, value)
+
+    def _mark(self, positions: Sequence[int], state: int) -> None:
+        count, states = self._view.count, self._state
+        for row in positions:
+            if not 0 <= row < count:
+                raise IndexError(f"row {row} of {count}")
+            before = states[row]
+            if before and not (before == state == _EMITTED):
+                raise ValueError(f"row {row} is {_NAMES[before]} already and cannot be {_NAMES[state]} too")
+            states[row] = state
+
+    def _positions(self, which: Any) -> Sequence[int]:
+        if isinstance(which, range):
+            return which
+        if isinstance(which, slice):
+            return range(*which.indices(self._view.count))
+        if hasattr(which, "__index__") and not hasattr(which, "__len__"):
+            return (which.__index__(),)
+        if hasattr(which, "tolist"):
+            which = which.tolist()
+        listed = list(which) if isinstance(which, Iterable) else [which]
+        if listed and isinstance(listed[0], bool):
+            if len(listed) != self._view.count:
+                raise ValueError(f"a mask of {len(listed)} truth values for {self._view.count} rows")
+            return [row for row, yes in enumerate(listed) if yes]
+        return [row.__index__() for row in listed]
+
+    def _unnamed(self) -> list[int]:
+        """Rows that nothing names."""
+        if self._whole:
+            return []
+        return [row for row, state in enumerate(self._state) if state == _OPEN]
+
+
+def undeclared(route: str, routes: Iterable[str]) -> str:
+    """The message for a route that the node does not declare."""
+    known = ", ".join(sorted(routes)) or "none"
+    return f"the route {route!r} is not declared (declared: {known}); name it in Node(..., routes=[{route!r}])"
+
+
+def _column(name: str, value: Any, count: int) -> Sequence[Any]:
+    if isinstance(value, (str, int, float, datetime)) or value is UNSET:
+        return [value] * count
+    listed = value.tolist() if hasattr(value, "tolist") else list(value)
+    if len(listed) != count:
+        raise ValueError(f"{name} has {len(listed)} values for {count} outputs")
+    return listed

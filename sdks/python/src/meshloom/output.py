@@ -1,0 +1,91 @@
+"""Output: a handler's result together with the attributes it sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from ._extensions import encode
+from ._times import to_nanoseconds
+from .limits import MAX_ATTRIBUTE, MAX_KEY
+
+T = TypeVar("T")
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Any = _Unset()
+
+
+class Output(Generic[T]):
+    """A value and attributes. An attribute not given stays as the parent's; "" clears a text one, None clears the time.
+
+    `value` is anything JSON can hold, bytes, or the input event itself (its payload then stays as it is).
+    `time` is an aware datetime, RFC 3339 text, integer nanoseconds or float seconds. An extension set to None is removed.
+    `id`: set it where the order or number of outputs may differ between attempts. `checkpoint` is for sources only.
+    """
+
+    __slots__ = ("checkpoint", "content_type", "extensions", "texts", "time", "value")
+
+    def __init__(
+        self,
+        value: T,
+        *,
+        key: str | None = None,
+        route: str | None = None,
+        type: str | None = None,
+        subject: str | None = None,
+        time: datetime | int | float | str | None = UNSET,
+        id: str | None = None,
+        source: str | None = None,
+        data_schema: str | None = None,
+        extensions: Mapping[str, Any] | None = None,
+        content_type: str | None = None,
+        checkpoint: Any = UNSET,
+    ) -> None:
+        self.value = value
+        self.content_type = content_type
+        if content_type is not None:
+            check_text("content_type", content_type)
+        self.checkpoint = checkpoint
+        texts: dict[str, str] = {}
+        if key is not None:
+            texts["key"] = key
+        if route is not None:
+            texts["route"] = route
+        if type is not None:
+            texts["type"] = type
+        if subject is not None:
+            texts["subject"] = subject
+        if id is not None:
+            texts["id"] = id
+        if source is not None:
+            texts["source"] = source
+        if data_schema is not None:
+            texts["data_schema"] = data_schema
+        for name, text in texts.items():
+            check_text(name, text)
+        self.texts = texts
+        #: Nanoseconds, None to clear, UNSET to keep.
+        self.time: Any = time if time is UNSET or time is None else to_nanoseconds(time)
+        self.extensions = extensions
+        if extensions:
+            for name, value_ in extensions.items():
+                encode(name, value_)
+
+    def __repr__(self) -> str:
+        return f"Output({self.value!r}, {self.texts})"
+
+
+def check_text(name: str, text: object) -> None:
+    """Refuses a text attribute that the protocol does not carry."""
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a str, not {type(text).__name__}: {text!r}")
+    largest = MAX_KEY if name == "key" else MAX_ATTRIBUTE
+    size = len(text) if text.isascii() else len(text.encode())
+    if size > largest:
+        raise ValueError(f"{name} has {size} bytes; at most {largest}")

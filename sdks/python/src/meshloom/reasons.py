@@ -1,0 +1,42 @@
+"""Stable reason codes that this SDK puts into failures. The user's own codes come from Reject and Retry."""
+
+from __future__ import annotations
+
+import re
+
+REJECTED = "REJECTED"
+RETRY = "RETRY"
+HANDLER_FAILED = "HANDLER_FAILED"
+NO_RESULT = "NO_RESULT"
+NOT_BOOL = "NOT_BOOL"
+NOT_ITERABLE = "NOT_ITERABLE"
+BAD_PAYLOAD = "BAD_PAYLOAD"
+BAD_RESULT = "BAD_RESULT"
+OUTPUT_TOO_LARGE = "OUTPUT_TOO_LARGE"
+UNKNOWN_ROUTE = "UNKNOWN_ROUTE"
+UNACCOUNTED = "UNACCOUNTED"
+KEY_HELD = "KEY_HELD"
+TIMEOUT = "TIMEOUT"
+CANCELLED = "CANCELLED"
+WORK_MALFORMED = "WORK_MALFORMED"
+LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+SEQUENCE_REPEATED = "SEQUENCE_REPEATED"
+CONFIG_INVALID = "CONFIG_INVALID"
+PROTOCOL_UNSUPPORTED = "PROTOCOL_UNSUPPORTED"
+HANDLER_UNKNOWN = "HANDLER_UNKNOWN"
+HANDLER_ROLE_MISMATCH = "HANDLER_ROLE_MISMATCH"
+STREAM_NOT_OPENED = "STREAM_NOT_OPENED"
+SETUP_FAILED = "SETUP_FAILED"
+SDK_FAILED = "SDK_FAILED"
+SOURCE_FAILED = "SOURCE_FAILED"
+CHECKPOINT_UNREADABLE = "CHECKPOINT_UNREADABLE"
+CHECKPOINT_REPEATED = "CHECKPOINT_REPEATED"
+
+_PATTERN = re.compile(r"[A-Z0-9_]{1,64}")
+
+
+def checked(reason: str) -> str:
+    """Returns `reason` if it is a legal code, else raises ValueError."""
+    if not isinstance(reason, str) or _PATTERN.fullmatch(reason) is None:
+        raise ValueError(f"a reason is 1 to 64 characters of [A-Z0-9_], for instance NO_TEMPERATURE; not {reason!r}")
+    return reason

@@ -62,7 +62,7 @@ impl<'a> Event<'a> {
             .extensions
             .iter()
             .map(|(name, value)| name.len() + value.encode(<[u8]>::len));
-        size::event(self.payload.len(), strings.chain(extensions))
+        size::event(self.payload.len(), strings, extensions)
             + self.span.map_or(0, SpanContext::bytes)
     }
 

@@ -16,7 +16,7 @@ mod rows;
 mod size;
 mod span;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod validate;
 pub(crate) mod values;
 

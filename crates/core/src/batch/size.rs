@@ -1,21 +1,31 @@
 //! How many bytes events are.
 
-use super::{Batch, Column, Pin, Rows, Strings, Values};
+use super::{Attribute, Batch, Column, Pin, Rows, Strings, Values};
 
-/// Bytes of every event besides payload and attributes: its uid, time and end of payload.
-const EVENT: usize = 16 + 8 + 4;
+/// Bytes of every event besides payload and attributes: its uid, its time, the end of its payload, and an index in each
+/// of the eight string columns, which it may need once it is joined with others.
+const EVENT: usize = 16 + 8 + 4 + 4 * Attribute::COUNT;
 
-/// Bytes of a string or extension value besides itself: its end and its index.
-const VALUE: usize = 8;
+/// Bytes of a string besides itself: its end.
+const STRING: usize = 4;
 
-/// Bytes that an event adds to a frame besides its span: payload and, with their overhead, attributes and extensions.
-pub(super) fn event(payload: usize, attributes: impl Iterator<Item = usize>) -> usize {
-    EVENT + payload + attributes.map(|bytes| bytes + VALUE).sum::<usize>()
+/// Bytes of an extension's value besides itself and its name: its end and its index.
+const EXTENSION: usize = 8;
+
+/// Bytes that an event adds to a frame, from the sizes of its parts; extensions with their names.
+pub(super) fn event(
+    payload: usize,
+    strings: impl Iterator<Item = usize>,
+    extensions: impl Iterator<Item = usize>,
+) -> usize {
+    let strings: usize = strings.map(|bytes| bytes + STRING).sum();
+    let extensions: usize = extensions.map(|bytes| bytes + EXTENSION).sum();
+    EVENT + payload + strings + extensions
 }
 
 impl Batch {
-    /// Bytes of all events: payloads and own attributes, each with its overhead in a frame. Never less than the
-    /// encoded columns have, because values that events share are counted for each. Computed once.
+    /// Bytes of all events: payloads and attributes, each with its overhead in a frame. Values that events share are
+    /// counted for each, so that the events make no larger frame, however they are cut and joined. Computed once.
     #[must_use]
     pub fn bytes(&self) -> usize {
         *self.0.bytes.get_or_init(|| self.count_bytes())
@@ -43,7 +53,7 @@ impl Batch {
             Some(column.data.name.len() + column.data.values.size(entry))
         });
         let span = self.span(row).map_or(0, |span| span.bytes());
-        event(self.payload(row).len(), strings.chain(extensions)) + span
+        event(self.payload(row).len(), strings, extensions) + span
     }
 
     fn count_bytes(&self) -> usize {
@@ -58,7 +68,7 @@ impl Batch {
             .extensions
             .iter()
             .map(|column| {
-                let name = column.data.name.len() + VALUE;
+                let name = column.data.name.len() + EXTENSION;
                 (0..len)
                     .filter_map(|row| column.data.entry(column.row(row)?))
                     .map(|entry| name + column.data.values.size(entry))
@@ -108,12 +118,12 @@ fn strings(column: &Column<Strings>, len: usize) -> usize {
     let strings = &column.data;
     if column.is_whole() && strings.index.is_empty() {
         return match strings.values.len() {
-            1 => len * (strings.values.data.len() + VALUE),
-            _ => strings.values.data.len() + len * VALUE,
+            1 => len * (strings.values.data.len() + STRING),
+            _ => strings.values.data.len() + len * STRING,
         };
     }
     (0..len)
         .filter_map(|row| strings.slot(column.row(row)?))
-        .map(|slot| strings.values.size(slot) + VALUE)
+        .map(|slot| strings.values.size(slot) + STRING)
         .sum()
 }

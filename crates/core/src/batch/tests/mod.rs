@@ -1,4 +1,4 @@
 mod limits;
 pub(crate) mod model;
 mod operations;
-mod rules;
+pub(crate) mod rules;

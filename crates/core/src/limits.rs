@@ -60,7 +60,11 @@ pub fn is_extension_name(text: &str) -> bool {
 /// Cuts a text to at most `bytes` bytes without splitting a character.
 #[must_use]
 pub fn truncate(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
+    let mut end = text.len().min(bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 #[cfg(test)]

@@ -73,8 +73,8 @@ const (
 	rowFailed
 )
 
-func newEmitter(ctx context.Context, view *columns.View) *Emitter {
-	return &Emitter{ctx: ctx, state: make([]rowState, view.Count), failures: map[int]*meshloomv1.EventFailure{}}
+func newEmitter(ctx context.Context, view *columns.View, routes []string) *Emitter {
+	return &Emitter{ctx: ctx, arena: arena{routes: routes}, state: make([]rowState, view.Count), failures: map[int]*meshloomv1.EventFailure{}}
 }
 
 // take marks row i; it reports false, and remembers why, when the row may not be named.

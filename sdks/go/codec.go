@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/meshloom/meshloom/sdks/go/internal/columns"
 )
@@ -55,6 +57,7 @@ func decodeJSON(data []byte, to any) error {
 
 // arena encodes payloads into chunks that stay unchanged until they have been sent.
 type arena struct {
+	routes  []string // declared by the node
 	chunk   []byte
 	scratch bytes.Buffer
 	encoder *json.Encoder
@@ -101,6 +104,9 @@ func (a *arena) row(parent uint32, result any) (columns.Row, error) {
 		if !explicit {
 			return row, errNoResult
 		}
+		if err := a.checkRoute(row.Meta); err != nil {
+			return row, err
+		}
 	}
 	if !explicit && isNil(value) {
 		return row, errNoResult
@@ -121,6 +127,13 @@ func (a *arena) row(parent uint32, result any) (columns.Row, error) {
 		row.Default = contentJSON
 	}
 	return row, columns.CheckPayload(row.Payload)
+}
+
+func (a *arena) checkRoute(meta *columns.Meta) error {
+	if meta == nil || meta.Route.Value == "" || slices.Contains(a.routes, meta.Route.Value) {
+		return nil
+	}
+	return Rejectf(reasonRoute, "the route %q is not declared: add meshloom.Routes(%q) to the node; declared are: %s", meta.Route.Value, meta.Route.Value, strings.Join(a.routes, ", "))
 }
 
 var errNoResult = Rejectf(reasonNoResult, "the handler returned nothing: return a value, meshloom.Drop to end the event here, or meshloom.Emit(nil value) for JSON null")

@@ -77,6 +77,8 @@ func handleMap(_ context.Context, in command) (meshloom.Out[map[string]int], err
 		return meshloom.Out[map[string]int]{}, nil
 	case "null":
 		return meshloom.Emit(map[string]int(nil)), nil
+	case "route":
+		return meshloom.Emit(out).Route("elsewhere"), nil
 	case "attributes":
 		return meshloom.Emit(out).Key("k").Route("side").Type("t").Subject("s").ID("i").ContentType("x/y").
 			Time(time.Unix(5, 7)).Extension("ext", int32(3)).Extension("flag", true), nil
@@ -85,9 +87,9 @@ func handleMap(_ context.Context, in command) (meshloom.Out[map[string]int], err
 }
 
 func TestMapGivesEachInputItsVerdict(t *testing.T) {
-	a := ask(t, meshloom.New("n", meshloom.Map(handleMap)),
+	a := ask(t, meshloom.New("n", meshloom.Map(handleMap), meshloom.Routes("side")),
 		`{"n":0}`, `{"n":1,"do":"drop"}`, `{"n":2,"do":"reject"}`, `{"n":3,"do":"retry"}`, `{"n":4,"do":"fail"}`,
-		`{"n":5,"do":"panic"}`, `{"n":6,"do":"none"}`, `{"n":7,"do":"null"}`, `{"n":8,"do":"attributes"}`, `{"n":"nine"}`, `{"n"`, ``)
+		`{"n":5,"do":"panic"}`, `{"n":6,"do":"none"}`, `{"n":7,"do":"null"}`, `{"n":8,"do":"attributes"}`, `{"n":"nine"}`, `{"n"`, ``, `{"do":"route"}`)
 	if len(a.Outputs) != 3 || a.Consumed != 1 {
 		t.Fatalf("got %d outputs and %d consumed, want 3 and 1", len(a.Outputs), a.Consumed)
 	}
@@ -113,6 +115,7 @@ func TestMapGivesEachInputItsVerdict(t *testing.T) {
 	wantFailure(t, a, 9, reject, "PAYLOAD_MISMATCH", `field "n": want int, got string`)
 	wantFailure(t, a, 10, reject, "PAYLOAD_MISMATCH", "byte 4")
 	wantFailure(t, a, 11, reject, "PAYLOAD_MISMATCH", "empty")
+	wantFailure(t, a, 12, reject, "ROUTE_UNDECLARED", "declared are: side")
 	if last := a.Results[len(a.Results)-1]; last.GetBusy().AsDuration() <= 0 {
 		t.Error("the last result has no busy time")
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/meshloom/meshloom/sdks/go/internal/columns"
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
@@ -28,6 +30,7 @@ const (
 // processStream serves one Process stream: it reads works, runs them side by side and writes their results.
 type processStream struct {
 	stream   grpc.BidiStreamingServer[meshloomv1.ProcessRequest, meshloomv1.ProcessResponse]
+	node     *Node
 	body     *body
 	replica  Replica
 	ordering meshloomv1.Ordering
@@ -133,18 +136,39 @@ func (s *processStream) take(pb *meshloomv1.Work) error {
 	}
 	s.works[w.sequence] = w
 	s.running.Go(func() {
-		defer func() {
-			s.mu.Lock()
-			delete(s.works, w.sequence)
-			s.mu.Unlock()
-			w.cancel(nil)
-		}()
+		defer w.cancel(nil)
 		w.run()
 	})
 	return nil
 }
 
+// release takes a work off the books. It comes before its `last` is sent, since the coordinator may answer that with the
+// next work at once.
+func (s *processStream) release(w *work) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.works, w.sequence)
+}
+
+// checkLimits holds a work against what Opened allowed. The caller holds mu.
+func (s *processStream) checkLimits(batch *meshloomv1.Batch) error {
+	limits := s.node.limitsMessage()
+	if max := limits.GetMaxInFlightWorks(); len(s.works) >= int(max) {
+		return &columns.Error{Reason: reasonLimits, Message: fmt.Sprintf("%d works are in hand, the node's limit", max)}
+	}
+	if max := limits.GetMaxBatchEvents(); max > 0 && batch.GetCount() > max {
+		return &columns.Error{Reason: columns.TooLarge, Message: fmt.Sprintf("the batch has %d events, the node's limit is %d", batch.GetCount(), max)}
+	}
+	if max := limits.GetMaxBatchBytes(); max > 0 && proto.Size(batch) > int(max) {
+		return &columns.Error{Reason: columns.TooLarge, Message: fmt.Sprintf("the batch has %d bytes, the node's limit is %d", proto.Size(batch), max)}
+	}
+	return nil
+}
+
 func (s *processStream) newWork(pb *meshloomv1.Work) (*work, error) {
+	if err := s.checkLimits(pb.GetBatch()); err != nil {
+		return nil, err
+	}
 	view, err := columns.Decode(pb.GetBatch())
 	if err != nil {
 		return nil, err

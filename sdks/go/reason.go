@@ -19,6 +19,8 @@ const (
 	reasonUnencodable = "OUTPUT_INVALID"        // the result cannot be encoded
 	reasonUnaccounted = "UNACCOUNTED"           // a batch handler left an input unmentioned
 	reasonMisuse      = "RESULT_INDEX_REPEATED" // a batch handler named an input twice or one that is not there
+	reasonRoute       = "ROUTE_UNDECLARED"      // an output takes a route that the node did not declare
+	reasonLimits      = "LIMITS_EXCEEDED"       // more works are in hand than the node's limits allow
 	reasonRejected    = "REJECTED"              // stands in for a reason that was empty
 	reasonRetry       = "RETRY"                 // the handler asked for a retry
 )

@@ -67,7 +67,7 @@ func (s *nodeServer) Process(stream grpc.BidiStreamingServer[meshloomv1.ProcessR
 		concurrency = defaultConcurrency
 	}
 	p := &processStream{
-		stream: stream, body: body, ordering: request.GetOrdering(),
+		stream: stream, node: node, body: body, ordering: request.GetOrdering(),
 		replica: replicaOf(request), slots: make(chan struct{}, concurrency),
 	}
 	p.tracer = telemetry.ForProcess(p.replica.Pipeline, p.replica.Node, p.replica.Name())

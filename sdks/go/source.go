@@ -87,7 +87,7 @@ func Source(produce func(ctx context.Context, from Checkpoint) iter.Seq2[Record,
 	return SourceHandler{body{source: b}}
 }
 
-// identity numbers events from the last checkpoint on: C#n, the same after a replay.
+// identity numbers events from the last checkpoint on: C#n, n from 1, the same after a replay.
 type identity struct {
 	checkpoint []byte // the last one before the event, nil at the start
 	count      uint64 // events since
@@ -96,9 +96,9 @@ type identity struct {
 
 // next returns the id of the next event.
 func (n *identity) next() string {
+	n.count++
 	n.text = append(append(n.text[:0], n.checkpoint...), '#')
 	n.text = strconv.AppendUint(n.text, n.count, 10)
-	n.count++
 	return string(n.text)
 }
 

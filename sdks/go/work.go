@@ -87,6 +87,7 @@ func (w *work) run() {
 	w.sendMu.Lock()
 	defer w.sendMu.Unlock()
 	rows, failures := w.collect()
+	w.stream.release(w)
 	w.send(rows, failures, &meshloomv1.WorkResult{Last: true, Consumed: w.consumed, Busy: durationpb.New(busy)})
 }
 

@@ -28,7 +28,7 @@ func (w *work) runBatch() {
 	}
 	var spans *telemetry.BatchSpans
 	ctx.Context, spans = w.stream.tracer.Batch(w.ctx, w.view, w.attempts)
-	out := newEmitter(ctx, w.view)
+	out := newEmitter(ctx, w.view, w.stream.node.options.routes)
 	var err error
 	if context.Cause(w.ctx) == nil {
 		err = callBatch(w.stream.body, ctx, &Batch{view: w.view, attempts: w.attempts}, out)
@@ -50,6 +50,7 @@ func (w *work) runBatch() {
 	call.mu.Unlock()
 	w.sendMu.Lock()
 	defer w.sendMu.Unlock()
+	w.stream.release(w)
 	w.send(out.rows, failures, final)
 }
 

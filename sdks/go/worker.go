@@ -41,6 +41,7 @@ func (r *worker) current() (index uint32, began time.Time, ok bool) {
 
 func (r *worker) run() {
 	w := r.work
+	r.ar.routes = w.stream.node.options.routes
 	r.out.arena, r.out.full = &r.ar, r.sendPieces
 	r.now = time.Now()
 	units := int64(w.units())

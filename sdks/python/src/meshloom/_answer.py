@@ -61,7 +61,7 @@ def of_exception(index: int, error: BaseException) -> process_pb2.EventFailure:
         return failure(index, error.reason, error.message, after=error.after)
     last = traceback.extract_tb(error.__traceback__)[-1:]
     place = f" ({last[0].filename}:{last[0].lineno})" if last else ""
-    return failure(index, reasons.HANDLER_FAILED, f"{type(error).__name__}: {error}{place}")
+    return failure(index, reasons.HANDLER_ERROR, f"{type(error).__name__}: {error}{place}")
 
 
 class Acceptor:
@@ -74,12 +74,8 @@ class Acceptor:
 
     def add(self, rows: Rows, i: int, value: Any) -> None:
         """One output of input i."""
-        kind = type(value)
         try:
-            if kind is dict:
-                rows.put(i, encode_json(value))
-                return
-            if kind is Output:
+            if type(value) is Output:
                 route = value.texts.get("route")
                 if route and route not in self._routes:
                     raise Reject(undeclared(route, self._routes), reason=reasons.UNKNOWN_ROUTE)
@@ -89,10 +85,19 @@ class Acceptor:
         except TooLarge as error:
             raise Reject(f"{error}; send a reference instead of the data", reason=reasons.OUTPUT_TOO_LARGE) from None
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            message = f"the result cannot be encoded: {error}; return JSON values, bytes, or Output(...)"
-            raise Reject(message, reason=reasons.BAD_RESULT) from None
+            raise _unencodable(error) from None
 
     def _map(self, rows: Rows, i: int, value: Any) -> None:
+        if type(value) is dict:  # by far the most frequent, and the hot path
+            try:
+                payload = encode_json(value)
+            except (TypeError, ValueError, OverflowError, RecursionError) as error:
+                raise _unencodable(error) from None
+            if len(payload) <= limits.MAX_EVENT:
+                rows.parents.append(i)
+                rows.payloads.append(payload)
+                rows.size += len(payload)
+                return
         if value is None:
             raise Reject(
                 "the handler returned None; return a value, DROP to end the event here, or Output(None) for JSON null",
@@ -133,6 +138,11 @@ class Acceptor:
             raise Reject("the handler yielded None; yield values, or Output(None) for JSON null", reason=reasons.NO_RESULT)
         if value is not DROP:
             self.add(rows, i, value)
+
+
+def _unencodable(error: Exception) -> Reject:
+    message = f"the result cannot be encoded: {error}; return JSON values, bytes, or Output(...)"
+    return Reject(message, reason=reasons.BAD_OUTPUT)
 
 
 def not_iterable(value: Any) -> str:

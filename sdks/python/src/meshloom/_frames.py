@@ -60,7 +60,7 @@ class RowMaker:
         try:
             row.payload, content_type = encode(output.value)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise SourceFault(reasons.BAD_RESULT, f"the event cannot be encoded: {error}") from None
+            raise SourceFault(reasons.BAD_OUTPUT, f"the event cannot be encoded: {error}") from None
         if len(row.payload) > limits.MAX_EVENT:
             text = f"an event has {len(row.payload)} bytes; at most {limits.MAX_EVENT}"
             raise SourceFault(reasons.OUTPUT_TOO_LARGE, text)
@@ -94,7 +94,7 @@ def encode_checkpoint(value: Any) -> bytes:
     try:
         raw = msgspec.json.encode(value, order="deterministic")
     except (TypeError, ValueError) as error:
-        raise SourceFault(reasons.BAD_RESULT, f"a checkpoint must be a JSON value: {error}") from None
+        raise SourceFault(reasons.BAD_OUTPUT, f"a checkpoint must be a JSON value: {error}") from None
     if len(raw) > limits.MAX_CHECKPOINT:
         text = f"a checkpoint has {len(raw)} bytes; at most {limits.MAX_CHECKPOINT}"
         raise SourceFault(reasons.OUTPUT_TOO_LARGE, text)

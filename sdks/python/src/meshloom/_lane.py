@@ -50,59 +50,63 @@ class Lane:
     def _hold(self, index: int) -> None:
         self.held.fail(failure(index, reasons.KEY_HELD, "an earlier event of the same key is being retried"))
 
-    def _flush_if_due(self, now: float) -> bool:
-        if self.held.rows.size < limits.FLUSH_BYTES and (
-            now - self._flushed < limits.FLUSH_SECONDS or not len(self.held.rows)
-        ):
-            return False
-        self.run.flush(self.held)
+    def _flush(self, now: float) -> None:
+        """Sends what is held, so that nothing waits for a slow event behind it."""
         self._flushed = now
-        return True
+        if self.held.rows.parents or self.held.failures:
+            self.run.flush(self.held)
 
 
 class ThreadLane(Lane):
-    """Runs strands in the calling thread."""
+    """Runs strands in the calling thread. The loop is the node's hot path: no call in it that can be spared."""
 
     def __call__(self) -> None:
         set_current(self.call)
         run, call, held = self.run, self.call, self.held
-        spans, cancelled, invoke = run.view.spans, run.cancel.is_set, run.invoke
+        spans, invoke, cancel = run.view.spans, run.invoke, run.cancel
         take = run.acceptor.take or self._take_many
+        begun = now = monotonic()
         while (strand := run.strand()) is not None:
             stopped = False
             for i in strand:
                 if stopped:
                     self._hold(i)
                     continue
-                if cancelled():
+                if cancel.is_set():
                     held.fail(run.taken_back(i, 0.0))
                     continue
-                mark = len(held.rows.parents)
+                rows = held.rows
+                mark = len(rows.parents)
                 call.index = i
-                call.started = started = monotonic()
+                call.started = now
                 try:
                     if i in spans:
                         with _tracing.process_span(run, i):
-                            take(held.rows, i, invoke(i, started))
+                            take(rows, i, invoke(i, now))
                     else:
-                        take(held.rows, i, invoke(i, started))
+                        take(rows, i, invoke(i, now))
                 except BaseException as error:
                     stopped = self._close(i, mark, error)
                 else:
-                    if cancelled() or run.continuing == i:
+                    if cancel.is_set() or run.continuing == i:
                         stopped = self._close(i, mark, None)
-                    elif len(held.rows.parents) > mark:
+                    elif len(rows.parents) > mark:
                         held.named += 1
                 now = monotonic()
-                self._busy += now - started
-                call.started = 0.0
-                if self._flush_if_due(now):
-                    self._wait_for_room()
-        run.end_lane(held, self._busy)
+                if rows.size >= limits.FLUSH_BYTES or now - self._flushed >= limits.FLUSH_SECONDS:
+                    call.started = 0.0
+                    self._flush(now)
+                    begun += self._wait_for_room()
+                    now = monotonic()
+        call.started = 0.0
+        run.end_lane(held, monotonic() - begun)
 
-    def _wait_for_room(self) -> None:
+    def _wait_for_room(self) -> float:
+        """Waits until enough was read; the seconds that took."""
+        before = monotonic()
         while (pause := self._room()) and not self.run.cancel.wait(pause):
             pass
+        return monotonic() - before
 
     def _take_many(self, rows: Any, i: int, value: Any) -> None:
         run, held = self.run, self.held
@@ -147,7 +151,8 @@ class AsyncLane(Lane):
                 now = monotonic()
                 self._busy += now - started
                 call.started = 0.0
-                if self._flush_if_due(now):
+                if held.rows.size >= limits.FLUSH_BYTES or now - self._flushed >= limits.FLUSH_SECONDS:
+                    self._flush(now)
                     await self._wait_for_room()
         run.end_lane(held, self._busy)
 

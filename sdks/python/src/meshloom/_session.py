@@ -124,17 +124,17 @@ class ProcessSession:
             in_hand = len(self._works)
         try:
             if in_hand >= most.works:
-                self._refuse(sequence, reasons.LIMIT_EXCEEDED, f"{in_hand} works are in hand; the limit is {most.works}")
+                self._refuse(sequence, reasons.LIMITS_EXCEEDED, f"{in_hand} works are in hand; the limit is {most.works}")
                 return
             if work.batch.count > most.batch_events:
                 text = f"the batch has {work.batch.count} events; the limit is {most.batch_events}"
-                self._refuse(sequence, reasons.LIMIT_EXCEEDED, text)
+                self._refuse(sequence, reasons.LIMITS_EXCEEDED, text)
                 return
             view = BatchView(work.batch)
             attempts = attempts_column(work.attempts, view.count)
             timeout = work.timeout.seconds + work.timeout.nanos / 1e9 if work.HasField("timeout") else None
         except Malformed as error:
-            self._refuse(sequence, reasons.WORK_MALFORMED, str(error))
+            self._refuse(sequence, reasons.BATCH_MALFORMED, str(error))
             return
         run = WorkRun(self._opening, self._bound, sequence, view, attempts, timeout, self._send, self._done)
         with self._lock:

@@ -18,10 +18,10 @@ class Reject(Exception):
 
 
 class PayloadError(Reject, ValueError):
-    """The payload is not what the handler asked for. Uncaught, it rejects the event as BAD_PAYLOAD."""
+    """The payload is not what the handler asked for. Uncaught, it rejects the event as PAYLOAD_MISMATCH."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, reason=reasons.BAD_PAYLOAD)
+        super().__init__(message, reason=reasons.PAYLOAD_MISMATCH)
 
 
 class Retry(Exception):

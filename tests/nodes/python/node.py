@@ -1,0 +1,157 @@
+"""The test node of the e2e matrix in Python: six handlers in one process that do what the payload asks for.
+
+Payload: {"n": int, "do": string}. Every language has the same node; see the handlers for what `do` can be.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from meshloom import DROP, Batch, Context, Emitter, Node, Output, Reject, Retry, SourceContext, serve
+
+LANG = "python"
+
+
+@dataclass
+class Config:
+    """The config of each handler."""
+
+    label: str
+    count: int = 0
+    out: str = ""
+
+
+class Order(msgspec.Struct):
+    """What the test asks for."""
+
+    n: int
+    do: str
+
+
+def fail_if_asked(order: Order, attempt: int) -> None:
+    """The verdicts that all roles have in common."""
+    if order.do == "reject":
+        raise Reject(f"asked to reject {order.n}", reason="TEST_REJECT")
+    if order.do == "retry" and attempt < 3:
+        raise Retry(f"asked to retry {order.n}")
+    if order.do == "fail" and attempt < 2:
+        raise RuntimeError(f"asked to fail {order.n}")
+
+
+def attributes(order: Order) -> dict[str, str]:
+    """Route and key as asked."""
+    if order.do == "route":
+        return {"route": "side"}
+    return {"key": f"k{order.n}"} if order.do == "key" else {}
+
+
+def passed(order: Order, ctx: Context[Config], attempt: int) -> Output[dict[str, Any]]:
+    """The output of `pass`."""
+    value = {"n": order.n, "label": ctx.config.label, "lang": LANG, "attempt": attempt}
+    return Output(value, **attributes(order))
+
+
+def parts(order: Order, ctx: Context[Config]) -> list[dict[str, Any]]:
+    """The outputs of `split`."""
+    return [{"n": order.n, "part": part, "label": ctx.config.label, "lang": LANG} for part in range(3)]
+
+
+map_node = Node("map", config=Config, routes=["side"])
+
+
+@map_node.map
+def handle_map(order: Order, ctx: Context[Config]) -> Any:
+    """One output for each input."""
+    with ctx.tracer.start_as_current_span("user-work"):
+        fail_if_asked(order, ctx.attempt)
+        if order.do == "drop":
+            return DROP
+        return None if order.do == "none" else passed(order, ctx, ctx.attempt)
+
+
+filter_node = Node("filter", config=Config)
+
+
+@filter_node.filter
+def handle_filter(order: Order, ctx: Context[Config]) -> bool:
+    """Passes all but `drop`."""
+    fail_if_asked(order, ctx.attempt)
+    return order.do != "drop"
+
+
+flat_map_node = Node("flat_map", config=Config, routes=["side"])
+
+
+@flat_map_node.flat_map
+def handle_flat_map(order: Order, ctx: Context[Config]) -> Iterator[Any]:
+    """None, one or three outputs."""
+    fail_if_asked(order, ctx.attempt)
+    if order.do == "split":
+        yield from parts(order, ctx)
+    elif order.do != "drop":
+        yield passed(order, ctx, ctx.attempt)
+
+
+batch_node = Node("batch", config=Config, routes=["side"])
+
+
+@batch_node.batch
+def handle_batch(batch: Batch, out: Emitter, ctx: Context[Config]) -> None:
+    """The same through the batch API, with verdicts by row."""
+    orders = batch.json(Order, reject_to=out)
+    for order, attempt in zip(orders, batch.attempts, strict=True):
+        if order is not None and (order.do == "poison" or (order.do == "fail" and attempt < 2)):
+            raise RuntimeError(f"asked to fail the batch at {order.n}")
+    for row, (order, attempt) in enumerate(zip(orders, batch.attempts, strict=True)):
+        if order is None or order.do == "forget":
+            continue
+        if order.do == "drop":
+            out.drop(row)
+        elif order.do == "reject":
+            out.reject(row, f"asked to reject {order.n}", reason="TEST_REJECT")
+        elif order.do == "retry" and attempt < 3:
+            out.retry(row, f"asked to retry {order.n}")
+        elif order.do == "split":
+            out.rows(parts(order, ctx), parents=[row] * 3)
+        else:
+            out.emit(row, passed(order, ctx, attempt))
+
+
+sink_node = Node("sink", config=Config)
+
+
+@sink_node.sink
+def handle_sink(order: Order, ctx: Context[Config]) -> None:
+    """Appends one line to config.out in one write."""
+    fail_if_asked(order, ctx.attempt)
+    line = {
+        "uid": ctx.event.uid.hex,
+        "n": order.n,
+        "attempt": ctx.attempt,
+        "lang": LANG,
+        "label": ctx.config.label,
+    }
+    file = os.open(ctx.config.out, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(file, msgspec.json.encode(line) + b"\n")
+    finally:
+        os.close(file)
+
+
+source_node = Node("source", config=Config)
+
+
+@source_node.source
+def handle_source(ctx: SourceContext[Config]) -> Iterator[Output[dict[str, Any]]]:
+    """Events 1 to config.count, resuming after the checkpoint."""
+    for n in range((ctx.checkpoint or 0) + 1, ctx.config.count + 1):
+        yield Output({"n": n, "do": "pass"}, checkpoint=n)
+
+
+if __name__ == "__main__":
+    serve(map_node, filter_node, flat_map_node, batch_node, sink_node, source_node)

@@ -17,6 +17,7 @@ export class Call implements Context {
   private timer: NodeJS.Timeout | undefined;
   private logger: Logger | undefined;
   private isOver = false;
+  private timedOut = false;
   private pausedMs = 0;
 
   constructor(
@@ -79,7 +80,7 @@ export class Call implements Context {
 
   /** Whether the handler has had more time than the node's timeout. */
   pastTimeout(): boolean {
-    return this.work.timeoutMs !== undefined && this.elapsedMs() > this.work.timeoutMs;
+    return this.timedOut || (this.work.timeoutMs !== undefined && this.elapsedMs() > this.work.timeoutMs);
   }
 
   /** Takes time in which the coordinator did not read off the call's age. */
@@ -121,6 +122,7 @@ export class Call implements Context {
     const left = Math.max(0, this.work.timeoutMs - this.elapsedMs());
     if (left > MAX_TIMER_MS) return;
     this.timer = setTimeout(() => {
+      this.timedOut = true;
       this.controller?.abort(new DOMException("the node's timeout has passed", "TimeoutError"));
     }, left);
     this.timer.unref();

@@ -14,6 +14,7 @@ import {
 import { ProduceRequest, ProduceResponse } from "../gen/meshloom/v1/produce.js";
 import { Instances } from "../instances.js";
 import type { Node } from "../node.js";
+import { fromDuration } from "../process/verdicts.js";
 import { ProcessSession } from "../process/session.js";
 import { ProduceSession } from "../produce/session.js";
 import { CallTable } from "../transport/calls.js";
@@ -75,6 +76,8 @@ export interface TestFailure {
   readonly input: number;
   readonly reason: string;
   readonly message: string;
+  /** Retries: the delay asked for, milliseconds. */
+  readonly afterMs: number | undefined;
   /** Attempt that failed. */
   readonly attempt: number;
 }
@@ -191,12 +194,14 @@ class Books {
   }
 
   private fail(result: WorkResult, part: readonly Indexed[], open: Set<number>, again: Indexed[]): void {
-    for (const { index: row, action, reason, message } of result.failures) {
+    for (const { index: row, action, reason, message, retryAfter } of result.failures) {
       const whole = row === WHOLE;
       const failed = whole ? part : [part[row]!];
       const attempt = failed[0]!.event.attempt;
       const rejects = action === FailureAction.FAILURE_ACTION_REJECT;
-      (rejects ? this.rejected : this.retried).push({ input: whole ? -1 : failed[0]!.index, reason, message, attempt });
+      const input = whole ? -1 : failed[0]!.index;
+      const afterMs = fromDuration(retryAfter);
+      (rejects ? this.rejected : this.retried).push({ input, reason, message, afterMs, attempt });
       if (!rejects) again.push(...failed);
       if (whole) open.clear();
       else open.delete(row);

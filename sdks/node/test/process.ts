@@ -1,0 +1,44 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { after } from "node:test";
+import { fileURLToPath } from "node:url";
+import { Client, eventually, socketPath } from "./harness.js";
+
+const fixtures = join(fileURLToPath(new URL(".", import.meta.url)), "../test/fixtures");
+
+export interface Child {
+  readonly process: ChildProcess;
+  readonly lines: string[];
+  readonly exit: Promise<[code: number | null, signal: string | null]>;
+}
+
+/** Starts a program of the fixtures; it is killed after the tests. */
+export function spawnFixture(file: string, env: Record<string, string> = {}): Child {
+  const { MESHLOOM_LISTEN: _listen, OTEL_EXPORTER_OTLP_ENDPOINT: _otlp, ...inherited } = process.env;
+  const child = spawn(process.execPath, [join(fixtures, file)], {
+    env: { ...inherited, ...env },
+    stdio: ["ignore", "inherit", "pipe"],
+  });
+  after(() => child.kill("SIGKILL"));
+  const lines: string[] = [];
+  createInterface(child.stderr!).on("line", (line) => lines.push(line));
+  return { process: child, lines, exit: once(child, "exit") as Child["exit"] };
+}
+
+/** Starts the node of a fixture on a socket and waits until it serves. */
+export async function spawnNode(
+  file: string,
+  env: Record<string, string> = {},
+): Promise<{ child: Child; client: Client; address: string }> {
+  const address = `unix:${socketPath()}`;
+  const child = spawnFixture(file, { MESHLOOM_LISTEN: address, ...env });
+  await eventually("the node serves", () =>
+    new Client(address).health(500).then(
+      (status) => status === 1,
+      () => false,
+    ),
+  );
+  return { child, client: new Client(address), address };
+}

@@ -15,13 +15,47 @@ const VARIABLES: [&str; 3] = ["data", "event", "ext"];
 /// The fields of `event`.
 const EVENT_FIELDS: [&str; 6] = ["type", "source", "subject", "key", "time", "id"];
 /// Names of types, as in `type(data.n) == int`.
-const TYPES: [&str; 11] =
-    ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type", "google"];
+const TYPES: [&str; 11] = [
+    "bool",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bytes",
+    "list",
+    "map",
+    "null_type",
+    "type",
+    "google",
+];
 /// The functions of the standard library, and `json`.
 pub(super) const FUNCTIONS: &[&str] = &[
-    "bool", "bytes", "contains", "double", "duration", "dyn", "endsWith", "getDate", "getDayOfMonth", "getDayOfWeek",
-    "getDayOfYear", "getFullYear", "getHours", "getMilliseconds", "getMinutes", "getMonth", "getSeconds", "int",
-    "json", "matches", "size", "startsWith", "string", "timestamp", "type", "uint",
+    "bool",
+    "bytes",
+    "contains",
+    "double",
+    "duration",
+    "dyn",
+    "endsWith",
+    "getDate",
+    "getDayOfMonth",
+    "getDayOfWeek",
+    "getDayOfYear",
+    "getFullYear",
+    "getHours",
+    "getMilliseconds",
+    "getMinutes",
+    "getMonth",
+    "getSeconds",
+    "int",
+    "json",
+    "matches",
+    "size",
+    "startsWith",
+    "string",
+    "timestamp",
+    "type",
+    "uint",
 ];
 
 /// CEL's own syntax errors.
@@ -29,32 +63,63 @@ pub(super) fn syntax(source: &str, errors: &ParseErrors) -> ExpressionError {
     let problem = |error: &cel::ParseError| {
         let line = usize::try_from(error.pos.0).unwrap_or(1).max(1);
         let column = usize::try_from(error.pos.1).unwrap_or(1).max(1);
-        let start: usize = source.split_inclusive('\n').take(line - 1).map(str::len).sum();
+        let start: usize = source
+            .split_inclusive('\n')
+            .take(line - 1)
+            .map(str::len)
+            .sum();
         let at = characters(source, start, column - 1);
-        Problem { message: error.msg.clone(), at: one_character(source, at), remedy: None }
+        Problem {
+            message: error.msg.clone(),
+            at: one_character(source, at),
+            remedy: None,
+        }
     };
     let mut problems: Vec<Problem> = errors.errors.iter().map(problem).collect();
     if problems.is_empty() {
-        problems.push(Problem { message: "it cannot be parsed".into(), at: 0..source.len(), remedy: None });
+        problems.push(Problem {
+            message: "it cannot be parsed".into(),
+            at: 0..source.len(),
+            remedy: None,
+        });
     }
     ExpressionError { problems }
 }
 
 /// What the program reads.
 pub(super) fn analyze(source: &str, program: &Program) -> Result<Reads, ExpressionError> {
-    let mut walk = Walk { source, program, reads: Reads::default(), bound: Vec::new(), problems: Vec::new() };
+    let mut walk = Walk {
+        source,
+        program,
+        reads: Reads::default(),
+        bound: Vec::new(),
+        problems: Vec::new(),
+    };
     walk.visit(program.expression());
-    if walk.problems.is_empty() { Ok(walk.reads) } else { Err(ExpressionError { problems: walk.problems }) }
+    if walk.problems.is_empty() {
+        Ok(walk.reads)
+    } else {
+        Err(ExpressionError {
+            problems: walk.problems,
+        })
+    }
 }
 
 /// The dotted path of the first selection of `field` in the expression.
 pub(super) fn path_to(expression: &IdedExpr, field: &str) -> Option<String> {
     if let Some(path) = path(expression)
-        && path.1.last().is_some_and(|last| *last == field)
+        && path.fields.last().is_some_and(|last| *last == field)
     {
-        return Some(std::iter::once(path.0).chain(path.1).collect::<Vec<_>>().join("."));
+        return Some(
+            std::iter::once(path.name)
+                .chain(path.fields)
+                .collect::<Vec<_>>()
+                .join("."),
+        );
     }
-    children(&expression.expr).into_iter().find_map(|child| path_to(child, field))
+    children(&expression.expr)
+        .into_iter()
+        .find_map(|child| path_to(child, field))
 }
 
 struct Walk<'a> {
@@ -67,8 +132,8 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn visit(&mut self, node: &'a IdedExpr) {
-        if let Some((root, fields)) = path(node) {
-            self.variable(node, root, &fields);
+        if let Some(path) = path(node) {
+            self.variable(&path);
             return;
         }
         match &node.expr {
@@ -77,9 +142,16 @@ impl<'a> Walk<'a> {
                 self.visit(&comprehension.iter_range);
                 self.visit(&comprehension.accu_init);
                 let before = self.bound.len();
-                self.bound.extend([comprehension.iter_var.as_str(), comprehension.accu_var.as_str()]);
+                self.bound.extend([
+                    comprehension.iter_var.as_str(),
+                    comprehension.accu_var.as_str(),
+                ]);
                 self.bound.extend(comprehension.iter_var2.as_deref());
-                for part in [&comprehension.loop_cond, &comprehension.loop_step, &comprehension.result] {
+                for part in [
+                    &comprehension.loop_cond,
+                    &comprehension.loop_step,
+                    &comprehension.result,
+                ] {
                     self.visit(part);
                 }
                 self.bound.truncate(before);
@@ -87,7 +159,11 @@ impl<'a> Walk<'a> {
             }
             Expr::Struct(structure) => {
                 let message = format!("there is no message type `{}`", structure.type_name);
-                self.problem(node, message, Some("use a map: {\"field\": value}".into()));
+                self.problem(
+                    self.place(node),
+                    message,
+                    Some("use a map: {\"field\": value}".into()),
+                );
             }
             _ => {}
         }
@@ -96,7 +172,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn variable(&mut self, node: &IdedExpr, root: &str, fields: &[&str]) {
+    fn variable(&mut self, path: &Path<'_>) {
+        let (root, fields) = (path.name, path.fields.as_slice());
         if self.bound.contains(&root) || TYPES.contains(&root) {
             return;
         }
@@ -105,43 +182,79 @@ impl<'a> Walk<'a> {
             "event" => &mut self.reads.event,
             "ext" => &mut self.reads.ext,
             _ => {
-                let remedy = did_you_mean(root, VARIABLES)
-                    .unwrap_or_else(|| "an expression sees `data`, `event` and `ext`; text is quoted".into());
-                self.problem(node, format!("there is no variable `{root}`"), Some(remedy));
+                let remedy = did_you_mean(root, VARIABLES).unwrap_or_else(|| {
+                    "an expression sees `data`, `event` and `ext`; text is quoted".into()
+                });
+                self.problem(
+                    self.place(path.root),
+                    format!("there is no variable `{root}`"),
+                    Some(remedy),
+                );
                 return;
             }
         };
-        reads.get_or_insert_with(|| Projection::Fields(BTreeMap::new())).add(fields);
+        reads
+            .get_or_insert_with(|| Projection::Fields(BTreeMap::new()))
+            .add(fields);
         if root == "event"
             && let Some(field) = fields.first()
             && !EVENT_FIELDS.contains(field)
         {
-            let remedy = did_you_mean(field, EVENT_FIELDS)
-                .unwrap_or_else(|| format!("its fields are {}; extensions are in `ext`", EVENT_FIELDS.join(", ")));
-            self.problem(node, format!("`event` has no field `{field}`"), Some(remedy));
+            let remedy = did_you_mean(field, EVENT_FIELDS).unwrap_or_else(|| {
+                format!(
+                    "its fields are {}; extensions are in `ext`",
+                    EVENT_FIELDS.join(", ")
+                )
+            });
+            let root = self.place(path.root);
+            let at = self.source[root.end..]
+                .find(field)
+                .map_or(root.clone(), |found| {
+                    let start = root.end + found;
+                    start..start + field.len()
+                });
+            self.problem(at, format!("`event` has no field `{field}`"), Some(remedy));
         }
     }
 
     fn function(&mut self, node: &IdedExpr, call: &CallExpr) {
         let name = call.func_name.as_str();
         let operator = !name.starts_with(|first: char| first.is_ascii_alphabetic());
-        if !operator && !FUNCTIONS.contains(&name) && !call.target.as_ref().is_some_and(|on| is_namespace(on)) {
+        if !operator
+            && !FUNCTIONS.contains(&name)
+            && !call.target.as_ref().is_some_and(|on| is_namespace(on))
+        {
             let remedy = did_you_mean(name, FUNCTIONS.iter().copied())
                 .unwrap_or_else(|| format!("the functions are {}", FUNCTIONS.join(", ")));
-            self.problem(node, format!("there is no function `{name}`"), Some(remedy));
+            // A call stands where its parenthesis does.
+            let call = self.place(node);
+            let before = self.source[..call.start].trim_end();
+            let at = if before.ends_with(name) {
+                before.len() - name.len()..before.len()
+            } else {
+                call
+            };
+            self.problem(at, format!("there is no function `{name}`"), Some(remedy));
         }
     }
 
-    fn problem(&mut self, node: &IdedExpr, message: String, remedy: Option<String>) {
-        let at = match self.program.source_info().offset_for(node.id) {
+    /// Where a part of the expression was written.
+    fn place(&self, node: &IdedExpr) -> Range<usize> {
+        match self.program.source_info().offset_for(node.id) {
             Some((start, end)) => {
                 let start = characters(self.source, 0, start as usize);
-                let end = characters(self.source, 0, (end as usize) + 1);
-                start..end.max(start)
+                start..characters(self.source, 0, end as usize + 1).max(start)
             }
             None => 0..self.source.len(),
+        }
+    }
+
+    fn problem(&mut self, at: Range<usize>, message: String, remedy: Option<String>) {
+        let problem = Problem {
+            message,
+            at,
+            remedy,
         };
-        let problem = Problem { message, at, remedy };
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
@@ -166,25 +279,39 @@ impl Projection {
     }
 }
 
-/// A variable and the fields selected from it, if the expression is just that: `a.b.c`, `a["b"].c`, `has(a.b)`.
-fn path(node: &IdedExpr) -> Option<(&str, Vec<&str>)> {
-    match &node.expr {
-        Expr::Ident(name) => Some((name.trim_start_matches('.'), Vec::new())),
-        Expr::Select(select) => {
-            let (root, mut fields) = path(&select.operand)?;
-            fields.push(&select.field);
-            Some((root, fields))
+/// A variable and the fields selected from it.
+struct Path<'a> {
+    root: &'a IdedExpr,
+    name: &'a str,
+    fields: Vec<&'a str>,
+}
+
+/// The path that an expression is, if it is just that: `a.b.c`, `a["b"].c`, `has(a.b)`.
+fn path(node: &IdedExpr) -> Option<Path<'_>> {
+    let (below, field) = match &node.expr {
+        Expr::Ident(name) => {
+            return Some(Path {
+                root: node,
+                name: name.trim_start_matches('.'),
+                fields: Vec::new(),
+            });
         }
+        Expr::Select(select) => (&*select.operand, select.field.as_str()),
         Expr::Call(call) if call.func_name == operators::INDEX => match call.args.as_slice() {
-            [on, IdedExpr { expr: Expr::Literal(LiteralValue::String(field)), .. }] => {
-                let (root, mut fields) = path(on)?;
-                fields.push(field.inner());
-                Some((root, fields))
-            }
-            _ => None,
+            [
+                on,
+                IdedExpr {
+                    expr: Expr::Literal(LiteralValue::String(field)),
+                    ..
+                },
+            ] => (on, field.inner()),
+            _ => return None,
         },
-        _ => None,
-    }
+        _ => return None,
+    };
+    let mut path = path(below)?;
+    path.fields.push(field);
+    Some(path)
 }
 
 /// Whether a call on it is one of a function with a dotted name.
@@ -194,7 +321,12 @@ fn is_namespace(node: &IdedExpr) -> bool {
 
 fn children(expression: &Expr) -> Vec<&IdedExpr> {
     match expression {
-        Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
+        Expr::Call(call) => call
+            .target
+            .as_deref()
+            .into_iter()
+            .chain(&call.args)
+            .collect(),
         Expr::Comprehension(comprehension) => vec![
             &comprehension.iter_range,
             &comprehension.accu_init,
@@ -203,8 +335,16 @@ fn children(expression: &Expr) -> Vec<&IdedExpr> {
             &comprehension.result,
         ],
         Expr::List(list) => list.elements.iter().collect(),
-        Expr::Map(map) => map.entries.iter().flat_map(|entry| entry_parts(&entry.expr)).collect(),
-        Expr::Struct(structure) => structure.entries.iter().flat_map(|entry| entry_parts(&entry.expr)).collect(),
+        Expr::Map(map) => map
+            .entries
+            .iter()
+            .flat_map(|entry| entry_parts(&entry.expr))
+            .collect(),
+        Expr::Struct(structure) => structure
+            .entries
+            .iter()
+            .flat_map(|entry| entry_parts(&entry.expr))
+            .collect(),
         Expr::Select(select) => vec![&select.operand],
         Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => Vec::new(),
     }
@@ -219,9 +359,15 @@ fn entry_parts(entry: &EntryExpr) -> Vec<&IdedExpr> {
 
 /// The byte offset `count` characters behind `from`.
 fn characters(source: &str, from: usize, count: usize) -> usize {
-    source[from..].char_indices().nth(count).map_or(source.len(), |(offset, _)| from + offset)
+    source[from..]
+        .char_indices()
+        .nth(count)
+        .map_or(source.len(), |(offset, _)| from + offset)
 }
 
 fn one_character(source: &str, at: usize) -> Range<usize> {
-    at..source[at..].chars().next().map_or(at, |character| at + character.len_utf8())
+    at..source[at..]
+        .chars()
+        .next()
+        .map_or(at, |character| at + character.len_utf8())
 }

@@ -12,13 +12,21 @@ use crate::{
 
 impl Load<'_> {
     /// What realises a node.
-    pub(super) fn kind(&mut self, kind: &str, fields: &Fields<'_>, draft: &mut Draft) -> Option<NodeKind> {
+    pub(super) fn kind(
+        &mut self,
+        kind: &str,
+        fields: &Fields<'_>,
+        draft: &mut Draft,
+    ) -> Option<NodeKind> {
         let dir = draft.spec.dir.clone();
         let build = fields.value("build");
-        draft.spec.build = build.and_then(|value| read::command(value, &dir, false, &mut self.report));
+        draft.spec.build =
+            build.and_then(|value| read::command(value, &dir, false, &mut self.report));
         let value = fields.value(kind)?;
         match kind {
-            "run" => read::command(value, &dir, build.is_some(), &mut self.report).map(NodeKind::Run),
+            "run" => {
+                read::command(value, &dir, build.is_some(), &mut self.report).map(NodeKind::Run)
+            }
             "connect" => {
                 let addresses = self.addresses(value)?;
                 draft.spec.replicas = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
@@ -30,10 +38,16 @@ impl Load<'_> {
     }
 
     fn addresses(&mut self, value: &Node) -> Option<Vec<Address>> {
-        let listed = read::list_of_text(value, "an address, or a list of addresses", &mut self.report)?;
+        let listed = read::list_of_text(
+            value,
+            "an address, or a list of addresses",
+            &mut self.report,
+        )?;
         let count = listed.len();
-        let addresses: Vec<Address> =
-            listed.into_iter().filter_map(|(written, node)| self.address(written, node)).collect();
+        let addresses: Vec<Address> = listed
+            .into_iter()
+            .filter_map(|(written, node)| self.address(written, node))
+            .collect();
         (addresses.len() == count).then_some(addresses)
     }
 
@@ -41,18 +55,40 @@ impl Load<'_> {
         if let Some(path) = written.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             if path.is_empty() {
-                return refuse(&codes::BAD_ADDRESS, node, "the address has no path", "write `unix:/path/to/socket`", &mut self.report);
+                return refuse(
+                    &codes::BAD_ADDRESS,
+                    node,
+                    "the address has no path",
+                    "write `unix:/path/to/socket`",
+                    &mut self.report,
+                );
             }
             return Some(Address::Unix(resolve(self.dir, path)));
         }
-        let target = written.strip_prefix("dns:").map_or(written, |target| target.trim_start_matches('/'));
+        let target = written
+            .strip_prefix("dns:")
+            .map_or(written, |target| target.trim_start_matches('/'));
         let Some((host, port)) = host_and_port(target) else {
             let message = format!("`{written}` is not an address");
-            return refuse(&codes::BAD_ADDRESS, node, message, "write `host:port`, `dns:host:port` or `unix:/path`", &mut self.report);
+            return refuse(
+                &codes::BAD_ADDRESS,
+                node,
+                message,
+                "write `host:port`, `dns:host:port` or `unix:/path`",
+                &mut self.report,
+            );
         };
         if !is_loopback(&host) && !self.environment.is_on("MESHLOOM_INSECURE") {
-            let message = format!("`{host}` is another machine, and connections to it would not be encrypted");
-            return refuse(&codes::PLAINTEXT_REMOTE, node, message, codes::PLAINTEXT_REMOTE.remedy, &mut self.report);
+            let message = format!(
+                "`{host}` is another machine, and connections to it would not be encrypted"
+            );
+            return refuse(
+                &codes::PLAINTEXT_REMOTE,
+                node,
+                message,
+                codes::PLAINTEXT_REMOTE.remedy,
+                &mut self.report,
+            );
         }
         Some(Address::Tcp { host, port })
     }
@@ -62,7 +98,10 @@ impl Load<'_> {
 pub(super) fn host_and_port(target: &str) -> Option<(String, u16)> {
     let (host, port) = target.rsplit_once(':')?;
     let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
-    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+    let host = match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
         Some(v6) => v6.parse::<std::net::Ipv6Addr>().ok()?.to_string(),
         None => host.to_owned(),
     };
@@ -72,5 +111,8 @@ pub(super) fn host_and_port(target: &str) -> Option<(String, u16)> {
 }
 
 fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }

@@ -6,14 +6,20 @@ use crate::{budget, diagnostic::codes, spec::NodeSpec};
 impl Load<'_> {
     /// Reports a budget that leaves a source less than four of the largest events.
     pub(super) fn memory(&mut self, drafts: &[Draft], top: &Top<'_>) {
-        let Some((bytes, place)) = &top.memory else { return };
+        let Some((bytes, place)) = &top.memory else {
+            return;
+        };
         let nodes = || drafts.iter().map(|draft| &draft.spec);
         let least = budget::least(nodes());
         if *bytes >= least {
             return;
         }
         let share = budget::source_share(*bytes, nodes());
-        let largest = nodes().filter(|node| node.is_source()).map(|node| node.max_event).max().unwrap_or_default();
+        let largest = nodes()
+            .filter(|node| node.is_source())
+            .map(|node| node.max_event)
+            .max()
+            .unwrap_or_default();
         let message = format!(
             "this leaves each source {}, less than four events of the largest size ({})",
             budget::size_text(share),
@@ -25,6 +31,8 @@ impl Load<'_> {
             budget::size_text(least.next_multiple_of(1 << 20)),
             budget::size_text(windows)
         );
-        self.report.add(&codes::MEMORY_TOO_SMALL, place, message).help(remedy);
+        self.report
+            .add(&codes::MEMORY_TOO_SMALL, place, message)
+            .help(remedy);
     }
 }

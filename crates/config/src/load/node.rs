@@ -42,26 +42,44 @@ pub(super) struct Draft {
 impl Load<'_> {
     /// Reads all nodes.
     pub(super) fn nodes(&mut self, top: &Top<'_>) -> Vec<Draft> {
-        top.nodes.entries.iter().map(|entry| self.node(entry, top.defaults)).collect()
+        top.nodes
+            .entries
+            .iter()
+            .map(|entry| self.node(entry, top.defaults))
+            .collect()
     }
 
     fn node(&mut self, entry: &Entry, defaults: &[Entry]) -> Draft {
         let name = entry.key.as_str();
-        if self.check_name(name, &entry.key_span, "a node") && ["unmatched", "rejected"].contains(&name) {
-            let message = format!("`{name}` cannot be the name of a node: `NODE.{name}` has a meaning");
-            self.report.add(&codes::RESERVED_NAME, &entry.key_span, message);
+        if self.check_name(name, &entry.key_span, "a node")
+            && ["unmatched", "rejected"].contains(&name)
+        {
+            let message =
+                format!("`{name}` cannot be the name of a node: `NODE.{name}` has a meaning");
+            self.report
+                .add(&codes::RESERVED_NAME, &entry.key_span, message);
         }
         let own = Fields::of(&entry.value, "a map of the node's keys", &mut self.report);
         let known = own.is_some();
         let merged = with_defaults(own.map_or(&[], |own| own.entries), defaults);
-        let fields = Fields { span: &entry.value.span, entries: &merged };
-        let kind_key = if known { self.kind_key(&fields, entry) } else { None };
+        let fields = Fields {
+            span: &entry.value.span,
+            entries: &merged,
+        };
+        let kind_key = if known {
+            self.kind_key(&fields, entry)
+        } else {
+            None
+        };
         let role = match fields.get("from") {
             Some(_) => Role::Inner,
             None => Role::Source,
         };
         let merged = self.applicable(merged.clone(), kind_key, role);
-        let fields = Fields { span: &entry.value.span, entries: &merged };
+        let fields = Fields {
+            span: &entry.value.span,
+            entries: &merged,
+        };
         let mut draft = self.draft(entry, &fields);
         if let Some(kind) = kind_key.and_then(|kind| self.kind(kind, &fields, &mut draft)) {
             draft.spec.kind = kind;
@@ -72,7 +90,10 @@ impl Load<'_> {
 
     /// The one key that says what realises the node.
     fn kind_key(&mut self, fields: &Fields<'_>, node: &Entry) -> Option<&'static str> {
-        let present: Vec<&'static str> = KINDS.into_iter().filter(|kind| fields.get(kind).is_some()).collect();
+        let present: Vec<&'static str> = KINDS
+            .into_iter()
+            .filter(|kind| fields.get(kind).is_some())
+            .collect();
         match present.as_slice() {
             [kind] => return Some(kind),
             [] => {
@@ -85,7 +106,11 @@ impl Load<'_> {
                     let entry = fields.get(other).expect("it was just found");
                     let first_entry = fields.get(first).expect("it was just found");
                     self.report
-                        .add(&codes::NODE_KIND, &entry.key_span, format!("the node `{}` has both `{first}` and `{other}`", node.key))
+                        .add(
+                            &codes::NODE_KIND,
+                            &entry.key_span,
+                            format!("the node `{}` has both `{first}` and `{other}`", node.key),
+                        )
                         .help("keep one of them")
                         .label(&first_entry.key_span, "the other");
                 }
@@ -110,14 +135,20 @@ impl Load<'_> {
                 continue;
             };
             if rule.not_yet {
-                self.report.add(&codes::NOT_YET, &entry.key_span, format!("`{}` cannot be used in this version", entry.key));
+                self.report.add(
+                    &codes::NOT_YET,
+                    &entry.key_span,
+                    format!("`{}` cannot be used in this version", entry.key),
+                );
                 continue;
             }
             match misplaced(rule, kind, role) {
                 None => kept.push(entry),
                 Some(_) if entry.inherited => {}
                 Some((message, remedy)) => {
-                    self.report.add(&codes::KEY_NOT_APPLICABLE, &entry.key_span, message).help(remedy);
+                    self.report
+                        .add(&codes::KEY_NOT_APPLICABLE, &entry.key_span, message)
+                        .help(remedy);
                 }
             }
         }
@@ -128,23 +159,37 @@ impl Load<'_> {
     fn draft(&mut self, node: &Entry, fields: &Fields<'_>) -> Draft {
         let (from, from_spans) = self.edges(fields);
         let (discards, discard_spans) = self.discards(fields);
-        let max_event = self.size(fields, "max_event", LARGEST_EVENT).unwrap_or(defaults::MAX_EVENT);
+        let max_event = self
+            .size(fields, "max_event", LARGEST_EVENT)
+            .unwrap_or(defaults::MAX_EVENT);
         let batch = self.batch(fields);
         let queue = self.queue(fields, &batch);
         let config_json = match fields.value("with") {
             None => "{}".into(),
             Some(value) if value.is_null() => "{}".into(),
-            Some(value) => match Fields::of(value, "a map: the node's own config", &mut self.report) {
-                Some(with) => json_object(with.entries, &mut self.report),
-                None => "{}".into(),
-            },
+            Some(value) => {
+                match Fields::of(value, "a map: the node's own config", &mut self.report) {
+                    Some(with) => json_object(with.entries, &mut self.report),
+                    None => "{}".into(),
+                }
+            }
         };
         let report = &mut self.report;
-        let replicas = fields.value("replicas").and_then(|value| read::integer(value, 1..=1024, report));
-        let concurrency = fields.value("concurrency").and_then(|value| read::integer(value, 1..=65_536, report));
-        let env_clear = fields.value("env_clear").and_then(|value| read::boolean(value, report));
-        let handler = fields.value("handler").and_then(|value| read::text(value, "the name of a handler", report));
-        let rate = fields.value("rate").and_then(|value| read::rate(value, report));
+        let replicas = fields
+            .value("replicas")
+            .and_then(|value| read::integer(value, 1..=1024, report));
+        let concurrency = fields
+            .value("concurrency")
+            .and_then(|value| read::integer(value, 1..=65_536, report));
+        let env_clear = fields
+            .value("env_clear")
+            .and_then(|value| read::boolean(value, report));
+        let handler = fields
+            .value("handler")
+            .and_then(|value| read::text(value, "the name of a handler", report));
+        let rate = fields
+            .value("rate")
+            .and_then(|value| read::rate(value, report));
         let spec = NodeSpec {
             name: node.key.clone(),
             kind: NodeKind::Use(ConnectorSpec::Null),
@@ -162,7 +207,9 @@ impl Load<'_> {
             queue,
             retry: self.retry(fields),
             timeout: self.time(fields, "timeout").unwrap_or(defaults::TIMEOUT),
-            start_timeout: self.time(fields, "start_timeout").unwrap_or(defaults::START_TIMEOUT),
+            start_timeout: self
+                .time(fields, "start_timeout")
+                .unwrap_or(defaults::START_TIMEOUT),
             rate,
             max_event,
             durability: self.durability(fields),
@@ -186,17 +233,25 @@ impl Load<'_> {
 
     /// A key of which only the first word is built.
     fn only_default(&mut self, fields: &Fields<'_>, key: &str, words: &[&'static str; 2]) {
-        let Some(value) = fields.value(key) else { return };
+        let Some(value) = fields.value(key) else {
+            return;
+        };
         let choices = [(words[0], true), (words[1], false)];
         if read::choice(value, &choices, &mut self.report) == Some(false) {
             let message = format!("`{key}: {}` cannot be used in this version", words[1]);
-            self.report.add(&codes::NOT_YET, &value.span, message).help(format!("remove it, or use `{}`", words[0]));
+            self.report
+                .add(&codes::NOT_YET, &value.span, message)
+                .help(format!("remove it, or use `{}`", words[0]));
         }
     }
 
     /// A time above zero.
     pub(super) fn time(&mut self, fields: &Fields<'_>, key: &str) -> Option<Duration> {
-        read::duration(fields.value(key)?, Duration::from_millis(1)..=LONGEST, &mut self.report)
+        read::duration(
+            fields.value(key)?,
+            Duration::from_millis(1)..=LONGEST,
+            &mut self.report,
+        )
     }
 
     /// A size above zero.
@@ -219,16 +274,24 @@ impl Load<'_> {
             linger: None,
             latency: defaults::BATCH_LATENCY,
         };
-        let Some(section) = self.section(fields, "batch", &["events", "bytes", "linger", "latency"]) else {
+        let Some(section) =
+            self.section(fields, "batch", &["events", "bytes", "linger", "latency"])
+        else {
             return batch;
         };
         let report = &mut self.report;
-        if let Some(events) = section.value("events").and_then(|value| read::integer(value, 1..=LARGEST_BATCH.0, report)) {
+        if let Some(events) = section
+            .value("events")
+            .and_then(|value| read::integer(value, 1..=LARGEST_BATCH.0, report))
+        {
             batch.events = events;
         }
-        batch.bytes = self.size(&section, "bytes", LARGEST_BATCH.1).unwrap_or(batch.bytes);
+        batch.bytes = self
+            .size(&section, "bytes", LARGEST_BATCH.1)
+            .unwrap_or(batch.bytes);
         let linger = section.value("linger");
-        batch.linger = linger.and_then(|value| read::duration(value, Duration::ZERO..=LONGEST, &mut self.report));
+        batch.linger = linger
+            .and_then(|value| read::duration(value, Duration::ZERO..=LONGEST, &mut self.report));
         batch.latency = self.time(&section, "latency").unwrap_or(batch.latency);
         batch
     }
@@ -236,16 +299,23 @@ impl Load<'_> {
     fn queue(&mut self, fields: &Fields<'_>, batch: &BatchSpec) -> QueueSpec {
         let mut queue = QueueSpec {
             events: batch.events.saturating_mul(defaults::QUEUE_BATCHES),
-            bytes: batch.bytes.saturating_mul(u64::from(defaults::QUEUE_BATCHES)),
+            bytes: batch
+                .bytes
+                .saturating_mul(u64::from(defaults::QUEUE_BATCHES)),
         };
-        let Some(section) = self.section(fields, "queue", &["events", "bytes"]) else { return queue };
+        let Some(section) = self.section(fields, "queue", &["events", "bytes"]) else {
+            return queue;
+        };
         let batch_place = fields.value("batch").map(|value| value.span.clone());
         if let Some(value) = section.value("events")
             && let Some(events) = read::integer(value, 1..=u32::MAX, &mut self.report)
         {
             queue.events = events;
             if events < batch.events {
-                let message = format!("a queue of {events} events cannot hold a batch of {}", batch.events);
+                let message = format!(
+                    "a queue of {events} events cannot hold a batch of {}",
+                    batch.events
+                );
                 self.queue_too_small(message, &value.span, batch_place.as_ref());
             }
         }
@@ -254,7 +324,10 @@ impl Load<'_> {
         {
             queue.bytes = bytes;
             if bytes < batch.bytes {
-                let message = format!("a queue of {bytes} bytes cannot hold a batch of {}", batch.bytes);
+                let message = format!(
+                    "a queue of {bytes} bytes cannot hold a batch of {}",
+                    batch.bytes
+                );
                 self.queue_too_small(message, &value.span, batch_place.as_ref());
             }
         }
@@ -274,9 +347,13 @@ impl Load<'_> {
             initial: defaults::RETRY_INITIAL,
             max: defaults::RETRY_MAX,
         };
-        let Some(section) = self.section(fields, "retry", &["attempts", "initial", "max"]) else { return retry };
+        let Some(section) = self.section(fields, "retry", &["attempts", "initial", "max"]) else {
+            return retry;
+        };
         let attempts = section.value("attempts");
-        if let Some(attempts) = attempts.and_then(|value| read::integer(value, 1..=1_000_000, &mut self.report)) {
+        if let Some(attempts) =
+            attempts.and_then(|value| read::integer(value, 1..=1_000_000, &mut self.report))
+        {
             retry.attempts = attempts;
         }
         (retry.initial, retry.max) = self.backoff(&section, (retry.initial, retry.max));
@@ -285,9 +362,14 @@ impl Load<'_> {
 
     fn restart(&mut self, fields: &Fields<'_>) -> Restart {
         let (initial, max) = (defaults::RESTART_INITIAL, defaults::RESTART_MAX);
-        let Some(value) = fields.value("restart") else { return Restart::Backoff { initial, max } };
+        let Some(value) = fields.value("restart") else {
+            return Restart::Backoff { initial, max };
+        };
         if let Value::Map(entries) = &value.value {
-            let section = Fields { span: &value.span, entries };
+            let section = Fields {
+                span: &value.span,
+                entries,
+            };
             section.only(&["initial", "max"], "`restart`", &mut self.report);
             let (initial, max) = self.backoff(&section, (initial, max));
             return Restart::Backoff { initial, max };
@@ -303,19 +385,31 @@ impl Load<'_> {
             && max < initial
         {
             let message = format!("`max` ({max:?}) is shorter than `initial` ({initial:?})");
-            self.report.add(&codes::OUT_OF_RANGE, &place.span, message).help("waits grow from `initial` to `max`");
+            self.report
+                .add(&codes::OUT_OF_RANGE, &place.span, message)
+                .help("waits grow from `initial` to `max`");
         }
         let initial = initial.unwrap_or_else(|| or.0.min(max.unwrap_or(or.0)));
         (initial, max.unwrap_or_else(|| or.1.max(initial)))
     }
 
     fn ordering(&mut self, fields: &Fields<'_>) -> Ordering {
-        let choices = [("none", Ordering::None), ("key", Ordering::Key), ("all", Ordering::All)];
-        let Some(value) = fields.value("ordering") else { return Ordering::None };
+        let choices = [
+            ("none", Ordering::None),
+            ("key", Ordering::Key),
+            ("all", Ordering::All),
+        ];
+        let Some(value) = fields.value("ordering") else {
+            return Ordering::None;
+        };
         let ordering = read::choice(value, &choices, &mut self.report).unwrap_or_default();
         if ordering != Ordering::None {
             self.report
-                .add(&codes::NOT_YET, &value.span, "events cannot be kept in order in this version")
+                .add(
+                    &codes::NOT_YET,
+                    &value.span,
+                    "events cannot be kept in order in this version",
+                )
                 .help("remove it, or use `none`");
         }
         ordering
@@ -323,11 +417,18 @@ impl Load<'_> {
 
     fn durability(&mut self, fields: &Fields<'_>) -> Option<Durability> {
         let value = fields.value("durability")?;
-        let choices = [("journal", Durability::Journal), ("memory", Durability::Memory)];
+        let choices = [
+            ("journal", Durability::Journal),
+            ("memory", Durability::Memory),
+        ];
         let durability = read::choice(value, &choices, &mut self.report)?;
         if durability == Durability::Journal {
             self.report
-                .add(&codes::NOT_YET, &value.span, "there is no journal in this version")
+                .add(
+                    &codes::NOT_YET,
+                    &value.span,
+                    "there is no journal in this version",
+                )
                 .help("use `memory`, which loses what is in memory when the coordinator crashes");
         }
         Some(durability)
@@ -335,16 +436,26 @@ impl Load<'_> {
 
     /// Routes that are discarded on purpose.
     fn discards(&mut self, fields: &Fields<'_>) -> (Vec<String>, Vec<Span>) {
-        let Some(value) = fields.value("routes") else { return Default::default() };
-        let Some(routes) = Fields::of(value, "a map of routes: `{ROUTE: discard}`", &mut self.report) else {
+        let Some(value) = fields.value("routes") else {
+            return Default::default();
+        };
+        let Some(routes) = Fields::of(
+            value,
+            "a map of routes: `{ROUTE: discard}`",
+            &mut self.report,
+        ) else {
             return Default::default();
         };
         let (mut discards, mut spans) = (Vec::new(), Vec::new());
         for entry in routes.entries {
             self.check_name(&entry.key, &entry.key_span, "a route");
             if ["unmatched", "rejected"].contains(&entry.key.as_str()) {
-                let message = format!("`{}` cannot be the name of a route: it has a meaning", entry.key);
-                self.report.add(&codes::RESERVED_NAME, &entry.key_span, message);
+                let message = format!(
+                    "`{}` cannot be the name of a route: it has a meaning",
+                    entry.key
+                );
+                self.report
+                    .add(&codes::RESERVED_NAME, &entry.key_span, message);
             }
             read::choice(&entry.value, &[("discard", ())], &mut self.report);
             discards.push(entry.key.clone());
@@ -354,16 +465,24 @@ impl Load<'_> {
     }
 
     fn env(&mut self, fields: &Fields<'_>) -> Vec<(String, String)> {
-        let Some(value) = fields.value("env").filter(|value| !value.is_null()) else { return Vec::new() };
-        let Some(env) = Fields::of(value, "a map of variables", &mut self.report) else { return Vec::new() };
+        let Some(value) = fields.value("env").filter(|value| !value.is_null()) else {
+            return Vec::new();
+        };
+        let Some(env) = Fields::of(value, "a map of variables", &mut self.report) else {
+            return Vec::new();
+        };
         let mut variables = Vec::new();
         for entry in env.entries {
             if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
                 let message = format!("`{}` cannot be the name of a variable", entry.key);
-                self.report.add(&codes::BAD_NAME, &entry.key_span, message).help("use letters, digits and `_`");
+                self.report
+                    .add(&codes::BAD_NAME, &entry.key_span, message)
+                    .help("use letters, digits and `_`");
                 continue;
             }
-            if let Some(text) = read::written(&entry.value, "the text of a variable", &mut self.report) {
+            if let Some(text) =
+                read::written(&entry.value, "the text of a variable", &mut self.report)
+            {
                 variables.push((entry.key.clone(), text.to_owned()));
             }
         }
@@ -371,13 +490,22 @@ impl Load<'_> {
     }
 
     fn working_dir(&mut self, fields: &Fields<'_>) -> std::path::PathBuf {
-        let Some(value) = fields.value("dir") else { return self.dir.to_path_buf() };
-        let Some(written) = read::text(value, "a folder", &mut self.report) else { return self.dir.to_path_buf() };
+        let Some(value) = fields.value("dir") else {
+            return self.dir.to_path_buf();
+        };
+        let Some(written) = read::text(value, "a folder", &mut self.report) else {
+            return self.dir.to_path_buf();
+        };
         let dir = resolve(self.dir, written);
         if !dir.is_dir() {
             let message = format!("`{written}` is not a folder");
-            let remedy = format!("`dir` starts at the folder of the pipeline file, here {}", self.dir.display());
-            self.report.add(&codes::DIR_NOT_FOUND, &value.span, message).help(remedy);
+            let remedy = format!(
+                "`dir` starts at the folder of the pipeline file, here {}",
+                self.dir.display()
+            );
+            self.report
+                .add(&codes::DIR_NOT_FOUND, &value.span, message)
+                .help(remedy);
         }
         dir
     }
@@ -395,13 +523,19 @@ impl Load<'_> {
     }
 
     /// Reports what is wrong with an expression, each at its own place.
-    pub(super) fn bad_expression(&mut self, value: &Node, error: &crate::expression::ExpressionError) {
+    pub(super) fn bad_expression(
+        &mut self,
+        value: &Node,
+        error: &crate::expression::ExpressionError,
+    ) {
         for problem in &error.problems {
             let place = match &value.value {
                 Value::Scalar(scalar) => scalar.locate(&value.span, &problem.at),
                 _ => value.span.clone(),
             };
-            let diagnostic = self.report.add(&codes::BAD_EXPRESSION, &place, problem.message.clone());
+            let diagnostic =
+                self.report
+                    .add(&codes::BAD_EXPRESSION, &place, problem.message.clone());
             if let Some(remedy) = &problem.remedy {
                 diagnostic.help(remedy.clone());
             }
@@ -414,15 +548,27 @@ fn misplaced(rule: &Rule, kind: Option<&str>, role: Role) -> Option<(String, Str
     if let Some(kind) = kind
         && !rule.kinds.contains(&kind)
     {
-        let kinds = rule.kinds.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(" or ");
-        return Some((format!("`{}` has no meaning for a node with `{kind}`", rule.key), format!("it is for nodes with {kinds}; remove it")));
+        let kinds = rule
+            .kinds
+            .iter()
+            .map(|kind| format!("`{kind}`"))
+            .collect::<Vec<_>>()
+            .join(" or ");
+        return Some((
+            format!("`{}` has no meaning for a node with `{kind}`", rule.key),
+            format!("it is for nodes with {kinds}; remove it"),
+        ));
     }
     match (rule.role, role) {
-        (Role::Source, Role::Inner) => {
-            Some((format!("`{}` is for sources, and this node has `from`", rule.key), "set it at the source".into()))
-        }
+        (Role::Source, Role::Inner) => Some((
+            format!("`{}` is for sources, and this node has `from`", rule.key),
+            "set it at the source".into(),
+        )),
         (Role::Inner, Role::Source) => Some((
-            format!("`{}` is for nodes with `from`, and this is a source", rule.key),
+            format!(
+                "`{}` is for nodes with `from`, and this is a source",
+                rule.key
+            ),
             "remove it, or add `from`".into(),
         )),
         _ => None,

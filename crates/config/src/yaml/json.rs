@@ -47,7 +47,11 @@ fn value(node: &Node, out: &mut String, report: &mut Report) {
                 Some(number) => out.push_str(&number),
                 None => {
                     report
-                        .add(&codes::WRONG_TYPE, &node.span, format!("a node's config is JSON, which has no `{}`", scalar.text))
+                        .add(
+                            &codes::WRONG_TYPE,
+                            &node.span,
+                            format!("a node's config is JSON, which has no `{}`", scalar.text),
+                        )
                         .help("quote it to send it as text");
                 }
             },

@@ -17,17 +17,31 @@ const (
 	contentBytes = "application/octet-stream"
 )
 
-// decode reads an event's payload into the input type of a handler: Event and []byte as they are, all else from JSON.
-func decode[In any](event Event) (in In, err error) {
-	switch to := any(&in).(type) {
+// decoder returns how a handler's input type is read from an event: Event and []byte as they are, all else from JSON. It
+// is chosen once per handler, so that raw inputs cost no allocation.
+func decoder[In any]() func(Event) (In, error) {
+	var raw any
+	switch any(new(In)).(type) {
 	case *Event:
-		*to = event
+		raw = func(event Event) (Event, error) { return event, nil }
 	case *[]byte:
-		*to = event.Data()
+		raw = func(event Event) ([]byte, error) { return event.Data(), nil }
 	default:
-		err = decodeJSON(event.Data(), to)
+		return func(event Event) (in In, err error) {
+			err = decodeJSON(event.Data(), &in)
+			return in, err
+		}
 	}
-	return in, err
+	return raw.(func(Event) (In, error))
+}
+
+// encoder returns how a handler's results are taken into an emission; raw bytes cost no allocation.
+func encoder[Result any]() func(*emission, Result) error {
+	var raw any = (*emission).emitBytes
+	if take, ok := raw.(func(*emission, Result) error); ok {
+		return take
+	}
+	return func(e *emission, result Result) error { return e.emit(result) }
 }
 
 // decodeJSON rejects what does not fit and names the field.
@@ -118,7 +132,7 @@ func (a *arena) row(parent uint32, result any) (columns.Row, error) {
 		}
 		row.Payload, row.Default = x.Data(), x.ContentType() // a received buffer: stays as it is
 	case []byte:
-		row.Payload, row.Default = a.keep(x), contentBytes
+		return a.bytes(row, x)
 	default:
 		var err error
 		if row.Payload, err = a.json(x); err != nil {
@@ -127,6 +141,15 @@ func (a *arena) row(parent uint32, result any) (columns.Row, error) {
 		row.Default = contentJSON
 	}
 	return row, columns.CheckPayload(row.Payload)
+}
+
+// bytes completes a row whose payload is given as it is.
+func (a *arena) bytes(row columns.Row, payload []byte) (columns.Row, error) {
+	if err := columns.CheckPayload(payload); err != nil {
+		return row, err
+	}
+	row.Payload, row.Default = a.keep(payload), contentBytes
+	return row, nil
 }
 
 func (a *arena) checkRoute(meta *columns.Meta) error {

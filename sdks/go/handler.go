@@ -44,6 +44,22 @@ func (e *emission) emit(result any) error {
 	if err != nil {
 		return err
 	}
+	return e.add(row)
+}
+
+// emitBytes is emit for a []byte, without boxing it.
+func (e *emission) emitBytes(result []byte) error {
+	if result == nil {
+		return errNoResult
+	}
+	row, err := e.arena.bytes(columns.Row{Parent: e.index}, result)
+	if err != nil {
+		return err
+	}
+	return e.add(row)
+}
+
+func (e *emission) add(row columns.Row) error {
 	e.rows = append(e.rows, row)
 	if e.bytes += row.Size(); e.bytes >= holdBytes && len(e.rows) > 1 {
 		return e.full()
@@ -60,8 +76,10 @@ func (h MapHandler) body() body                 { return h.b }
 // Map makes a handler that answers every event with one output: a value for encoding/json, a []byte, an [Event], or an
 // [Out] of one of them. nil is no result and rejects the event; return [Drop] to end it here.
 func Map[In, Result any](handle func(ctx context.Context, in In) (Result, error)) MapHandler {
+	read := decoder[In]()
+	emit := encoder[Result]()
 	return MapHandler{body{each: func(ctx context.Context, event Event, out *emission) error {
-		in, err := decode[In](event)
+		in, err := read(event)
 		if err != nil {
 			return err
 		}
@@ -69,7 +87,7 @@ func Map[In, Result any](handle func(ctx context.Context, in In) (Result, error)
 		if err != nil {
 			return err
 		}
-		return out.emit(result)
+		return emit(out, result)
 	}}}
 }
 
@@ -83,8 +101,9 @@ func (h FilterHandler) body() body { return h.b }
 
 // Filter makes a handler that lets an event pass unchanged (true) or drops it (false).
 func Filter[In any](keep func(ctx context.Context, in In) (bool, error)) FilterHandler {
+	read := decoder[In]()
 	return FilterHandler{body{each: func(ctx context.Context, event Event, out *emission) error {
-		in, err := decode[In](event)
+		in, err := read(event)
 		if err != nil {
 			return err
 		}
@@ -112,8 +131,10 @@ func (h FlatMapHandler) body() body { return h.b }
 // what a result may be. An error that is yielded ends the iteration and is the verdict on the event. Outputs are held
 // until the iterator ends or 1 MiB is reached; those already sent before an error come again with the next attempt.
 func FlatMap[In, Result any](handle func(ctx context.Context, in In) iter.Seq2[Result, error]) FlatMapHandler {
+	read := decoder[In]()
+	emit := encoder[Result]()
 	return FlatMapHandler{body{each: func(ctx context.Context, event Event, out *emission) error {
-		in, err := decode[In](event)
+		in, err := read(event)
 		if err != nil {
 			return err
 		}
@@ -121,7 +142,7 @@ func FlatMap[In, Result any](handle func(ctx context.Context, in In) iter.Seq2[R
 			if err != nil {
 				return err
 			}
-			if err := out.emit(result); err != nil {
+			if err := emit(out, result); err != nil {
 				return err
 			}
 		}
@@ -138,8 +159,9 @@ func (h SinkHandler) body() body                 { return h.b }
 // Sink makes a handler that delivers every event; nil says that it has been delivered. Delivery is at least once with a
 // stable [Event.UID]: key by it where each event must arrive once.
 func Sink[In any](deliver func(ctx context.Context, in In) error) SinkHandler {
+	read := decoder[In]()
 	return SinkHandler{body{each: func(ctx context.Context, event Event, _ *emission) error {
-		in, err := decode[In](event)
+		in, err := read(event)
 		if err != nil {
 			return err
 		}

@@ -100,14 +100,14 @@ func (w *work) collect() ([]columns.Row, []*meshloomv1.EventFailure) {
 	var rows []columns.Row
 	for _, one := range workers {
 		one.mu.Lock()
-		if rows == nil {
-			rows = one.rows
-		} else {
-			rows = append(rows, one.rows...)
+		if rows == nil && len(one.rows) > 0 {
+			rows = make([]columns.Row, 0, min(w.view.Count, len(workers)*len(one.rows)))
 		}
+		rows = append(rows, one.rows...)
+		clear(one.rows)
 		failures = append(failures, one.failures...)
 		w.consumed += one.consumed
-		one.rows, one.failures, one.consumed, one.bytes = nil, nil, 0, 0
+		one.rows, one.failures, one.consumed, one.bytes = one.rows[:0], nil, 0, 0
 		one.mu.Unlock()
 	}
 	byParent := func(a, b columns.Row) int { return cmp.Compare(a.Parent, b.Parent) }

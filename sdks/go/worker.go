@@ -11,6 +11,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
+const contextsAtATime = 16
+
 // worker claims inputs of one work and calls the handler, one call at a time.
 type worker struct {
 	work *work
@@ -19,8 +21,9 @@ type worker struct {
 	busy time.Duration
 
 	// pieces tells that outputs of the running call have been sent and that this worker holds the work's sendMu.
-	pieces bool
-	now    time.Time // when the last call ended: the next begins there, which saves a look at the clock
+	pieces   bool
+	contexts []callContext
+	now      time.Time // when the last call ended: the next begins there, which saves a look at the clock
 
 	mu       sync.Mutex // guards what follows; others collect it while the worker runs
 	rows     []columns.Row
@@ -45,6 +48,9 @@ func (r *worker) run() {
 	r.out.arena, r.out.full = &r.ar, r.sendPieces
 	r.now = time.Now()
 	units := int64(w.units())
+	r.mu.Lock()
+	r.rows = make([]columns.Row, 0, w.view.Count/cap(w.stream.slots)+1)
+	r.mu.Unlock()
 	for {
 		unit := w.next.Add(1) - 1
 		if unit >= units {
@@ -83,7 +89,7 @@ func (r *worker) call(i int) (retried bool) {
 	r.calling, r.index, r.began = true, index, r.now
 	r.mu.Unlock()
 
-	ctx := &callContext{Context: w.ctx}
+	ctx := r.context()
 	ctx.scope = scope{replica: w.stream.replica, event: Event{view: w.view, index: i, attempt: w.attempts(i)}}
 	if w.timeout > 0 {
 		ctx.deadline = r.now.Add(w.timeout)
@@ -122,6 +128,18 @@ func (r *worker) call(i int) (retried bool) {
 		w.flush(true)
 	}
 	return failure != nil && failure.Action != meshloomv1.FailureAction_FAILURE_ACTION_REJECT
+}
+
+// context returns the context of the next call. They are made many at a time; each is used once, since a handler may keep
+// its own.
+func (r *worker) context() *callContext {
+	if len(r.contexts) == 0 {
+		r.contexts = make([]callContext, min(r.work.view.Count, contextsAtATime))
+	}
+	ctx := &r.contexts[0]
+	r.contexts = r.contexts[1:]
+	ctx.Context = r.work.ctx
+	return ctx
 }
 
 func callEach(b *body, ctx *callContext, out *emission) (err error) {

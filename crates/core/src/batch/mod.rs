@@ -161,6 +161,12 @@ impl Batch {
         found.unwrap_or_default()
     }
 
+    /// Whether identities have been set.
+    #[must_use]
+    pub fn has_uids(&self) -> bool {
+        self.parts().uid.is_some()
+    }
+
     /// Time of occurrence, UTC nanoseconds since the Unix epoch.
     #[must_use]
     pub fn time_ns(&self, row: usize) -> Option<i64> {

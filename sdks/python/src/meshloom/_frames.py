@@ -167,10 +167,11 @@ class Framer:
         for row in rows:
             if row.checkpoint is not None:
                 self._checkpoint = row.checkpoint
-        return produce_pb2.Produced(sequence=self._sequence, batch=_batch(rows), checkpoint=self._checkpoint)
+        return produce_pb2.Produced(sequence=self._sequence, batch=make_batch(rows), checkpoint=self._checkpoint)
 
 
-def _batch(rows: list[Row]) -> batch_pb2.Batch:
+def make_batch(rows: list[Row]) -> batch_pb2.Batch:
+    """The columns of some rows."""
     count = len(rows)
     batch = batch_pb2.Batch(count=count, payload=pack_values([row.payload for row in rows]))
     content_types = {i: row.content_type for i, row in enumerate(rows) if row.content_type}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _provider: TracerProvider | None = None
 _roots: TracerProvider | None = None
+_exporter: Any = None
 
 
 def _exporting() -> bool:
@@ -36,25 +37,30 @@ def _exporting() -> bool:
 
 def start() -> None:
     """Exports spans as the OTEL_* variables say. An application that has its own provider keeps it."""
-    global _provider, _roots
-    if _provider is not None or not _exporting():
+    global _exporter
+    if _exporter is not None or not _exporting():
         return
     from opentelemetry import trace
 
-    if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+    if _provider is None and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    install(BatchSpanProcessor(OTLPSpanExporter()))
+    _exporter = BatchSpanProcessor(OTLPSpanExporter())
+    install(_exporter)
 
 
 def install(processor: Any) -> None:
-    """Makes a provider with this span processor the global one."""
+    """Adds a span processor to the global provider; if there is none yet, one of ours becomes it."""
     global _provider, _roots
     from opentelemetry import trace
     from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor, TracerProvider, sampling
 
+    existing = trace.get_tracer_provider()
+    if isinstance(existing, TracerProvider):
+        existing.add_span_processor(processor)  # our two providers share one list of processors
+        return
     # Spans that the user opens in an unsampled event have no parent: they must cost nothing and start no trace.
     sampler = None if os.environ.get("OTEL_TRACES_SAMPLER") else sampling.ParentBased(sampling.ALWAYS_OFF)
     shared = SynchronousMultiSpanProcessor()
@@ -71,11 +77,12 @@ def install(processor: Any) -> None:
 
 
 def flush() -> None:
-    """Sends what is left, for at most 5 s, and ends export."""
-    global _provider, _roots
-    if _provider is not None:
-        _provider.force_flush(5000)
-        _provider.shutdown()
+    """Sends what is left, for at most 5 s, and ends the export that start() began."""
+    global _exporter
+    if _exporter is not None:
+        _exporter.force_flush(5000)
+        _exporter.shutdown()
+        _exporter = None
 
 
 def _tracer() -> Tracer:

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	coltrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/meshloom/meshloom/sdks/go"
 	"github.com/meshloom/meshloom/sdks/go/internal/harness"
+	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
 )
 
 // TestMain lets the test binary be a node process of its own.
@@ -46,6 +48,23 @@ func process(t *testing.T, listen string) (*exec.Cmd, *bufio.Reader) {
 		t.Fatal(err)
 	}
 	return node, bufio.NewReader(said)
+}
+
+// reflectAlpha asks the old reflection service, which the protocol demands beside the new one.
+//
+//lint:file-ignore SA1019 the old service is deprecated, tools that speak it are not
+func reflectAlpha(t *testing.T, ctx context.Context, conn *grpc.ClientConn) {
+	t.Helper()
+	alpha, err := grpc_reflection_v1alpha.NewServerReflectionClient(conn).ServerReflectionInfo(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := alpha.Send(&grpc_reflection_v1alpha.ServerReflectionRequest{MessageRequest: &grpc_reflection_v1alpha.ServerReflectionRequest_ListServices{}}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := alpha.Recv(); err != nil || len(r.GetListServicesResponse().GetService()) < 3 {
+		t.Errorf("reflection v1alpha: %v, %v", r, err)
+	}
 }
 
 func TestMainServesAndDrainsOnSIGTERM(t *testing.T) {
@@ -76,16 +95,7 @@ func TestMainServesAndDrainsOnSIGTERM(t *testing.T) {
 	if r, err := v1.Recv(); err != nil || len(r.GetFileDescriptorResponse().GetFileDescriptorProto()) == 0 {
 		t.Errorf("reflection v1: %v, %v", r, err)
 	}
-	alpha, err := grpc_reflection_v1alpha.NewServerReflectionClient(conn).ServerReflectionInfo(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := alpha.Send(&grpc_reflection_v1alpha.ServerReflectionRequest{MessageRequest: &grpc_reflection_v1alpha.ServerReflectionRequest_ListServices{}}); err != nil {
-		t.Fatal(err)
-	}
-	if r, err := alpha.Recv(); err != nil || len(r.GetListServicesResponse().GetService()) < 3 {
-		t.Errorf("reflection v1alpha: %v, %v", r, err)
-	}
+	reflectAlpha(t, ctx, conn)
 	began := time.Now()
 	if err := node.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -95,6 +105,55 @@ func TestMainServesAndDrainsOnSIGTERM(t *testing.T) {
 	}
 	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("an idle node took %v to drain", took)
+	}
+}
+
+// collector is an OTLP receiver.
+type collector struct {
+	coltrace.UnimplementedTraceServiceServer
+	got chan *coltrace.ExportTraceServiceRequest
+}
+
+func (c *collector) Export(_ context.Context, r *coltrace.ExportTraceServiceRequest) (*coltrace.ExportTraceServiceResponse, error) {
+	c.got <- r
+	return &coltrace.ExportTraceServiceResponse{}, nil
+}
+
+func TestMainExportsTracesAndFlushesThemAtTheEnd(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	receiver := &collector{got: make(chan *coltrace.ExportTraceServiceRequest, 10)}
+	server := grpc.NewServer()
+	coltrace.RegisterTraceServiceServer(server, receiver)
+	go func() { _ = server.Serve(l) }()
+	defer server.Stop()
+
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+l.Addr().String())
+	t.Setenv("OTEL_SERVICE_NAME", "p/filter")
+	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=filter-0")
+	socket := filepath.Join(t.TempDir(), "n.sock")
+	node, _ := process(t, "unix:"+socket)
+	p := harness.Dial(t, "unix:"+socket).Process(t, &meshloomv1.OpenProcess{Pipeline: "p", Node: "filter"})
+	work := workOf(1, `{}`)
+	work.Batch.Spans = []*meshloomv1.SpanContext{sampled(0, 9)}
+	p.Send(t, work)
+	p.Collect(t, work)
+	if err := node.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := node.Wait(); err != nil {
+		t.Errorf("the node ended with %v", err)
+	}
+	got := waitFor(t, receiver.got, "an export").GetResourceSpans()[0]
+	resource := map[string]string{}
+	for _, a := range got.GetResource().GetAttributes() {
+		resource[a.GetKey()] = a.GetValue().GetStringValue()
+	}
+	span := got.GetScopeSpans()[0].GetSpans()[0]
+	if resource["service.name"] != "p/filter" || resource["service.instance.id"] != "filter-0" || span.GetName() != "process filter" || span.GetTraceId()[0] != 9 {
+		t.Errorf("exported %v of %v", span, resource)
 	}
 }
 

@@ -36,7 +36,7 @@ func sampled(index uint32, id byte) *meshloomv1.SpanContext {
 func attributesOf(span tracetest.SpanStub) map[attribute.Key]string {
 	m := map[attribute.Key]string{}
 	for _, a := range span.Attributes {
-		m[a.Key] = a.Value.Emit()
+		m[a.Key] = a.Value.String()
 	}
 	return m
 }

@@ -12,8 +12,8 @@ import (
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
 )
 
-// Drop, returned as the error of a handler, ends the event here on purpose: no output, no failure.
-var Drop = errors.New("meshloom: event dropped on purpose") //nolint:staticcheck // a verdict, not a failure: no Err prefix
+// Drop is returned as the error of a handler to end the event here on purpose: no output, no failure.
+var Drop = errors.New("meshloom: event dropped on purpose")
 
 // verdict is an error that says what to do with the event.
 type verdict struct {

@@ -46,15 +46,31 @@ func ServeUnix(t testing.TB, path string, serve func(context.Context, net.Listen
 	return serveOn(t, listener, "unix:"+path, serve)
 }
 
+// Dial dials a node process; it waits until the process listens.
+func Dial(t testing.TB, target string) *Served {
+	t.Helper()
+	conn, err := grpc.NewClient(target, dialOptions()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return &Served{Conn: conn, Client: meshloomv1.NewNodeServiceClient(conn)}
+}
+
+func dialOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.WaitForReady(true), grpc.MaxCallRecvMsgSize(columns.MaxMessageBytes), grpc.MaxCallSendMsgSize(columns.MaxMessageBytes)),
+		grpc.WithInitialWindowSize(8 << 20), grpc.WithInitialConnWindowSize(16 << 20),
+	}
+}
+
 func serveOn(t testing.TB, listener net.Listener, target string, serve func(context.Context, net.Listener) error, options ...grpc.DialOption) *Served {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Served{cancel: cancel, done: make(chan error, 1)}
 	go func() { s.done <- serve(ctx, listener) }()
-	options = append(options, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(columns.MaxMessageBytes), grpc.MaxCallSendMsgSize(columns.MaxMessageBytes)),
-		grpc.WithInitialWindowSize(8<<20), grpc.WithInitialConnWindowSize(16<<20))
-	conn, err := grpc.NewClient(target, options...)
+	conn, err := grpc.NewClient(target, append(options, dialOptions()...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,13 +7,27 @@
 //! - [`formats`]: bytes to events and back, streaming, with bounded memory.
 //! - `file`, `stdio`, `generate`, `null`, `http`, `webhook`: one connector each.
 //! - `exec`: the sidecar adapter; it starts programs only through the [`Spawner`] it is given.
+//! - `calls`, `link`, `feed`: what connectors share: works as calls, a source's credit, records made into frames.
 
+mod calls;
 mod context;
 mod error;
+mod exec;
+mod feed;
+mod file;
+pub mod formats;
+mod generate;
+mod http;
+mod link;
 mod node;
+mod null;
+mod open;
 mod spawn;
+mod stdio;
+mod webhook;
 
 pub use context::{LogLine, LogStream, OpenContext};
 pub use error::{NodeError, OpenError};
 pub use node::{BoxFuture, Opened, ProcessNode, SourceNode};
+pub use open::{Spec, open};
 pub use spawn::{Child, CommandLine, Environment, Exit, Process, Spawner, TokioSpawner};

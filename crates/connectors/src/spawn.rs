@@ -1,11 +1,10 @@
 //! How programs are started: through a [`Spawner`], so that the coordinator can put its guard around them.
 
-use std::{collections::BTreeMap, ffi::OsString, fmt, io, path::PathBuf, process::Stdio, time::Duration};
-
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
+use std::{
+    collections::BTreeMap, ffi::OsString, fmt, io, path::PathBuf, process::Stdio, time::Duration,
 };
+
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     process::Command,
@@ -49,9 +48,13 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exit status {code}"),
-            Self::Signal(number) => match Signal::try_from(*number) {
-                Ok(signal) => write!(f, "killed by {signal}"),
-                Err(_) => write!(f, "killed by signal {number}"),
+            Self::Signal(number) => match Signal::from_named_raw(*number) {
+                Some(signal) => write!(
+                    f,
+                    "killed by {}",
+                    format!("{signal:?}").replace("Signal::", "SIG")
+                ),
+                None => write!(f, "killed by signal {number}"),
             },
         }
     }
@@ -104,10 +107,19 @@ impl Environment {
         inherited: impl IntoIterator<Item = (OsString, OsString)>,
         ours: impl IntoIterator<Item = (&'a str, String)>,
     ) -> BTreeMap<OsString, OsString> {
-        let mut all: BTreeMap<OsString, OsString> =
-            inherited.into_iter().filter(|(name, _)| self.inherits(&name.to_string_lossy())).collect();
-        all.extend(ours.into_iter().map(|(name, value)| (name.into(), value.into())));
-        all.extend(self.set.iter().map(|(name, value)| (name.into(), value.into())));
+        let mut all: BTreeMap<OsString, OsString> = inherited
+            .into_iter()
+            .filter(|(name, _)| self.inherits(&name.to_string_lossy()))
+            .collect();
+        all.extend(
+            ours.into_iter()
+                .map(|(name, value)| (name.into(), value.into())),
+        );
+        all.extend(
+            self.set
+                .iter()
+                .map(|(name, value)| (name.into(), value.into())),
+        );
         all
     }
 
@@ -140,12 +152,19 @@ impl Spawner for TokioSpawner {
                 .kill_on_drop(true)
                 .spawn()?;
             let missing = || io::Error::other("a standard stream of the child was not piped");
-            let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+            let group = child
+                .id()
+                .and_then(|id| i32::try_from(id).ok())
+                .and_then(Pid::from_raw);
             Ok(Child {
                 stdin: Box::new(child.stdin.take().ok_or_else(missing)?),
                 stdout: Box::new(child.stdout.take().ok_or_else(missing)?),
                 stderr: Box::new(child.stderr.take().ok_or_else(missing)?),
-                process: Box::new(Group { child, group, exit: None }),
+                process: Box::new(Group {
+                    child,
+                    group,
+                    exit: None,
+                }),
             })
         })
     }
@@ -162,7 +181,7 @@ impl Group {
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
             // ESRCH: nobody is left in the group, which is what the signal is for.
-            let _ = killpg(group, signal);
+            let _ = kill_process_group(group, signal);
         }
     }
 
@@ -175,7 +194,7 @@ impl Group {
         let exit = signal.map_or_else(|| Exit::Code(status.code().unwrap_or(-1)), Exit::Signal);
         self.exit = Some(exit);
         // Grandchildren must not outlive the run: they could write into a later run's files.
-        self.signal(Signal::SIGKILL);
+        self.signal(Signal::KILL);
         self.group = None;
         Ok(exit)
     }
@@ -188,11 +207,11 @@ impl Process for Group {
 
     fn terminate(&mut self) -> BoxFuture<'_, io::Result<Exit>> {
         Box::pin(async move {
-            self.signal(Signal::SIGTERM);
+            self.signal(Signal::TERM);
             match tokio::time::timeout(TERMINATE_GRACE, self.wait_leader()).await {
                 Ok(exit) => exit,
                 Err(_elapsed) => {
-                    self.signal(Signal::SIGKILL);
+                    self.signal(Signal::KILL);
                     self.wait_leader().await
                 }
             }
@@ -202,6 +221,6 @@ impl Process for Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.signal(Signal::SIGKILL);
+        self.signal(Signal::KILL);
     }
 }

@@ -1,0 +1,8 @@
+//! The HTTP source: events by POST, answered once they are safe.
+
+mod answer;
+mod parse;
+mod server;
+mod source;
+
+pub(crate) use source::HttpSourceNode;

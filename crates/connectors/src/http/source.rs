@@ -1,0 +1,186 @@
+//! The source behind the server: admits whole requests within the demand, and lets them be answered when they settle.
+
+use std::{collections::HashMap, net::TcpListener, sync::Arc};
+
+use meshloom_config::connector::HttpSource;
+use meshloom_core::{
+    batch::Batch,
+    exchange::{FromSource, ToSource},
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::server::{self, Settings};
+use crate::{
+    BoxFuture, NodeError, OpenContext, OpenError, SourceNode,
+    link::{Link, Sequence, payload_bytes},
+};
+
+/// Requests that wait for their admission.
+const WAITING: usize = 64;
+
+/// Receives events by POST.
+pub(crate) struct HttpSourceNode {
+    listener: TcpListener,
+    settings: Settings,
+    context: OpenContext,
+}
+
+/// The events of a request, to be admitted.
+pub(super) struct Admission {
+    pub(super) batch: Batch,
+    pub(super) reply: oneshot::Sender<Outcome>,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All that came from it has settled.
+    Settled,
+    /// No room now.
+    Busy,
+    /// No room ever, not even when the pipeline is empty.
+    TooMany {
+        /// Events that may come at once.
+        events: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// The source ends.
+    Stopping,
+}
+
+impl HttpSourceNode {
+    pub(crate) fn open(spec: HttpSource, context: OpenContext) -> Result<Self, OpenError> {
+        let listener = TcpListener::bind(spec.listen).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        });
+        let listener = listener.map_err(|error| {
+            OpenError::new(
+                "LISTEN_FAILED",
+                format!(
+                    "node {}: cannot listen on {}: {error}",
+                    context.node, spec.listen
+                ),
+                "end the process that has the port, or set another `listen`",
+            )
+        })?;
+        let settings = Settings {
+            path: spec.path,
+            max_event: usize::try_from(context.max_event).unwrap_or(usize::MAX),
+            timeout: context.timeout,
+        };
+        Ok(Self {
+            listener,
+            settings,
+            context,
+        })
+    }
+
+    async fn produce(self, mut link: Link) -> Result<(), NodeError> {
+        let failed = |error: std::io::Error| NodeError::new("LISTEN_FAILED", error.to_string(), "");
+        let listener = tokio::net::TcpListener::from_std(self.listener).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        self.context
+            .say(format!(
+                "listening on http://{address}{}",
+                self.settings.path
+            ))
+            .await;
+        let stop = CancellationToken::new();
+        // Whatever ends this source ends the server as well.
+        let _stop_at_last = stop.clone().drop_guard();
+        let (admissions, mut admitted) = mpsc::channel(WAITING);
+        let server = tokio::spawn(server::serve(
+            listener,
+            Arc::new(self.settings),
+            admissions,
+            stop.clone(),
+        ));
+        let mut pending: HashMap<Sequence, oneshot::Sender<Outcome>> = HashMap::new();
+        loop {
+            tokio::select! {
+                heard = link.hear() => match heard {
+                    Ok(Some(sequence)) => settle(&mut pending, sequence),
+                    Ok(None) => {}
+                    Err(_stopped) => break,
+                },
+                Some(admission) = admitted.recv() => {
+                    if admit(&mut link, &mut pending, admission).await.is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        stop.cancel();
+        admitted.close();
+        while let Ok(admission) = admitted.try_recv() {
+            answer(admission.reply, Outcome::Stopping);
+        }
+        // What is in the pipeline may still settle, and be answered as it should.
+        while !pending.is_empty()
+            && let Some(sequence) = link.hear_after_stop().await
+        {
+            settle(&mut pending, sequence);
+        }
+        pending
+            .into_values()
+            .for_each(|reply| answer(reply, Outcome::Stopping));
+        server
+            .await
+            .map_err(|panic| NodeError::new("HANDLER_PANIC", panic.to_string(), "this is a bug"))
+    }
+}
+
+async fn admit(
+    link: &mut Link,
+    pending: &mut HashMap<Sequence, oneshot::Sender<Outcome>>,
+    Admission { batch, reply }: Admission,
+) -> Result<(), crate::link::Stopped> {
+    let (events, bytes) = (batch.len() as u64, payload_bytes(&batch));
+    let credit = link.credit();
+    if !credit.admits(events, bytes) {
+        let idle = link.unsettled().events == 0 && credit.any();
+        let outcome = if idle {
+            Outcome::TooMany {
+                events: credit.events,
+                bytes: credit.bytes,
+            }
+        } else {
+            Outcome::Busy
+        };
+        answer(reply, outcome);
+        return Ok(());
+    }
+    let sequence = link.send(batch, None).await?;
+    pending.insert(sequence, reply);
+    // Requests whose client has gone need no answer; their events settle all the same.
+    pending.retain(|_, reply| !reply.is_closed());
+    Ok(())
+}
+
+fn settle(pending: &mut HashMap<Sequence, oneshot::Sender<Outcome>>, sequence: Sequence) {
+    if let Some(reply) = pending.remove(&sequence) {
+        answer(reply, Outcome::Settled);
+    }
+}
+
+fn answer(reply: oneshot::Sender<Outcome>, outcome: Outcome) {
+    // A client that has gone meanwhile misses nothing that it could not ask for again.
+    let _ = reply.send(outcome);
+}
+
+impl SourceNode for HttpSourceNode {
+    fn replays(&self) -> bool {
+        false
+    }
+
+    fn run(
+        self: Box<Self>,
+        input: mpsc::Receiver<ToSource>,
+        output: mpsc::Sender<FromSource>,
+    ) -> BoxFuture<'static, Result<(), NodeError>> {
+        Box::pin(self.produce(Link::new(input, output)))
+    }
+}

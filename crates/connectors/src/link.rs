@@ -1,0 +1,179 @@
+//! A source's end of its two channels: credit, settlement, stop.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use meshloom_core::{
+    batch::Batch,
+    exchange::{FromSource, ToSource},
+};
+use tokio::sync::mpsc;
+
+/// What is left of the coordinator's demand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Credit {
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Credit {
+    /// Whether one event may be sent, whatever its size.
+    pub(crate) fn any(self) -> bool {
+        self.events > 0 && self.bytes > 0
+    }
+
+    /// Whether a frame may be sent.
+    pub(crate) fn admits(self, events: u64, bytes: u64) -> bool {
+        self.any() && (events == 1 || (events <= self.events && bytes <= self.bytes))
+    }
+
+    fn spend(&mut self, events: u64, bytes: u64) {
+        self.events = self.events.saturating_sub(events);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+/// Why a source should end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stopped;
+
+/// A frame that has settled.
+pub(crate) type Sequence = u64;
+
+/// The channels and what they have said so far.
+pub(crate) struct Link {
+    input: mpsc::Receiver<ToSource>,
+    output: mpsc::Sender<FromSource>,
+    credit: Credit,
+    stopped: bool,
+    sequence: Sequence,
+    /// Frames that have not settled, with their size.
+    open: BTreeMap<Sequence, Credit>,
+    /// Sum of `open`.
+    unsettled: Credit,
+}
+
+impl Link {
+    pub(crate) fn new(input: mpsc::Receiver<ToSource>, output: mpsc::Sender<FromSource>) -> Self {
+        Self {
+            input,
+            output,
+            credit: Credit::default(),
+            stopped: false,
+            sequence: 0,
+            open: BTreeMap::new(),
+            unsettled: Credit::default(),
+        }
+    }
+
+    /// What may be sent now.
+    pub(crate) fn credit(&self) -> Credit {
+        self.credit
+    }
+
+    /// What was sent and has not settled.
+    pub(crate) fn unsettled(&self) -> Credit {
+        self.unsettled
+    }
+
+    /// Takes the next word of the coordinator. Safe to cancel.
+    pub(crate) async fn hear(&mut self) -> Result<Option<Sequence>, Stopped> {
+        if self.stopped {
+            return Err(Stopped);
+        }
+        let heard = self.input.recv().await;
+        self.take(heard)
+    }
+
+    /// Takes what the coordinator has said already.
+    pub(crate) fn catch_up(&mut self) -> Result<(), Stopped> {
+        loop {
+            match self.input.try_recv() {
+                Ok(heard) => self.take(Some(heard)).map(|_| ())?,
+                Err(mpsc::error::TryRecvError::Empty) if !self.stopped => return Ok(()),
+                Err(_) => return Err(Stopped),
+            }
+        }
+    }
+
+    /// Waits until a frame may be sent: for credit, and until what has not settled is below `window`.
+    pub(crate) async fn ready(&mut self, window: Option<Credit>) -> Result<Credit, Stopped> {
+        self.catch_up()?;
+        loop {
+            let room = window
+                .is_none_or(|w| self.unsettled.events < w.events && self.unsettled.bytes < w.bytes);
+            if room && self.credit.any() {
+                return Ok(self.credit);
+            }
+            self.hear().await?;
+        }
+    }
+
+    fn take(&mut self, heard: Option<ToSource>) -> Result<Option<Sequence>, Stopped> {
+        match heard {
+            Some(ToSource::Demand { events, bytes }) => {
+                self.credit.events = self.credit.events.saturating_add(events);
+                self.credit.bytes = self.credit.bytes.saturating_add(bytes);
+                Ok(None)
+            }
+            Some(ToSource::Settled { sequence, .. }) => {
+                if let Some(size) = self.open.remove(&sequence) {
+                    self.unsettled.spend(size.events, size.bytes);
+                }
+                Ok(Some(sequence))
+            }
+            Some(ToSource::Stop) | None => {
+                self.stopped = true;
+                Err(Stopped)
+            }
+        }
+    }
+
+    /// Sends a frame, which its caller has seen to be within the credit.
+    pub(crate) async fn send(
+        &mut self,
+        batch: Batch,
+        checkpoint: Option<Bytes>,
+    ) -> Result<Sequence, Stopped> {
+        let (events, bytes) = (batch.len() as u64, payload_bytes(&batch));
+        debug_assert!(
+            self.credit.admits(events, bytes),
+            "a frame of {events} events beyond the credit"
+        );
+        self.credit.spend(events, bytes);
+        self.sequence += 1;
+        self.open.insert(self.sequence, Credit { events, bytes });
+        self.unsettled.events += events;
+        self.unsettled.bytes += bytes;
+        let frame = FromSource::Produced {
+            sequence: self.sequence,
+            batch,
+            checkpoint,
+        };
+        self.output.send(frame).await.map_err(|_| Stopped)?;
+        Ok(self.sequence)
+    }
+
+    /// Says that there are no more events, ever; then nothing is left but to see the frames settle.
+    pub(crate) async fn exhausted(&mut self) {
+        // A coordinator that has gone needs no word.
+        let _ = self.output.send(FromSource::Exhausted).await;
+    }
+
+    /// Goes on hearing after a stop, until the coordinator ends the channel: settlements still come.
+    pub(crate) async fn hear_after_stop(&mut self) -> Option<Sequence> {
+        loop {
+            match self.input.recv().await? {
+                ToSource::Settled { sequence, .. } => return Some(sequence),
+                ToSource::Demand { .. } | ToSource::Stop => {}
+            }
+        }
+    }
+}
+
+/// Bytes of a batch as `Demand` counts them.
+pub(crate) fn payload_bytes(batch: &Batch) -> u64 {
+    (0..batch.len())
+        .map(|row| batch.payload(row).len() as u64)
+        .sum()
+}

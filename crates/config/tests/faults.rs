@@ -1,5 +1,7 @@
 //! One file per fault in `faults/`, each with the full text that a user sees. `MESHLOOM_UPDATE=1` writes the texts anew.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     collections::BTreeSet,
     fs,

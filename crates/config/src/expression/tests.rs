@@ -25,24 +25,28 @@ fn problems(expression: &str) -> Vec<(String, String, Option<String>)> {
 
 fn rich() -> Batch {
     let mut builder = BatchBuilder::new();
-    builder.push(Event {
-        payload: b"{\"n\":1}",
-        id: Some("i1"),
-        source: Some("/s"),
-        type_: Some("order.created"),
-        subject: Some("x"),
-        key: Some("k"),
-        time_ns: Some(1_700_000_000_000_000_000),
-        extensions: &[
-            ("tenant", ExtensionValue::String("acme")),
-            ("level", ExtensionValue::Integer(3)),
-        ],
-        ..Event::default()
-    });
-    builder.push(Event {
-        payload: b"not json",
-        ..Event::default()
-    });
+    builder
+        .push(Event {
+            payload: b"{\"n\":1}",
+            id: Some("i1"),
+            source: Some("/s"),
+            type_: Some("order.created"),
+            subject: Some("x"),
+            key: Some("k"),
+            time_ns: Some(1_700_000_000_000_000_000),
+            extensions: &[
+                ("tenant", ExtensionValue::String("acme")),
+                ("level", ExtensionValue::Integer(3)),
+            ],
+            ..Event::default()
+        })
+        .unwrap();
+    builder
+        .push(Event {
+            payload: b"not json",
+            ..Event::default()
+        })
+        .unwrap();
     builder.finish()
 }
 
@@ -342,11 +346,13 @@ fn rate_of_a_simple_condition() {
     let payload = br#"{"machine":"m-17","temperature":71.25,"vibration":0.02,"at":"2026-01-01T00:00:00Z","prediction":"normal","tags":["a","b"],"n":123456}"#;
     let mut builder = BatchBuilder::new();
     for _ in 0..1000 {
-        builder.push(Event {
-            payload,
-            type_: Some("reading"),
-            ..Event::default()
-        });
+        builder
+            .push(Event {
+                payload,
+                type_: Some("reading"),
+                ..Event::default()
+            })
+            .unwrap();
     }
     let batch = builder.finish();
     for source in [

@@ -5,10 +5,12 @@ mod connector;
 mod defaults;
 mod edges;
 mod exec;
+mod http;
 pub(crate) mod keys;
 mod kind;
 mod memory;
 mod node;
+mod settings;
 mod top;
 
 use std::path::{Path, PathBuf};
@@ -22,9 +24,12 @@ use crate::{
 /// The largest pipeline file, in bytes.
 pub const MAX_FILE: usize = 1 << 20;
 
+/// Looks a variable up: `Ok(None)` if it is not set, `Err` if it is no text.
+type Lookup<'a> = dyn Fn(&str) -> Result<Option<String>, String> + 'a;
+
 /// What a pipeline file is read with.
 pub struct Environment<'a> {
-    lookup: Box<dyn Fn(&str) -> Result<Option<String>, String> + 'a>,
+    lookup: Box<Lookup<'a>>,
 }
 
 impl std::fmt::Debug for Environment<'_> {

@@ -96,7 +96,7 @@ pub(crate) fn size_text(bytes: u64) -> String {
     let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
     let unit = units
         .into_iter()
-        .find(|(_, shift)| bytes >= 1 << shift && bytes % (1 << shift) == 0);
+        .find(|(_, shift)| bytes >= 1 << shift && bytes.is_multiple_of(1 << shift));
     unit.map_or_else(
         || format!("{bytes}B"),
         |(unit, shift)| format!("{}{unit}", bytes >> shift),

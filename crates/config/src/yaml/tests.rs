@@ -59,6 +59,14 @@ fn every_key_and_value_knows_its_place() {
 }
 
 #[test]
+fn a_byte_order_mark_and_carriage_returns_do_no_harm() {
+    let source = "\u{feff}a: ü\r\nb:\r\n  - x\r\n";
+    let root = tree(source);
+    assert_eq!(&source[value(&root, "a").span.clone()], "ü");
+    assert_eq!(&source[value(&root, "b").span.clone()], "- x");
+}
+
+#[test]
 fn json_keeps_numbers_as_written() {
     assert_eq!(
         json(

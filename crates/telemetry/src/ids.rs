@@ -49,6 +49,20 @@ macro_rules! id {
             }
         }
 
+        /// From the parts of a context that was checked before: not all zero.
+        impl From<[u8; $bytes]> for $name {
+            fn from(bytes: [u8; $bytes]) -> Self {
+                debug_assert_ne!(bytes, [0; $bytes], "all zero stands for no id");
+                Self(bytes)
+            }
+        }
+
+        impl From<$name> for [u8; $bytes] {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

@@ -97,6 +97,12 @@ impl From<u32> for Value {
     }
 }
 
+impl From<usize> for Value {
+    fn from(number: usize) -> Self {
+        Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
+
 impl From<f64> for Value {
     fn from(number: f64) -> Self {
         Value::Float(number)

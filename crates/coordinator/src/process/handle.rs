@@ -21,6 +21,9 @@ use super::{
 /// How long the end of standard error is waited for after the end of the command, for its last words.
 const TAIL: Duration = Duration::from_secs(1);
 
+/// What the kernel does to a command whose guard is gone.
+const KILLED: Status = Status::Signal(9);
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
@@ -28,8 +31,6 @@ pub enum Status {
     Code(i32),
     /// By a signal.
     Signal(i32),
-    /// Its guard was killed, and it with it.
-    GuardLost,
 }
 
 impl fmt::Display for Status {
@@ -39,7 +40,6 @@ impl fmt::Display for Status {
             Status::Signal(number) => {
                 write!(f, "was killed by signal {number}{}", signal_name(*number))
             }
-            Status::GuardLost => f.write_str("ended with its guard, which was killed"),
         }
     }
 }
@@ -67,16 +67,19 @@ pub struct Exit {
     pub status: Status,
     /// Whether it had been asked to before; only an exit that was not is a death.
     pub requested: bool,
+    /// Whether it went down with its guard, which somebody killed (or the memory ran out).
+    pub guard_lost: bool,
     /// The last lines of its standard error, oldest first: 20 at most, of 512 bytes.
     pub last_words: Vec<String>,
 }
 
+/// Without the last words.
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.status.fmt(f)?;
-        match self.last_words.last() {
-            Some(_) => write!(f, "; its last words: {}", self.last_words.join(" | ")),
-            None => Ok(()),
+        if self.guard_lost {
+            f.write_str("was killed with its guard")
+        } else {
+            self.status.fmt(f)
         }
     }
 }
@@ -175,8 +178,9 @@ impl Process {
         let ended = exit.wait_for(Option::is_some).await;
         // The follower cannot end without saying so, but the runtime may end it.
         ended.ok().and_then(|exit| exit.clone()).unwrap_or(Exit {
-            status: Status::GuardLost,
+            status: KILLED,
             requested: true,
+            guard_lost: true,
             last_words: Vec::new(),
         })
     }
@@ -221,15 +225,11 @@ struct Follow {
 async fn follow(mut process: Follow) {
     let status = loop {
         match channel::receive(&mut process.reports).await {
-            Ok(Some(Report::Exited {
-                code: Some(code), ..
-            })) => break Status::Code(code),
-            Ok(Some(Report::Exited {
-                signal: Some(signal),
-                ..
-            })) => break Status::Signal(signal),
+            Ok(Some(Report::Exited { code, signal })) => {
+                break code.map(Status::Code).or(signal.map(Status::Signal));
+            }
             Ok(Some(_)) => {}
-            Ok(None) | Err(_) => break Status::GuardLost,
+            Ok(None) | Err(_) => break None,
         }
     };
     let requested = process.requests.borrow().is_some() || process.requests.has_changed().is_err();
@@ -239,7 +239,8 @@ async fn follow(mut process: Follow) {
         let _ = timeout(TAIL, complaints).await;
     }
     let exit = Exit {
-        status,
+        status: status.unwrap_or(KILLED),
+        guard_lost: status.is_none(),
         requested,
         last_words: process.words.lines(),
     };

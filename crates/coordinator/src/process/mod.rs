@@ -99,12 +99,12 @@ pub enum Stdin {
     Piped,
 }
 
-/// Where a stream that the command writes goes.
+/// Where the command's standard output goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output {
-    /// Into the log, line by line; the end of standard error is kept as the command's last words.
+pub enum Stdout {
+    /// Into the log, line by line.
     Log,
-    /// To the reader that takes it from the [`Process`].
+    /// To the reader of [`Process::take_stdout`].
     Piped,
 }
 
@@ -124,9 +124,7 @@ pub struct ProcessSpec {
     /// What it reads.
     pub stdin: Stdin,
     /// Where its output goes.
-    pub stdout: Output,
-    /// Where its complaints go.
-    pub stderr: Output,
+    pub stdout: Stdout,
 }
 
 /// Starts processes.
@@ -159,7 +157,15 @@ impl Processes {
     /// Starts a command and returns once it runs: its program has been found and executed.
     ///
     /// An earlier run of the same name is waited for and, if its guard was killed, ended.
+    ///
+    /// Its standard error goes to the log, and its end is kept as the command's last words.
     pub async fn spawn(&self, spec: ProcessSpec) -> Result<Process, SpawnError> {
-        spawn::spawn(self, spec).await
+        spawn::spawn(self, spec, spawn::Stderr::Log).await
+    }
+
+    /// As [`spawn`](Self::spawn), but with standard error to the reader of [`Process::take_stderr`]: there will be no
+    /// last words.
+    pub async fn spawn_piped(&self, spec: ProcessSpec) -> Result<Process, SpawnError> {
+        spawn::spawn(self, spec, spawn::Stderr::Piped).await
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    Output, ProcessName, ProcessSpec, Processes, SpawnError, Stdin, Stream,
+    ProcessName, ProcessSpec, Processes, SpawnError, Stdin, Stdout, Stream,
     channel::{self, Command, NotStarted, Report},
     handle::{Parts, Process},
     lock::ReplicaLock,
@@ -26,7 +26,18 @@ use super::{
 /// How long a guard may take to say that the command runs; on a loaded machine an exec from a cold disk takes seconds.
 const START: Duration = Duration::from_secs(30);
 
-pub(super) async fn spawn(processes: &Processes, spec: ProcessSpec) -> Result<Process, SpawnError> {
+/// Where the command's standard error goes.
+#[derive(Clone, Copy)]
+pub(super) enum Stderr {
+    Log,
+    Piped,
+}
+
+pub(super) async fn spawn(
+    processes: &Processes,
+    spec: ProcessSpec,
+    stderr: Stderr,
+) -> Result<Process, SpawnError> {
     let path = program::find(&spec.name, &spec.program, &spec.dir, &spec.env)?;
     let lock = ReplicaLock::acquire(&processes.locks, &spec.name, processes.patience).await?;
     let name = spec.name.clone();
@@ -67,9 +78,9 @@ pub(super) async fn spawn(processes: &Processes, spec: ProcessSpec) -> Result<Pr
 
     // Read from the start, so that a guard that fails can say why.
     let words = Arc::new(LastWords::default());
-    let (stderr, complaints) = match spec.stderr {
-        Output::Piped => (Some(pipes.stderr), None),
-        Output::Log => {
+    let (stderr, complaints) = match stderr {
+        Stderr::Piped => (Some(pipes.stderr), None),
+        Stderr::Log => {
             let (logs, words) = (processes.logs.clone(), words.clone());
             (
                 None,
@@ -84,8 +95,8 @@ pub(super) async fn spawn(processes: &Processes, spec: ProcessSpec) -> Result<Pr
         }
     };
     let stdout = match spec.stdout {
-        Output::Piped => Some(pipes.stdout),
-        Output::Log => {
+        Stdout::Piped => Some(pipes.stdout),
+        Stdout::Log => {
             tokio::spawn(logs::forward(
                 pipes.stdout,
                 name.clone(),

@@ -3,7 +3,7 @@
 use std::{io::Write, path::Path, process::ExitCode, time::Duration};
 
 use meshloom_coordinator::process::{
-    Environment, Output, ProcessName, ProcessSpec, Processes, Stdin, guard, log_channel,
+    Environment, ProcessName, ProcessSpec, Processes, Stdin, Stdout, guard, log_channel,
 };
 
 fn main() -> ExitCode {
@@ -33,8 +33,7 @@ async fn coordinator(state: &Path, script: std::ffi::OsString) {
             dir: state.to_owned(),
             env: Environment::inherit(std::env::vars_os(), false),
             stdin: Stdin::Null,
-            stdout: Output::Log,
-            stderr: Output::Log,
+            stdout: Stdout::Log,
         })
         .await
         .expect("it starts");

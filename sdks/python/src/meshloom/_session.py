@@ -138,6 +138,8 @@ class ProcessSession:
             return
         run = WorkRun(self._opening, self._bound, sequence, view, attempts, timeout, self._send, self._done)
         with self._lock:
+            if self._closing:  # a drain began meanwhile: what it did not count is not taken
+                return
             self._works[sequence] = run
         self._dispatch(run)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import queue
 import signal
 import sys
 import threading
@@ -189,12 +190,15 @@ def serve(*nodes: Node[Any, Any]) -> None:
     """
     _configure_logging()
     listen = os.environ.get("MESHLOOM_LISTEN", "")
-    ended = threading.Event()
+    # A SimpleQueue may be put to by a signal handler that interrupts its get; an Event might deadlock there.
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    seen: list[int] = []
 
     def on_signal(number: int, _frame: object) -> None:
-        if ended.is_set():
-            os._exit(128 + number)
-        ended.set()
+        if seen:
+            os._exit(128 + number)  # the second one: now
+        seen.append(number)
+        signals.put(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
@@ -210,5 +214,5 @@ def serve(*nodes: Node[Any, Any]) -> None:
             f"file, or `meshloom run --attach {nodes[0].name}={server.address}`",
             file=sys.stderr,
         )
-    ended.wait()
+    signals.get()
     server.stop()

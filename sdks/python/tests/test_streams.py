@@ -1,0 +1,248 @@
+"""Cancel, timeout, limits, progress, drain: what a stream does when things take long or end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import grpc
+import pytest
+import wire
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from meshloom import Batch, Context, Emitter, Event, Limits, Node, Server, reasons
+
+
+def opened(serving: Any, node: Node, **options: Any) -> wire.Process:
+    stream = wire.Process(serving(node), **options)
+    stream.opened()
+    return stream
+
+
+def test_cancel_reaches_a_def_handler(serving: Any) -> None:
+    node: Node = Node("n")
+    began = threading.Event()
+
+    @node.map
+    def handle(event: Event, ctx: Context) -> Any:
+        if event.json() == 1:
+            began.set()
+            assert ctx.cancelled.wait(wire.DEADLINE)
+        return event.json()
+
+    stream = opened(serving, node)
+    sequence = stream.work([0, 1, 2])
+    assert began.wait(wire.DEADLINE)
+    stream.cancel(sequence)
+    answer = wire.Answer(stream.results(sequence))
+    assert answer.json() == [(0, 0)]  # what was done stays done
+    assert answer.reasons() == {1: reasons.CANCELLED, 2: reasons.CANCELLED}
+    assert stream.run([0]).json() == [(0, 0)]  # the stream goes on
+
+
+@pytest.mark.parametrize("kind", ["def", "async", "batch", "async batch"])
+def test_cancel_past_the_timeout(serving: Any, kind: str) -> None:
+    node: Node = Node("n", concurrency=1)
+    began = threading.Event()
+    interrupted = threading.Event()
+
+    def wait(ctx: Context) -> None:
+        began.set()
+        assert ctx.deadline is not None
+        assert ctx.cancelled.wait(wire.DEADLINE)
+        assert time.monotonic() >= ctx.deadline
+        assert ctx._work.cancel.wait(wire.DEADLINE)  # a handler that does not end at its deadline by itself
+
+    async def sleep() -> None:
+        began.set()
+        try:
+            await asyncio.sleep(wire.DEADLINE * 2)
+        except asyncio.CancelledError:
+            interrupted.set()
+            raise
+
+    def handle(event: Event, ctx: Context) -> Any:
+        wait(ctx)
+        return 1
+
+    async def handle_async(event: Event, ctx: Context) -> Any:
+        await sleep()
+
+    def handle_batch(batch: Batch, out: Emitter, ctx: Context) -> None:
+        wait(ctx)
+
+    async def handle_async_batch(batch: Batch, out: Emitter, ctx: Context) -> None:
+        await sleep()
+
+    if "batch" in kind:
+        node.batch(handle_batch if kind == "batch" else handle_async_batch)
+    else:
+        node.map(handle if kind == "def" else handle_async)
+    stream = opened(serving, node)
+    started = time.monotonic()
+    sequence = stream.work([0, 1], timeout=0.05)
+    assert began.wait(wire.DEADLINE)
+    threading.Event().wait(max(0.0, started + 0.1 - time.monotonic()))  # the timeout itself is what is waited for
+    stream.cancel(sequence)
+    answer = wire.Answer(stream.results(sequence))
+    expected = {wire.WHOLE: reasons.TIMEOUT} if "batch" in kind else {0: reasons.TIMEOUT, 1: reasons.CANCELLED}
+    assert answer.reasons() == expected
+    assert all(f.action == wire.RETRY for f in answer.failures.values())
+    assert interrupted.is_set() == kind.startswith("async")
+
+
+def test_blocking_handlers_block_neither_health_nor_progress(serving: Any) -> None:
+    node: Node = Node("n")
+    release = threading.Event()
+    node.map(lambda event: release.wait(wire.DEADLINE))
+    channel = serving(node)
+    stream = wire.Process(channel)
+    stream.opened()
+    sequence = stream.work([0, 1])
+    health = health_pb2_grpc.HealthStub(channel)
+    assert health.Check(health_pb2.HealthCheckRequest(), timeout=1.0).status == health_pb2.HealthCheckResponse.SERVING
+    assert wire.describe(channel).sdk.language == "python"
+    ages = []
+    for _ in range(2):
+        response = stream.read(timeout=3.0)
+        assert response.WhichOneof("response") == "progress"
+        [call] = response.progress.calls
+        assert (call.sequence, call.index) == (sequence, 0)
+        ages.append(call.age.ToMilliseconds())
+    assert 500 < ages[0] < ages[1]
+    release.set()
+    assert len(wire.Answer(stream.results(sequence)).rows) == 2
+
+
+def test_limits_are_held(serving: Any) -> None:
+    node: Node = Node("n", limits=Limits(works=1, batch_events=3))
+    release = threading.Event()
+    node.map(lambda event: release.wait(wire.DEADLINE))
+    channel = serving(node)
+    stream = wire.Process(channel)
+    limits = stream.opened().limits
+    assert (limits.max_in_flight_works, limits.max_batch_events) == (1, 3)
+    held = stream.work([0])
+    refused = stream.work([0])
+    assert wire.Answer(stream.results(refused)).reasons() == {wire.WHOLE: reasons.LIMITS_EXCEEDED}
+    release.set()
+    stream.results(held)
+    assert stream.run([0] * 4).reasons() == {wire.WHOLE: reasons.LIMITS_EXCEEDED}
+    assert len(stream.run([0] * 3).rows) == 3
+
+
+def test_a_sequence_is_used_once(serving: Any) -> None:
+    node: Node = Node("n")
+    release = threading.Event()
+    node.map(lambda event: release.wait(wire.DEADLINE))
+    stream = opened(serving, node)
+    stream.work([0])
+    stream._next -= 1
+    stream.work([0])
+    with pytest.raises(grpc.RpcError, match=reasons.SEQUENCE_REPEATED):
+        stream.rest()
+    release.set()
+
+
+def test_half_close_answers_what_is_held(serving: Any) -> None:
+    node: Node = Node("n")
+    release = threading.Event()
+    node.map(lambda event: release.wait(wire.DEADLINE) and event.json())
+    stream = opened(serving, node)
+    for n in range(3):
+        stream.work([n])
+    stream.close()
+    release.set()
+    results = [r.result for r in stream.rest() if r.WhichOneof("response") == "result"]
+    assert [(r.sequence, r.last) for r in results] == [(1, True), (2, True), (3, True)]
+
+
+def test_stop_drains(sockets: Any) -> None:
+    node: Node = Node("n")
+    began, release = threading.Event(), threading.Event()
+
+    @node.map
+    def handle(event: Event) -> Any:
+        began.set()
+        release.wait(wire.DEADLINE)
+        return event.json()
+
+    server = Server([node], f"unix:{sockets}/s")
+    with grpc.insecure_channel(server.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        stream = wire.Process(channel)
+        stream.opened()
+        sequence = stream.work([5])
+        assert began.wait(wire.DEADLINE)
+        stopping = threading.Thread(target=server.stop)
+        stopping.start()
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watch.cancel()
+        release.set()
+        assert wire.Answer(stream.results(sequence)).json() == [(0, 5)]
+        assert stream.rest() == []  # ends with OK
+        stopping.join(wire.DEADLINE)
+        assert not stopping.is_alive()
+
+
+def test_slow_events_do_not_hold_back_results(serving: Any) -> None:
+    node: Node = Node("n")
+    release = threading.Event()
+
+    @node.map
+    def handle(event: Event) -> Any:
+        if event.json() == 1:
+            time.sleep(0.15)  # longer than results may wait
+        if event.json() == 2:
+            release.wait(wire.DEADLINE)
+        return event.json()
+
+    stream = opened(serving, node)
+    sequence = stream.work([0, 1, 2])
+    first = stream.read().result
+    assert (first.outputs.count, first.last) == (2, False)
+    release.set()
+    assert [r.outputs.count for r in stream.results(sequence)] == [1]
+
+
+def test_a_vanished_coordinator_cancels_the_work(serving: Any) -> None:
+    node: Node = Node("n")
+    began, ended = threading.Event(), threading.Event()
+
+    @node.map
+    def handle(event: Event, ctx: Context) -> Any:
+        began.set()
+        if ctx.cancelled.wait(wire.DEADLINE):
+            ended.set()
+        return 1
+
+    stream = opened(serving, node)
+    stream.work([0])
+    assert began.wait(wire.DEADLINE)
+    stream.call.cancel()
+    assert ended.wait(wire.DEADLINE)
+
+
+def test_many_works_leave_no_threads(serving: Any) -> None:
+    node: Node = Node("n")
+    node.filter(lambda event: True)
+    channel = serving(node)
+    wire.Process(channel).opened()
+    for _ in range(20):
+        stream = wire.Process(channel)
+        stream.opened()
+        assert len(stream.run([0] * 10).rows) == 10
+        stream.close()
+        assert stream.rest() == []
+    # gRPC keeps its pool's threads; ours must end with their streams, but for those of the one that is open.
+    def ours() -> int:
+        prefixes = ("meshloom-read", "meshloom-progress", "meshloom-worker")
+        return sum(thread.name.startswith(prefixes) for thread in threading.enumerate())
+
+    deadline = time.monotonic() + wire.DEADLINE
+    while ours() > 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert ours() <= 2

@@ -1,1 +1,36 @@
-//! SDK.
+#![doc = include_str!("../README.md")]
+
+mod columns;
+pub mod config;
+mod context;
+mod emitter;
+mod error;
+mod event;
+mod extract;
+mod handler;
+mod node;
+mod output;
+mod result;
+mod running;
+mod serve;
+pub mod testing;
+mod trace;
+
+pub use columns::{Batch, ExtensionValue, limits};
+pub use config::{Config, ConfigError};
+pub use context::{
+    BatchCall, Context, EventCall, Opening, Settled, SetupCall, SourceCall, SourceContext,
+};
+pub use emitter::Emitter;
+pub use error::{Error, Result, reject, retry, retry_after};
+pub use event::Event;
+pub use extract::{Checkpoint, FromCall, HandlerFn, Json, Text};
+pub use handler::{IntoDelivered, IntoKeep, IntoPart};
+pub use node::{Node, NodeBuilder, node};
+pub use output::{IntoAnswer, IntoOutput, IntoRecord, Output, Record};
+pub use serve::{ServeError, Server, serve};
+
+pub use bytes::Bytes;
+pub use futures::stream;
+
+pub use uuid::Uuid;

@@ -1,0 +1,436 @@
+//! Runs a handler of single events over the rows of a work.
+//!
+//! A call that is ready at once, as most are, costs no allocation and no task: its future is built in a slot that is
+//! used again. Only a call that has to wait is kept, together with its slot.
+
+use std::{
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    task::{self, Poll},
+    time::{Duration, Instant},
+};
+
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use meshloom_proto::v1::WorkResult;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    Process, Task,
+    lanes::{Admission, Lanes, Next},
+    link::Link,
+    pending::{Finished, Pending, Slot, cancelled, clear, poll_slot, timed_out},
+};
+use crate::{
+    columns::ABSENT,
+    context::{EventCall, Session, Work},
+    error::{Error, panic_message, reason},
+    result::Answer,
+    trace::{CallSpan, Current, Verdict},
+};
+
+/// What is done with one event.
+pub(crate) trait EventHandler<S>: Send + Sync + 'static {
+    type Answer: Send + 'static;
+    type Future: Future<Output = Self::Answer> + Send + 'static;
+
+    /// Starts a call; an argument that does not fit is the event's answer.
+    fn start(&self, call: &EventCall<S>, link: &Arc<Link>) -> Result<Self::Future, Error>;
+
+    /// Writes what the call returned; true if there were outputs, false if the event ends here on purpose.
+    fn finish(returned: Self::Answer, row: u32, answer: &mut Answer) -> Result<bool, Error>;
+}
+
+/// An opened handler of single events.
+pub(crate) struct Events<S, H> {
+    pub(crate) handler: H,
+    pub(crate) session: Arc<Session<S>>,
+}
+
+impl<S: Send + Sync + 'static, H: EventHandler<S>> Process for Events<S, H> {
+    fn run(self: Arc<Self>, task: Task) -> BoxFuture<'static, ()> {
+        Run::new(self, task).run().boxed()
+    }
+}
+
+struct Run<S, H: EventHandler<S>> {
+    events: Arc<Events<S, H>>,
+    work: Arc<Work<S>>,
+    link: Arc<Link>,
+    answer: Answer,
+    consumed: u32,
+    busy: Duration,
+    /// When the last call ended: also when the next begins, which saves a look at the clock per event.
+    now: Instant,
+    slot: Slot<H::Future>,
+    permit: Option<OwnedSemaphorePermit>,
+    pending: FuturesUnordered<Pending<H::Future>>,
+    lanes: Lanes,
+    next_span: usize,
+    /// The rest of an input that went on: to be sent before anything else.
+    rest: Option<Vec<WorkResult>>,
+}
+
+enum Step {
+    Waits,
+    Ended { comes_again: bool },
+}
+
+impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
+    fn new(events: Arc<Events<S, H>>, task: Task) -> Self {
+        let session = &events.session;
+        let link = Link::new(
+            task.sequence,
+            task.batch.clone(),
+            session.routes.clone(),
+            task.results,
+        );
+        let work = Work {
+            session: Arc::clone(session),
+            batch: task.batch,
+            attempts: task.attempts,
+            timeout: task.timeout,
+            signal: task.signal,
+            running: task.running,
+        };
+        Self {
+            work: Arc::new(work),
+            link: Arc::new(link),
+            answer: Answer::new(session.routes.clone()),
+            consumed: 0,
+            busy: Duration::ZERO,
+            now: Instant::now(),
+            slot: Box::pin(None),
+            permit: None,
+            pending: FuturesUnordered::new(),
+            lanes: Lanes::new(session.opening.ordering),
+            next_span: 0,
+            rest: None,
+            events,
+        }
+    }
+
+    async fn run(mut self) {
+        let count = self.work.batch.len() as u32;
+        for row in 0..count {
+            if (self.permit.is_none() || self.work.signal.is_raised()) && !self.await_permit().await
+            {
+                return self.cancel(row).await;
+            }
+            match self.lanes.admit(&self.work.batch, row) {
+                Admission::Start => self.start(row).await,
+                Admission::Queued => {}
+                Admission::Held => self.hold(row),
+            }
+            if self.answer.is_large() {
+                self.flush().await;
+            }
+        }
+        while !self.pending.is_empty() {
+            self.permit = None;
+            if !self.await_pending().await {
+                return self.cancel(count).await;
+            }
+        }
+        self.last().await;
+    }
+
+    /// Waits for leave to run one more call, while calls in hand go on; false when the work was taken back.
+    async fn await_permit(&mut self) -> bool {
+        loop {
+            if self.work.signal.is_raised() {
+                return false;
+            }
+            if self.permit.is_some() {
+                self.now = Instant::now();
+                return true;
+            }
+            let signal = Arc::clone(&self.work.signal);
+            let slots = Arc::clone(&self.work.session.slots);
+            tokio::select! {
+                biased;
+                () = signal.token().cancelled() => return false,
+                Some(finished) = self.pending.next() => self.finished(finished).await,
+                permit = slots.acquire_owned() => self.permit = permit.ok(),
+            }
+        }
+    }
+
+    /// Lets the calls in hand go on until one ends; false when the work was taken back.
+    async fn await_pending(&mut self) -> bool {
+        let signal = Arc::clone(&self.work.signal);
+        tokio::select! {
+            biased;
+            () = signal.token().cancelled() => return false,
+            Some(finished) = self.pending.next() => self.finished(finished).await,
+        }
+        if self.answer.is_large() {
+            self.flush().await;
+        }
+        true
+    }
+
+    async fn finished(&mut self, finished: Finished<H::Answer>) {
+        let Finished {
+            row,
+            started,
+            span,
+            permit,
+            outcome,
+        } = finished;
+        self.work.running.unpark(row);
+        if self.permit.is_none() {
+            self.permit = permit;
+        }
+        let comes_again = self.conclude(row, started, span, outcome);
+        self.send_rest().await;
+        if let Some(next) = self.follow(row, comes_again) {
+            self.start(next).await;
+        }
+    }
+
+    /// Starts a row, and those that waited for it, until one has to wait.
+    async fn start(&mut self, first: u32) {
+        let mut row = first;
+        loop {
+            match poll_fn(|cx| Poll::Ready(self.launch(cx, row))).await {
+                Step::Waits => return,
+                Step::Ended { comes_again } => {
+                    if self.rest.is_some() {
+                        self.send_rest().await;
+                    }
+                    match self.follow(row, comes_again) {
+                        Some(next) => row = next,
+                        None => return,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Calls the handler for one row and polls the call once.
+    fn launch(&mut self, cx: &mut task::Context<'_>, row: u32) -> Step {
+        let started = self.now;
+        self.work.running.begin(row, started);
+        let span = self.span(row);
+        let uid = self.work.batch.uid(row as usize);
+        let first = {
+            let _current = (Current::set(uid), span.as_ref().map(CallSpan::attach));
+            let call = EventCall {
+                work: Arc::clone(&self.work),
+                row,
+                started,
+            };
+            catch_unwind(AssertUnwindSafe(|| {
+                self.events.handler.start(&call, &self.link)
+            }))
+        };
+        let outcome = match first {
+            Ok(Ok(future)) => {
+                self.slot.set(Some(future));
+                match poll_slot(&mut self.slot, uid, span.as_ref(), cx) {
+                    Poll::Ready(outcome) => outcome,
+                    Poll::Pending => {
+                        self.park(row, started, span);
+                        return Step::Waits;
+                    }
+                }
+            }
+            Ok(Err(error)) => Err(error),
+            Err(panic) => Err(Error::retry(reason::PANIC, panic_message(&*panic))),
+        };
+        Step::Ended {
+            comes_again: self.conclude(row, started, span, outcome),
+        }
+    }
+
+    fn park(&mut self, row: u32, started: Instant, span: Option<CallSpan>) {
+        self.work.running.park(row, started);
+        self.now = Instant::now();
+        let deadline = self
+            .work
+            .timeout
+            .and_then(|timeout| started.checked_add(timeout));
+        self.pending.push(Pending {
+            row,
+            uid: self.work.batch.uid(row as usize),
+            started,
+            slot: std::mem::replace(&mut self.slot, Box::pin(None)),
+            span,
+            permit: self.permit.take(),
+            timeout: deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into()))),
+        });
+    }
+
+    /// Notes what became of a row; true if it will come again.
+    fn conclude(
+        &mut self,
+        row: u32,
+        started: Instant,
+        span: Option<CallSpan>,
+        outcome: Result<H::Answer, Error>,
+    ) -> bool {
+        self.now = Instant::now();
+        self.busy += self.now.saturating_duration_since(started);
+        let goes_on = self.link.continued() == row;
+        let aside = goes_on
+            .then(|| std::mem::replace(&mut self.answer, Answer::new(self.link.routes.clone())));
+        let answer = &mut self.answer;
+        let closed = outcome.and_then(|returned| {
+            catch_unwind(AssertUnwindSafe(|| H::finish(returned, row, answer)))
+                .unwrap_or_else(|panic| Err(Error::retry(reason::PANIC, panic_message(&*panic))))
+        });
+        let comes_again = match closed {
+            Ok(has_outputs) => {
+                self.consumed += u32::from(!has_outputs);
+                end_span(
+                    span,
+                    if has_outputs {
+                        Verdict::Delivered
+                    } else {
+                        Verdict::Consumed
+                    },
+                );
+                false
+            }
+            Err(error) => {
+                self.answer.rows.forget_partial();
+                if let Some(span) = span {
+                    span.fail(&error);
+                }
+                let comes_again = !error.is_reject();
+                self.answer.fail(row, error);
+                comes_again
+            }
+        };
+        if let Some(aside) = aside {
+            self.rest = Some(self.answer.finish(self.link.sequence, &self.work.batch));
+            self.answer = aside;
+        }
+        comes_again
+    }
+
+    async fn send_rest(&mut self) {
+        if let Some(rest) = self.rest.take() {
+            self.link.send(rest).await;
+            self.link.end_part();
+        }
+    }
+
+    /// What is next in the row's lane.
+    fn follow(&mut self, row: u32, comes_again: bool) -> Option<u32> {
+        match self.lanes.ended(&self.work.batch, row, comes_again) {
+            Next::Nothing => None,
+            Next::Start(next) => Some(next),
+            Next::Hold(held) => {
+                for row in held {
+                    self.hold(row);
+                }
+                None
+            }
+        }
+    }
+
+    fn hold(&mut self, row: u32) {
+        self.answer.fail(
+            row,
+            Error::retry(
+                reason::KEY_HELD,
+                "an earlier event of the same key will be tried again first",
+            ),
+        );
+    }
+
+    /// The span of a row, if it is sampled. Rows start in ascending order but for those that waited for their key.
+    fn span(&mut self, row: u32) -> Option<CallSpan> {
+        let spans = self.work.batch.spans();
+        if spans.is_empty() {
+            return None;
+        }
+        while spans.get(self.next_span).is_some_and(|span| span.row < row) {
+            self.next_span += 1;
+        }
+        let found = match spans.get(self.next_span) {
+            Some(span) if span.row == row => span,
+            _ => &spans[spans.binary_search_by_key(&row, |span| span.row).ok()?],
+        };
+        self.work.session.spans.process(
+            &self.work.batch.event(row as usize),
+            found,
+            self.work.attempt(row),
+        )
+    }
+
+    async fn flush(&mut self) {
+        if self.link.continued() == ABSENT {
+            let results = self.answer.finish(self.link.sequence, &self.work.batch);
+            self.link.send(results).await;
+            self.now = Instant::now();
+        }
+    }
+
+    /// Answers a work that was taken back: rows from `next` on have not been started.
+    async fn cancel(mut self, next: u32) {
+        for mut call in std::mem::take(&mut self.pending) {
+            let late = self
+                .work
+                .timeout
+                .is_some_and(|timeout| call.started.elapsed() >= timeout);
+            let error = if late {
+                timed_out(call.started)
+            } else {
+                cancelled()
+            };
+            self.busy += call.started.elapsed();
+            clear(&mut call.slot);
+            if let Some(span) = call.span.take() {
+                span.fail(&error);
+            }
+            self.answer.fail(call.row, error);
+        }
+        let lanes = std::mem::replace(
+            &mut self.lanes,
+            Lanes::new(self.work.session.opening.ordering),
+        );
+        for row in lanes.queued().chain(next..self.work.batch.len() as u32) {
+            self.answer.fail(row, cancelled());
+        }
+        self.last().await;
+    }
+
+    async fn last(mut self) {
+        self.permit = None;
+        self.work.running.idle();
+        let results = self.answer.finish(self.link.sequence, &self.work.batch);
+        self.link
+            .send(close(results, self.link.sequence, self.consumed, self.busy))
+            .await;
+    }
+}
+
+fn end_span(span: Option<CallSpan>, verdict: Verdict) {
+    if let Some(span) = span {
+        span.end(verdict);
+    }
+}
+
+/// Marks the last of a work's results.
+pub(crate) fn close(
+    mut results: Vec<WorkResult>,
+    sequence: u64,
+    consumed: u32,
+    busy: Duration,
+) -> Vec<WorkResult> {
+    if results.is_empty() {
+        results.push(WorkResult {
+            sequence,
+            ..WorkResult::default()
+        });
+    }
+    if let Some(last) = results.last_mut() {
+        last.consumed = consumed;
+        last.last = true;
+        last.busy = busy.try_into().ok();
+    }
+    results
+}

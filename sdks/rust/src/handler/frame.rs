@@ -1,0 +1,251 @@
+//! Records of a source gathered into frames.
+
+use std::{fmt::Write as _, ops::Range};
+
+use bytes::Bytes;
+use meshloom_proto::v1;
+use uuid::Uuid;
+
+use crate::{
+    columns::{
+        ColumnsBuilder, NO_TIME, Text, ValuesBuilder,
+        limits::{HELD_OUTPUT_BYTES, MAX_CHECKPOINT_BYTES, MAX_EVENT_BYTES, MAX_EXTENSIONS},
+    },
+    error::{Error, reason},
+    output::{Output, Payload, Record},
+    result::{check_attributes, check_text},
+    trace::SentSpan,
+};
+
+/// Events at which a frame is sent even if more could be had at once.
+const FRAME_EVENTS: usize = 4096;
+/// Checkpoints longer than this stand in ids by their hash.
+const LONGEST_CHECKPOINT_IN_ID: usize = 1024;
+
+/// A frame under construction, and what ids and checkpoints need from the records before it.
+pub(crate) struct Framer {
+    sequence: u64,
+    records: u64,
+    frame: Frame,
+    /// The last checkpoint, as it goes over the wire and as it stands in ids.
+    checkpoint: Option<Bytes>,
+    checkpoint_in_id: String,
+    since_checkpoint: u64,
+    id: String,
+}
+
+#[derive(Default)]
+struct Frame {
+    payload: ValuesBuilder,
+    columns: ColumnsBuilder,
+    spans: Vec<(u32, SentSpan)>,
+}
+
+impl Framer {
+    /// Starts after the checkpoint that the source resumes from.
+    pub(crate) fn new(checkpoint: Option<Bytes>) -> Self {
+        let checkpoint_in_id = checkpoint.as_deref().map_or_else(String::new, in_id);
+        Self {
+            sequence: 0,
+            records: 0,
+            frame: Frame::default(),
+            checkpoint,
+            checkpoint_in_id,
+            since_checkpoint: 0,
+            id: String::new(),
+        }
+    }
+
+    pub(crate) fn events(&self) -> u64 {
+        self.frame.payload.len() as u64
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.frame.payload.data.len() as u64
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frame.payload.len() == 0
+    }
+
+    /// Whether the frame should go out although more may come at once.
+    pub(crate) fn is_full(&self) -> bool {
+        self.frame.payload.len() >= FRAME_EVENTS
+            || self.frame.payload.data.len() + self.frame.columns.bytes >= HELD_OUTPUT_BYTES
+    }
+
+    /// Adds a record. What breaks a limit ends the source: there is no verdict for an event that was never accepted.
+    pub(crate) fn push(
+        &mut self,
+        record: Record,
+        span: impl FnOnce(&str) -> Option<SentSpan>,
+    ) -> Result<(), Error> {
+        let Record {
+            output:
+                Output {
+                    payload,
+                    content_type,
+                    attributes,
+                },
+            checkpoint,
+        } = record;
+        let checkpoint = self.check(&payload, checkpoint)?;
+        check_text(Text::ContentType, content_type.as_deref())?;
+        if let Some(attributes) = &attributes {
+            check_attributes(attributes)?;
+            if let Some((name, _)) = attributes
+                .extensions
+                .iter()
+                .find(|(name, _)| !self.frame.columns.has_room_for_extension(name))
+            {
+                return Err(source_error(format!(
+                    "extension `{name}` would be one more than the {MAX_EXTENSIONS} names that a frame may hold"
+                )));
+            }
+        }
+        let row = self.frame.payload.len();
+        match &payload {
+            Payload::Owned(data) => self.frame.payload.push(data),
+            Payload::Shared(data) => self.frame.payload.push(data),
+            Payload::Parent | Payload::Invalid(_) => self.frame.payload.push(&[]),
+        }
+        let columns = &mut self.frame.columns;
+        if let Some(content_type) = content_type {
+            columns.set_text(row, Text::ContentType, &content_type);
+        }
+        self.since_checkpoint += 1;
+        let mut own_id = None;
+        if let Some(attributes) = &attributes {
+            for (column, value) in attributes.texts() {
+                if let Some(value) =
+                    value.filter(|value| !value.is_empty() && column != Text::Route)
+                {
+                    columns.set_text(row, column, value);
+                }
+            }
+            if let Some(time) = attributes.time {
+                columns.set_time(row, time, NO_TIME);
+            }
+            for (name, value) in &attributes.extensions {
+                if value.is_some() {
+                    columns.set_extension(row, name, value.clone());
+                }
+            }
+            own_id = attributes.id.as_deref().filter(|id| !id.is_empty());
+        }
+        if own_id.is_none() {
+            self.id.clear();
+            write!(
+                self.id,
+                "{}#{}",
+                self.checkpoint_in_id, self.since_checkpoint
+            )
+            .expect("writing to a string");
+            columns.set_text(row, Text::Id, &self.id);
+        }
+        if let Some(span) = span(own_id.unwrap_or(&self.id)) {
+            self.frame.spans.push((row as u32, span));
+        }
+        if let Some(checkpoint) = checkpoint {
+            self.checkpoint_in_id = in_id(&checkpoint);
+            self.checkpoint = Some(checkpoint);
+            self.since_checkpoint = 0;
+        }
+        Ok(())
+    }
+
+    fn check(
+        &self,
+        payload: &Payload,
+        checkpoint: Option<Result<Bytes, String>>,
+    ) -> Result<Option<Bytes>, Error> {
+        let size = match payload {
+            Payload::Owned(data) => data.len(),
+            Payload::Shared(data) => data.len(),
+            Payload::Parent => {
+                return Err(source_error(
+                    "a source has no parent event: give the record a payload".to_owned(),
+                ));
+            }
+            Payload::Invalid(why) => return Err(source_error(why.clone())),
+        };
+        if size > MAX_EVENT_BYTES {
+            return Err(source_error(format!(
+                "a record has {size} bytes; at most {MAX_EVENT_BYTES} are allowed"
+            )));
+        }
+        let Some(checkpoint) = checkpoint else {
+            return Ok(None);
+        };
+        let checkpoint = checkpoint.map_err(|error| {
+            source_error(format!("a checkpoint cannot be written as JSON: {error}"))
+        })?;
+        if checkpoint.len() > MAX_CHECKPOINT_BYTES {
+            return Err(source_error(format!(
+                "a checkpoint has {} bytes; at most {MAX_CHECKPOINT_BYTES} are allowed",
+                checkpoint.len()
+            )));
+        }
+        if self.checkpoint.as_ref() == Some(&checkpoint) {
+            let shown = String::from_utf8_lossy(&checkpoint);
+            return Err(Error::retry(
+                "CHECKPOINT_REPEATED",
+                format!(
+                    "two records in a row have the checkpoint {shown}; of several events that belong to one checkpoint only the last may carry it"
+                ),
+            ));
+        }
+        Ok(Some(checkpoint))
+    }
+
+    /// Ends the frame. The range counts its records since the source was started.
+    pub(crate) fn finish(&mut self) -> (v1::Produced, Range<u64>) {
+        let Frame {
+            payload,
+            columns,
+            spans,
+        } = std::mem::take(&mut self.frame);
+        let count = payload.len() as u32;
+        let rows: Vec<u32> = (0..count).collect();
+        let first = self.records;
+        self.records += u64::from(count);
+        self.sequence += 1;
+        let batch = v1::Batch {
+            count,
+            payload: Some(payload.finish()),
+            content_type: columns.finish_text(&rows, Text::ContentType),
+            time: columns.finish_time(&rows, NO_TIME),
+            id: columns.finish_text(&rows, Text::Id),
+            source: columns.finish_text(&rows, Text::Source),
+            r#type: columns.finish_text(&rows, Text::Type),
+            subject: columns.finish_text(&rows, Text::Subject),
+            key: columns.finish_text(&rows, Text::Key),
+            data_schema: columns.finish_text(&rows, Text::DataSchema),
+            extensions: columns.finish_extensions(&rows),
+            spans: spans.into_iter().map(|(row, span)| span.end(row)).collect(),
+            ..v1::Batch::default()
+        };
+        (
+            v1::Produced {
+                sequence: self.sequence,
+                batch: Some(batch),
+                checkpoint: self.checkpoint.clone(),
+            },
+            first..self.records,
+        )
+    }
+}
+
+/// How a checkpoint stands in ids: as it is, unless that would make ids large.
+fn in_id(checkpoint: &[u8]) -> String {
+    if checkpoint.len() > LONGEST_CHECKPOINT_IN_ID {
+        return Uuid::new_v5(&Uuid::NAMESPACE_OID, checkpoint)
+            .simple()
+            .to_string();
+    }
+    String::from_utf8_lossy(checkpoint).into_owned()
+}
+
+fn source_error(message: String) -> Error {
+    Error::retry(reason::OUTPUT_INVALID, message)
+}

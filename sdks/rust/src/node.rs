@@ -1,0 +1,378 @@
+//! How a node is put together.
+
+use std::{
+    future::Future,
+    marker::PhantomData,
+    sync::{Arc, PoisonError},
+};
+
+use futures::{FutureExt as _, Stream};
+use meshloom_proto::v1::{self, HandlerRole};
+
+use crate::{
+    config::ConfigError,
+    context::{BatchCall, EventCall, Opening, Session, Settled, SetupCall, SourceCall},
+    error::Error,
+    extract::HandlerFn,
+    handler::{
+        Batches, Events, Filtered, FlatMapped, Handler, IntoDelivered, IntoKeep, IntoPart, Mapped,
+        Ready, SettledFn, SetupFn, Stateful, Streamed, Sunk, TeardownFn,
+    },
+    output::{IntoAnswer, IntoRecord},
+    result::Routes,
+    serve::{ServeError, Server},
+};
+
+/// Handler calls that run at one time unless the pipeline file or the node says otherwise.
+const DEFAULT_CONCURRENCY: usize = 64;
+/// Works in hand at one time.
+const DEFAULT_WORKS: u32 = 8;
+/// Events per work.
+const DEFAULT_EVENTS: u32 = 4096;
+/// Bytes per work.
+const DEFAULT_BYTES: u64 = 4 << 20;
+
+/// Starts a node. Its name, `[a-z][a-z0-9_-]*`, is what a pipeline file's `handler` says; a process with one handler
+/// is found under any.
+pub fn node(name: impl Into<String>) -> NodeBuilder<()> {
+    let setup: SetupFn<()> = Arc::new(|_| Ok(std::future::ready(Ok(())).boxed()));
+    NodeBuilder {
+        name: name.into(),
+        setup,
+        teardown: None,
+        settled: None,
+        reads_config: false,
+    }
+}
+
+/// A node without its handler. `S` is what set-up makes.
+pub struct NodeBuilder<S> {
+    name: String,
+    setup: SetupFn<S>,
+    teardown: Option<TeardownFn<S>>,
+    settled: Option<SettledFn<S>>,
+    reads_config: bool,
+}
+
+impl NodeBuilder<()> {
+    /// Sets what is done once per process and config before the node is ready. Its value is shared by all calls and
+    /// reached through `Context<S>`.
+    ///
+    /// The function is asynchronous and may take [`Config<T>`](crate::Config). A [`ConfigError`] that it returns refuses
+    /// the config; any other error leaves the node not ready, and the coordinator tries again.
+    pub fn setup<F, Args, S, E>(self, setup: F) -> NodeBuilder<S>
+    where
+        F: HandlerFn<SetupCall, Args>,
+        F::Returned: Future<Output = Result<S, E>> + Send + 'static,
+        S: Send + Sync + 'static,
+        E: Into<Error> + 'static,
+    {
+        let setup = Arc::new(setup);
+        let run: SetupFn<S> = Arc::new(move |opening: &Opening| {
+            let prepared = F::prepare(opening)?;
+            let setup = Arc::clone(&setup);
+            Ok(async move {
+                setup
+                    .call(&SetupCall(()), &prepared)?
+                    .await
+                    .map_err(Into::into)
+            }
+            .boxed())
+        });
+        NodeBuilder {
+            name: self.name,
+            setup: run,
+            teardown: None,
+            settled: None,
+            reads_config: F::READS_CONFIG,
+        }
+    }
+}
+
+type Make<S> = dyn FnOnce(Arc<Session<S>>) -> Ready + Send;
+
+impl<S: Send + Sync + 'static> NodeBuilder<S> {
+    /// Sets what is done with the value of set-up at the end, exactly once, when no call uses it any more.
+    #[must_use]
+    pub fn teardown<F, Fut>(mut self, teardown: F) -> Self
+    where
+        F: Fn(Arc<S>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.teardown = Some(Arc::new(move |state| teardown(state).boxed()));
+        self
+    }
+
+    /// Sets what a source does when all that came from a frame has settled: commit an offset, delete a message.
+    #[must_use]
+    pub fn on_settled<F, Fut>(mut self, settled: F) -> Self
+    where
+        F: Fn(Settled, Arc<S>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.settled = Some(Arc::new(move |frame, state| settled(frame, state).boxed()));
+        self
+    }
+
+    /// One event in, one out: the function returns an [`Output`](crate::Output), [`Json<T>`](crate::Json), text, bytes
+    /// or the event itself; `None` drops it, an error retries or [rejects](crate::reject) it.
+    pub fn map<F, Args>(self, function: F) -> Node
+    where
+        Args: 'static,
+        F: HandlerFn<EventCall<S>, Args>,
+        F::Returned: Future<Output: IntoAnswer> + Send + 'static,
+    {
+        let function = Arc::new(function);
+        self.finish(HandlerRole::Map, F::READS_CONFIG, move |opening| {
+            let handler = Mapped::<S, F, Args>::new(Arc::clone(&function), F::prepare(opening)?);
+            Ok(Box::new(move |session| {
+                Ready::Process(Arc::new(Events { handler, session }))
+            }))
+        })
+    }
+
+    /// Passes events on unchanged or drops them, as the function returns `true` or `false`.
+    pub fn filter<F, Args>(self, function: F) -> Node
+    where
+        Args: 'static,
+        F: HandlerFn<EventCall<S>, Args>,
+        F::Returned: Future<Output: IntoKeep> + Send + 'static,
+    {
+        let function = Arc::new(function);
+        self.finish(HandlerRole::Filter, F::READS_CONFIG, move |opening| {
+            let handler = Filtered::<S, F, Args>::new(Arc::clone(&function), F::prepare(opening)?);
+            Ok(Box::new(move |session| {
+                Ready::Process(Arc::new(Events { handler, session }))
+            }))
+        })
+    }
+
+    /// One event in, any number out: the function returns a stream of outputs; none drops the event.
+    pub fn flat_map<F, Args>(self, function: F) -> Node
+    where
+        Args: 'static,
+        F: HandlerFn<EventCall<S>, Args>,
+        F::Returned: Stream<Item: IntoPart> + Send + 'static,
+    {
+        let function = Arc::new(function);
+        self.finish(HandlerRole::FlatMap, F::READS_CONFIG, move |opening| {
+            let handler =
+                FlatMapped::<S, F, Args>::new(Arc::clone(&function), F::prepare(opening)?);
+            Ok(Box::new(move |session| {
+                Ready::Process(Arc::new(Events { handler, session }))
+            }))
+        })
+    }
+
+    /// Delivers events somewhere outside: the function returns nothing, and each event has been delivered when it does.
+    pub fn sink<F, Args>(self, function: F) -> Node
+    where
+        Args: 'static,
+        F: HandlerFn<EventCall<S>, Args>,
+        F::Returned: Future<Output: IntoDelivered> + Send + 'static,
+    {
+        let function = Arc::new(function);
+        self.finish(HandlerRole::Sink, F::READS_CONFIG, move |opening| {
+            let handler = Sunk::<S, F, Args>::new(Arc::clone(&function), F::prepare(opening)?);
+            Ok(Box::new(move |session| {
+                Ready::Process(Arc::new(Events { handler, session }))
+            }))
+        })
+    }
+
+    /// Whole batches at once, in columns: the function takes a [`Batch`](crate::Batch) and an
+    /// [`Emitter`](crate::Emitter), and says for each row what became of it. An error fails the whole batch.
+    pub fn batch<F, Args>(self, function: F) -> Node
+    where
+        Args: 'static,
+        F: HandlerFn<BatchCall<S>, Args>,
+        F::Returned: Future<Output: IntoDelivered> + Send + 'static,
+    {
+        let function = Arc::new(function);
+        self.finish(HandlerRole::Batch, F::READS_CONFIG, move |opening| {
+            let (function, prepared) = (Arc::clone(&function), F::prepare(opening)?);
+            Ok(Box::new(move |session| {
+                Ready::Process(Arc::new(Batches::<S, F, Args> {
+                    function,
+                    prepared,
+                    session,
+                    args: PhantomData,
+                }))
+            }))
+        })
+    }
+
+    /// Produces events: the function returns a stream of [`Output`](crate::Output)s or [`Record`](crate::Record)s and
+    /// starts after the checkpoint of its [`SourceContext`](crate::SourceContext). The end of the stream says that there
+    /// will be no more, ever.
+    pub fn source<F, Args>(mut self, function: F) -> Node
+    where
+        Args: 'static,
+        F: HandlerFn<SourceCall<S>, Args>,
+        F::Returned: Stream<Item: IntoRecord> + Send + 'static,
+    {
+        let function = Arc::new(function);
+        let settled = self.settled.take();
+        let mut node = self.finish(HandlerRole::Source, F::READS_CONFIG, move |opening| {
+            let (function, prepared, settled) =
+                (Arc::clone(&function), F::prepare(opening)?, settled.clone());
+            Ok(Box::new(move |session| {
+                Ready::Source(Arc::new(Streamed::<S, F, Args> {
+                    function,
+                    prepared,
+                    session,
+                    settled,
+                    args: PhantomData,
+                }))
+            }))
+        });
+        node.replays = true;
+        node
+    }
+
+    fn finish<M>(self, role: HandlerRole, reads_config: bool, make: M) -> Node
+    where
+        M: Fn(&Opening) -> Result<Box<Make<S>>, ConfigError> + Send + Sync + 'static,
+    {
+        let stateful = Arc::new(Stateful::new(
+            self.setup,
+            self.teardown,
+            self.reads_config || reads_config,
+            make,
+        ));
+        let cell = Arc::clone(&stateful);
+        Node {
+            name: self.name,
+            role,
+            handler: stateful,
+            set_routes: Arc::new(move |routes| {
+                *cell.routes.lock().unwrap_or_else(PoisonError::into_inner) = routes
+            }),
+            routes: Vec::new(),
+            concurrency: DEFAULT_CONCURRENCY,
+            limits: v1::Limits {
+                max_in_flight_works: DEFAULT_WORKS,
+                max_batch_events: DEFAULT_EVENTS,
+                max_batch_bytes: DEFAULT_BYTES,
+            },
+            replays: false,
+            partitioned: false,
+            description: String::new(),
+            config_schema: Vec::new(),
+        }
+    }
+}
+
+/// A node with its handler, ready to be served.
+#[derive(Clone)]
+#[must_use = "a node does nothing until it is served"]
+pub struct Node {
+    pub(crate) name: String,
+    pub(crate) role: HandlerRole,
+    pub(crate) handler: Arc<dyn Handler>,
+    set_routes: Arc<dyn Fn(Routes) + Send + Sync>,
+    routes: Vec<String>,
+    pub(crate) concurrency: usize,
+    pub(crate) limits: v1::Limits,
+    pub(crate) replays: bool,
+    partitioned: bool,
+    description: String,
+    config_schema: Vec<u8>,
+}
+
+impl Node {
+    /// The node's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Declares the routes that outputs may name. An output that names another is rejected ROUTE_UNDECLARED; without a
+    /// declaration outputs may name any.
+    pub fn routes<R: Into<String>>(mut self, routes: impl IntoIterator<Item = R>) -> Self {
+        self.routes = routes.into_iter().map(Into::into).collect();
+        (self.set_routes)((!self.routes.is_empty()).then(|| self.routes.clone().into()));
+        self
+    }
+
+    /// Sets how many calls of the handler may run at one time (64 by default); the pipeline file may say otherwise.
+    pub fn concurrency(mut self, calls: usize) -> Self {
+        self.concurrency = calls.max(1);
+        self
+    }
+
+    /// Sets how many works may be in hand at one time (8 by default).
+    pub fn max_in_flight_works(mut self, works: u32) -> Self {
+        self.limits.max_in_flight_works = works.max(1);
+        self
+    }
+
+    /// Sets how many events a work may hold (4,096 by default, at most 65,536).
+    pub fn max_batch_events(mut self, events: u32) -> Self {
+        self.limits.max_batch_events = events.clamp(1, 65_536);
+        self
+    }
+
+    /// Sets how many bytes a work may have (4 MiB by default, at most 32 MiB).
+    pub fn max_batch_bytes(mut self, bytes: u64) -> Self {
+        self.limits.max_batch_bytes = bytes.clamp(1, 32 << 20);
+        self
+    }
+
+    /// Says whether a source can resume from a checkpoint (yes by default). What one cannot replay, the coordinator
+    /// keeps in its journal.
+    pub fn replays(mut self, replays: bool) -> Self {
+        self.replays = replays;
+        self
+    }
+
+    /// Says that several replicas of a source share its work; otherwise it has one.
+    pub fn partitioned(mut self, partitioned: bool) -> Self {
+        self.partitioned = partitioned;
+        self
+    }
+
+    /// Describes the node in one line for a person.
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.description = description.into();
+        self
+    }
+
+    /// Publishes a JSON Schema of the config.
+    pub fn config_schema(mut self, schema: &serde_json::Value) -> Self {
+        self.config_schema = schema.to_string().into_bytes();
+        self
+    }
+
+    /// Serves the node until SIGTERM; see [`Server::serve`].
+    ///
+    /// # Errors
+    /// What kept the node from going on serving. A failure to start ends the process with a line that says what to do.
+    pub async fn serve(self) -> Result<(), ServeError> {
+        Server::new([self]).serve().await
+    }
+
+    /// Serves the node until `shutdown` completes; see [`Server::serve_with_shutdown`].
+    ///
+    /// # Errors
+    /// What kept the node from starting, or from going on serving.
+    pub async fn serve_with_shutdown(
+        self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError> {
+        Server::new([self]).serve_with_shutdown(shutdown).await
+    }
+
+    pub(crate) fn describe(&self) -> v1::Handler {
+        v1::Handler {
+            name: self.name.clone(),
+            role: self.role.into(),
+            config_schema: self.config_schema.clone().into(),
+            routes: self.routes.clone(),
+            limits: Some(self.limits),
+            replays: self.replays,
+            partitioned: self.partitioned,
+            description: self.description.clone(),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! One Produce stream: demand in, frames out.
+
+use std::{collections::HashMap, ops::Range, sync::Arc};
+
+use meshloom_proto::v1::{
+    Exhausted, OpenProduce, Opened, Ordering, ProduceRequest, ProduceResponse, produce_request,
+    produce_response::Response,
+};
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, Streaming};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use super::{
+    describe::Service,
+    open::{self, find, negotiate, refuse, sdk},
+};
+use crate::{
+    columns::limits::MAX_CHECKPOINT_BYTES,
+    config::ConfigError,
+    context::Settled,
+    error::{Error, panic_message},
+    handler::{Credit, End, Ready, Source, SourceTask},
+    trace::Sampler,
+};
+
+/// Frames that wait for the transport.
+const WAITING_FRAMES: usize = 2;
+/// Settled frames that wait for the source's hook.
+const WAITING_SETTLED: usize = 1024;
+
+type Responses = mpsc::Sender<Result<ProduceResponse, Status>>;
+
+/// Serves one stream until it ends.
+pub(crate) async fn run(
+    service: Service,
+    requests: Streaming<ProduceRequest>,
+    responses: Responses,
+) {
+    if let Err(status) = serve(&service, requests, &responses).await {
+        // A coordinator that is gone needs no status.
+        let _ = responses.send(Err(status)).await;
+    }
+}
+
+/// Stops the source when the stream ends, however it ends.
+struct Running {
+    task: JoinHandle<Result<End, Error>>,
+    stopping: CancellationToken,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+    }
+}
+
+async fn serve(
+    service: &Service,
+    mut requests: Streaming<ProduceRequest>,
+    responses: &Responses,
+) -> Result<(), Status> {
+    let Some((source, open)) = open(service, &mut requests, responses).await? else {
+        return Ok(());
+    };
+    let credit = Arc::new(Credit::default());
+    let stopping = CancellationToken::new();
+    let (frames_in, mut frames) = mpsc::channel(WAITING_FRAMES);
+    let task = SourceTask {
+        checkpoint: open.checkpoint,
+        sampling: Sampler::new(open.trace),
+        credit: Arc::clone(&credit),
+        stopping: stopping.clone(),
+        frames: frames_in,
+    };
+    let mut running = Running {
+        task: service.app.spawn(Arc::clone(&source).run(task)),
+        stopping,
+    };
+    let settled = spawn_hook(service, source);
+    let mut unsettled: HashMap<u64, Range<u64>> = HashMap::new();
+    let mut reading = true;
+    let mut framing = true;
+    loop {
+        tokio::select! {
+            () = responses.closed() => return Ok(()),
+            () = service.draining.cancelled(), if !running.stopping.is_cancelled() => running.stopping.cancel(),
+            frame = frames.recv(), if framing => match frame {
+                Some((produced, records)) => {
+                    unsettled.insert(produced.sequence, records);
+                    if send(responses, Response::Produced(produced)).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                None => framing = false,
+            },
+            ended = &mut running.task, if !framing => {
+                match ended.map_err(|panic| Status::internal(panic.to_string()))? {
+                    Ok(End::Stopped) => return Ok(()),
+                    Ok(End::Exhausted) => {
+                        if send(responses, Response::Exhausted(Exhausted {})).await.is_err() {
+                            return Ok(());
+                        }
+                        break;
+                    }
+                    Err(error) => return Err(source_failed(&error)),
+                }
+            }
+            request = requests.message(), if reading => match request {
+                Ok(Some(request)) => handle(request, &credit, &running.stopping, &mut unsettled, &settled).await?,
+                Ok(None) => {
+                    reading = false;
+                    running.stopping.cancel();
+                }
+                Err(_) => return Ok(()),
+            },
+        }
+    }
+    // An exhausted source still learns what settles, until the coordinator ends the stream.
+    loop {
+        tokio::select! {
+            () = responses.closed() => return Ok(()),
+            () = service.draining.cancelled() => return Ok(()),
+            request = requests.message(), if reading => match request {
+                Ok(Some(request)) => {
+                    let stops = matches!(request.request, Some(produce_request::Request::Stop(_)));
+                    handle(request, &credit, &running.stopping, &mut unsettled, &settled).await?;
+                    if stops {
+                        return Ok(());
+                    }
+                }
+                Ok(None) | Err(_) => return Ok(()),
+            },
+        }
+    }
+}
+
+async fn open(
+    service: &Service,
+    requests: &mut Streaming<ProduceRequest>,
+    responses: &Responses,
+) -> Result<Option<(Arc<dyn Source>, OpenProduce)>, Status> {
+    let request = tokio::select! {
+        request = requests.message() => request?,
+        () = service.draining.cancelled() => return Err(Status::unavailable("the node is draining")),
+    };
+    let Some(request) = request else {
+        return Ok(None);
+    };
+    let Some(produce_request::Request::Open(open)) = request.request else {
+        return Err(Status::invalid_argument(
+            "PROTOCOL_VIOLATION: the first request of a stream is `open`",
+        ));
+    };
+    let protocol = negotiate(open.protocol)?;
+    let node = find(&service.nodes, &open.handler)?;
+    if open
+        .checkpoint
+        .as_ref()
+        .is_some_and(|checkpoint| checkpoint.len() > MAX_CHECKPOINT_BYTES)
+    {
+        return Err(refuse(
+            "checkpoint",
+            format!("a checkpoint has at most {MAX_CHECKPOINT_BYTES} bytes"),
+        ));
+    }
+    let request = open::Request {
+        pipeline: open.pipeline.clone(),
+        node: open.node.clone(),
+        replica: open.replica,
+        config_json: open.config_json.clone(),
+        ordering: Ordering::None,
+        concurrency: 0,
+    };
+    let ready = tokio::select! {
+        ready = request.open(node, &service.app) => ready?,
+        () = responses.closed() => return Ok(None),
+    };
+    let Ready::Source(source) = ready else {
+        return Err(refuse(
+            "handler",
+            format!("`{}` is no source; open it with Process", node.name),
+        ));
+    };
+    let opened = Opened {
+        protocol,
+        sdk: Some(sdk()),
+        capabilities: Vec::new(),
+        limits: None,
+    };
+    Ok(send(responses, Response::Opened(opened))
+        .await
+        .is_ok()
+        .then_some((source, open)))
+}
+
+async fn handle(
+    request: ProduceRequest,
+    credit: &Credit,
+    stopping: &CancellationToken,
+    unsettled: &mut HashMap<u64, Range<u64>>,
+    settled: &mpsc::Sender<Settled>,
+) -> Result<(), Status> {
+    match request.request {
+        Some(produce_request::Request::Demand(demand)) => credit.add(demand.events, demand.bytes),
+        Some(produce_request::Request::Settled(frame)) => {
+            if let Some(records) = unsettled.remove(&frame.sequence) {
+                // The hook's task ends only with the process.
+                let _ = settled
+                    .send(Settled {
+                        records,
+                        checkpoint: frame.checkpoint,
+                    })
+                    .await;
+            }
+        }
+        Some(produce_request::Request::Stop(_)) => stopping.cancel(),
+        Some(produce_request::Request::Open(_)) => {
+            return Err(Status::invalid_argument(
+                "PROTOCOL_VIOLATION: a stream is opened once",
+            ));
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+/// Runs the source's hook for one settled frame after the other, beside the stream.
+fn spawn_hook(service: &Service, source: Arc<dyn Source>) -> mpsc::Sender<Settled> {
+    use futures::FutureExt as _;
+    let (settled, mut waiting) = mpsc::channel(WAITING_SETTLED);
+    service.app.spawn(async move {
+        while let Some(frame) = waiting.recv().await {
+            if let Err(panic) = std::panic::AssertUnwindSafe(source.settled(frame))
+                .catch_unwind()
+                .await
+            {
+                tracing::error!("settled hook: {}", panic_message(&*panic));
+            }
+        }
+    });
+    settled
+}
+
+async fn send(responses: &Responses, response: Response) -> Result<(), ()> {
+    responses
+        .send(Ok(ProduceResponse {
+            response: Some(response),
+        }))
+        .await
+        .map_err(|_| ())
+}
+
+/// A refused checkpoint is a matter of configuration; anything else may pass when the source is opened again.
+fn source_failed(error: &Error) -> Status {
+    if let Some(refused) = error.source().and_then(|source| {
+        (source as &(dyn std::error::Error + 'static)).downcast_ref::<ConfigError>()
+    }) {
+        return refused.to_status();
+    }
+    let message = format!("the source failed: {}", error.message());
+    tracing::error!("{message}");
+    Status::with_error_details(
+        Code::Unavailable,
+        message,
+        ErrorDetails::with_error_info(error.reason(), "meshloom.dev", []),
+    )
+}

@@ -36,7 +36,8 @@ impl NodeClient {
     /// # Errors
     /// The node's status, or UNAVAILABLE.
     pub async fn describe(&self) -> Result<v1::DescribeResponse, Status> {
-        let mut client = v1::node_service_client::NodeServiceClient::new(self.channel.clone());
+        let mut client = v1::node_service_client::NodeServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES);
         Ok(client.describe(v1::DescribeRequest {}).await?.into_inner())
     }
 

@@ -42,18 +42,18 @@ impl Outputs {
         node: &NodeIdentity,
         before: Ordinals,
     ) -> Result<Answer, Malformed> {
-        let mut parts = input.parts().pick(&mut self.parents.picker());
+        let mut parts = input.parts().pick(&mut self.0.parents.picker());
         parts.strings[Attribute::From as usize] = None;
         let inherited: Batch = parts.clone().into();
-        if let Some(payload) = &self.columns.payload {
+        if let Some(payload) = &self.0.columns.payload {
             parts.payload = Some(Column::own(payload.clone()));
         }
         let overrides = [
-            (Attribute::ContentType, &self.columns.content_type),
-            (Attribute::Type, &self.columns.type_),
-            (Attribute::Subject, &self.columns.subject),
-            (Attribute::Key, &self.columns.key),
-            (Attribute::DataSchema, &self.columns.data_schema),
+            (Attribute::ContentType, &self.0.columns.content_type),
+            (Attribute::Type, &self.0.columns.type_),
+            (Attribute::Subject, &self.0.columns.subject),
+            (Attribute::Key, &self.0.columns.key),
+            (Attribute::DataSchema, &self.0.columns.data_schema),
         ];
         for (attribute, column) in overrides {
             if let Some(column) = column.as_ref().filter(|column| !column.values.is_empty()) {
@@ -61,17 +61,20 @@ impl Outputs {
                     override_strings(&inherited, attribute, column).map(Column::own);
             }
         }
-        if !self.columns.time.is_empty() {
-            parts.time = Some(Column::own(override_times(&inherited, &self.columns.time)));
+        if !self.0.columns.time.is_empty() {
+            parts.time = Some(Column::own(override_times(
+                &inherited,
+                &self.0.columns.time,
+            )));
         }
-        if !self.columns.extensions.is_empty() {
-            parts.extensions = extensions::merge(&inherited, &self.columns.extensions)?;
+        if !self.0.columns.extensions.is_empty() {
+            parts.extensions = extensions::merge(&inherited, &self.0.columns.extensions)?;
         }
         let ordinals = Answer::identify(&mut parts, self, input, node, before)?;
         Ok(Answer {
             batch: parts.into(),
-            parents: self.parents.clone(),
-            routes: Routes::new(self.columns.route.clone()),
+            parents: self.0.parents.clone(),
+            routes: Routes::new(self.0.columns.route.clone()),
             ordinals,
         })
     }

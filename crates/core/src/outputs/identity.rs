@@ -60,12 +60,12 @@ impl Answer {
         before: Ordinals,
     ) -> Result<Ordinals, Malformed> {
         let inherited: Batch = parts.clone().into();
-        let ids = outputs.columns.id.as_ref();
+        let ids = outputs.0.columns.id.as_ref();
         let mut after = before;
         let mut whole = None;
         let mut made = Made::default();
         let mut plain = true;
-        for (output, parent) in outputs.parents.iter().enumerate() {
+        for (output, parent) in outputs.0.parents.iter().enumerate() {
             let n = after.next(output, parent)?;
             let id = ids
                 .and_then(|ids| ids.raw(output))

@@ -10,6 +10,8 @@ mod routes;
 mod tests;
 mod validate;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 pub use self::{
@@ -92,7 +94,10 @@ impl OutputColumns {
 
 /// Validated outputs of a work. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outputs {
+pub struct Outputs(Arc<Inner>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Inner {
     columns: OutputColumns,
     parents: Parents,
 }
@@ -106,42 +111,42 @@ impl Outputs {
 
     pub(crate) fn from_valid(columns: OutputColumns) -> Self {
         let parents = Parents::from_column(&columns.parent, columns.count as usize);
-        Self { columns, parents }
+        Self(Arc::new(Inner { columns, parents }))
     }
 
     /// The columns, ready for the wire.
     #[must_use]
     pub fn columns(&self) -> &OutputColumns {
-        &self.columns
+        &self.0.columns
     }
 
     /// Number of outputs.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.columns.count as usize
+        self.0.columns.count as usize
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.columns.count == 0
+        self.0.columns.count == 0
     }
 
     /// The inputs that the outputs came from.
     #[must_use]
     pub fn parents(&self) -> &Parents {
-        &self.parents
+        &self.0.parents
     }
 
     /// Whether the last parent named goes on in the next result of the work.
     #[must_use]
     pub fn continued(&self) -> bool {
-        self.columns.continued
+        self.0.columns.continued
     }
 
     /// Bytes of all columns together.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.columns.bytes()
+        self.0.columns.bytes()
     }
 }

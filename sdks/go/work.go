@@ -160,13 +160,14 @@ func (w *work) send(rows []columns.Row, failures []*meshloomv1.EventFailure, fin
 }
 
 // takeBack answers every open input RETRY and cancels the calls that run. The work's `last` follows once these have
-// returned. Inputs are closed under workerMu, so that the final collect sees either all of it or nothing.
+// returned.
 func (w *work) takeBack(reason string) {
-	w.cancel(errTakenBack)
 	if w.stream.body.batch != nil {
+		w.cancel(errTakenBack)
 		return // runBatch answers for the whole batch
 	}
 	w.closeOpen(reason)
+	w.cancel(errTakenBack) // only now: the work may end as soon as its context does, and every input must be closed by then
 	w.flush(true)
 }
 

@@ -113,14 +113,18 @@ func (r *worker) call(i int) (retried bool) {
 	if span != nil {
 		telemetry.End(span, r.verdict(err, failure), failure)
 	}
-	if closed {
-		r.settle(index, err, failure)
-	}
 	if r.pieces {
 		r.pieces = false
+		if closed {
+			r.sendLast(failure)
+		}
 		w.sendMu.Unlock()
+		closed = false
 	}
 	r.mu.Lock()
+	if closed {
+		r.book(index, err, failure)
+	}
 	r.calling = false
 	full := r.bytes >= holdBytes
 	r.mu.Unlock()
@@ -162,18 +166,17 @@ func (r *worker) verdict(err error, failure *meshloomv1.EventFailure) string {
 	}
 }
 
-// settle books the answer to an input. When pieces have been sent, the closing piece or the failure is sent at once.
-func (r *worker) settle(index uint32, err error, failure *meshloomv1.EventFailure) {
-	if r.pieces {
-		if failure != nil {
-			r.work.send(nil, []*meshloomv1.EventFailure{failure}, nil)
-		} else {
-			r.work.send(r.out.rows, nil, nil)
-		}
-		return
+// sendLast closes an input of which pieces have been sent: by the row that was kept, or by its failure.
+func (r *worker) sendLast(failure *meshloomv1.EventFailure) {
+	if failure != nil {
+		r.work.send(nil, []*meshloomv1.EventFailure{failure}, nil)
+	} else {
+		r.work.send(r.out.rows, nil, nil)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+}
+
+// book takes down the answer to an input. The caller holds mu.
+func (r *worker) book(index uint32, err error, failure *meshloomv1.EventFailure) {
 	switch {
 	case failure != nil:
 		r.failures = append(r.failures, failure)

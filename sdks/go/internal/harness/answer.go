@@ -31,27 +31,54 @@ type Answer struct {
 // Collect reads results of one sequence until `last` and checks the accounting as a coordinator does.
 func (p *Process) Collect(t testing.TB, work *meshloomv1.Work) *Answer {
 	t.Helper()
-	a := &Answer{Failures: map[uint32]*meshloomv1.EventFailure{}}
-	closed := map[uint32]bool{}
-	continued := int64(-1)
+	books := NewBooks(work)
 	for {
-		result := p.Next(t)
-		if result.GetSequence() != work.GetSequence() {
-			t.Fatalf("a result of sequence %d while %d is the only one", result.GetSequence(), work.GetSequence())
+		last, err := books.Add(p.Next(t))
+		if err != nil {
+			t.Fatal(err)
 		}
-		a.Results = append(a.Results, result)
-		if err := a.add(result, work.GetBatch(), closed, &continued); err != nil {
-			t.Fatalf("result %d: %v", len(a.Results), err)
+		if last {
+			return &books.Answer
 		}
-		if !result.GetLast() {
-			continue
-		}
-		a.Consumed = result.GetConsumed()
-		if _, whole := a.Failures[columns.None]; !whole && len(closed)+int(a.Consumed) != int(work.GetBatch().GetCount()) {
-			t.Fatalf("%d inputs named + %d consumed, the work has %d", len(closed), a.Consumed, work.GetBatch().GetCount())
-		}
-		return a
 	}
+}
+
+// Books holds the answer to one work as it comes in.
+type Books struct {
+	Answer
+
+	work      *meshloomv1.Work
+	closed    map[uint32]bool
+	continued int64 // the input that the next result must name, -1: any
+	last      bool
+}
+
+// NewBooks opens the books of a work.
+func NewBooks(work *meshloomv1.Work) *Books {
+	return &Books{Answer: Answer{Failures: map[uint32]*meshloomv1.EventFailure{}}, work: work, closed: map[uint32]bool{}, continued: -1}
+}
+
+// Add takes the next result; it fails when the result breaks the protocol, and tells whether it is the last.
+func (b *Books) Add(result *meshloomv1.WorkResult) (last bool, err error) {
+	sequence := b.work.GetSequence()
+	if result.GetSequence() != sequence {
+		return false, fmt.Errorf("a result of sequence %d, want %d", result.GetSequence(), sequence)
+	}
+	if b.last {
+		return false, fmt.Errorf("sequence %d: a result after the last", sequence)
+	}
+	b.Results = append(b.Results, result)
+	if err := b.add(result, b.work.GetBatch(), b.closed, &b.continued); err != nil {
+		return false, fmt.Errorf("sequence %d, result %d: %w", sequence, len(b.Results), err)
+	}
+	if b.last = result.GetLast(); !b.last {
+		return false, nil
+	}
+	b.Consumed = result.GetConsumed()
+	if _, whole := b.Failures[columns.None]; !whole && len(b.closed)+int(b.Consumed) != int(b.work.GetBatch().GetCount()) {
+		return true, fmt.Errorf("sequence %d: %d inputs named + %d consumed, the work has %d", sequence, len(b.closed), b.Consumed, b.work.GetBatch().GetCount())
+	}
+	return true, nil
 }
 
 func (a *Answer) add(result *meshloomv1.WorkResult, batch *meshloomv1.Batch, closed map[uint32]bool, continued *int64) error {

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"maps"
+	"os"
 	"testing"
 	"time"
 
@@ -23,5 +26,26 @@ func TestNode(t *testing.T) {
 	}
 	if r.Rejected[0].Reason != "OUT_OF_RANGE" {
 		t.Errorf("rejected for %s", r.Rejected[0].Reason)
+	}
+}
+
+// TestNodeOnTheWholeFile holds the node against the counts that ../data/README.md gives.
+func TestNodeOnTheWholeFile(t *testing.T) {
+	file, err := os.ReadFile("../data/readings.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []any
+	for line := range bytes.Lines(file) {
+		lines = append(lines, bytes.TrimRight(line, "\n"))
+	}
+	r := meshloomtest.RunWith(t, meshloomtest.Options{Splits: 512}, meshloom.New("filter", meshloom.Map(normalise)), lines...)
+	reasons := map[string]int{}
+	for _, f := range r.Rejected {
+		reasons[f.Reason]++
+	}
+	want := map[string]int{"BAD_LINE": 26, "BAD_TEMPERATURE": 13, "NO_SENSOR": 13, "BAD_TIME": 13, "OUT_OF_RANGE": 12, "BAD_UNIT": 12}
+	if len(r.Outputs) != 17_518 || r.Dropped != 181 || len(r.Retried) != 0 || !maps.Equal(reasons, want) {
+		t.Errorf("%d readings, %d blank lines, rejected %v", len(r.Outputs), r.Dropped, reasons)
 	}
 }

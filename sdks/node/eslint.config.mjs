@@ -27,9 +27,26 @@ export default tseslint.config(
     },
   },
   {
+    files: ["test/**"],
+    rules: {
+      // Malformed messages are the point.
+      "@typescript-eslint/no-unsafe-enum-assignment": "off",
+    },
+  },
+  {
     files: ["**/*.mjs", "**/*.js", "**/*.cjs"],
     languageOptions: {
-      globals: { process: "readonly", console: "readonly", Buffer: "readonly", performance: "readonly" },
+      globals: {
+        process: "readonly",
+        console: "readonly",
+        Buffer: "readonly",
+        performance: "readonly",
+        AbortController: "readonly",
+        setTimeout: "readonly",
+        URL: "readonly",
+        require: "readonly",
+        module: "readonly",
+      },
     },
   },
 );

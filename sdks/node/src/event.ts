@@ -69,7 +69,7 @@ export class MeshEvent {
     return this.batch.text(this.index);
   }
   /** The payload parsed as JSON. Throws a `Reject` (PAYLOAD_MISMATCH) when it is not JSON. */
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- as JSON.parse: the caller states the type
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any, @typescript-eslint/no-unnecessary-type-parameters -- as JSON.parse: the caller states the type
   json<T = any>(): T {
     try {
       return JSON.parse(this.batch.text(this.index)) as T;

@@ -55,9 +55,10 @@ function formatValue(value: unknown): string {
 
 function toJson(value: unknown): string {
   try {
-    return (
-      JSON.stringify(value, (_, inner: unknown) => (typeof inner === "bigint" ? String(inner) : inner)) ?? "undefined"
+    const json: unknown = JSON.stringify(value, (_, inner: unknown) =>
+      typeof inner === "bigint" ? String(inner) : inner,
     );
+    return typeof json === "string" ? json : String(value);
   } catch {
     return String(value);
   }

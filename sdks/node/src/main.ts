@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
  * Whether a module is the program that was started: `isMain(import.meta)`, in CommonJS `isMain(module)`. A module that
  * serves only then can be imported by tests.
  */
-export function isMain(module: ImportMeta | NodeModule): boolean {
+export function isMain(module: ImportMeta | NodeJS.Module): boolean {
   const started = process.argv[1];
   if (started === undefined) return false;
   const file = "url" in module ? fileURLToPath(module.url) : module.filename;

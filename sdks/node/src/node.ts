@@ -36,7 +36,7 @@ export interface NodeOptions<ConfigSchema extends Schema, InputSchema extends Sc
 }
 
 /** What a handler may return for one output: any JSON value, bytes, or `output(...)`. */
-export type Result = NonNullable<unknown>;
+export type Result = string | number | boolean | object | typeof drop;
 
 /** A handler that takes single events. */
 export type Handler<Input, Config, State, R> = (input: Input, context: Context<Config, State>) => R;
@@ -74,13 +74,15 @@ export class Node<F = unknown> {
   }
 }
 
+/** Options whose schemas live on in the builder's types. */
+type AnyOptions = Omit<NodeOptions<Schema, Schema, unknown>, "setup"> & { setup?: Definition["setup"] };
+
 /** A node that waits to be told what it does. */
 export class NodeBuilder<Config, Input, State> {
   /** @internal */
   constructor(
     private readonly name: string,
-    // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the schemas live on in Config and Input
-    private readonly options: NodeOptions<any, any, State>,
+    private readonly options: AnyOptions,
   ) {}
 
   /** One output for each input. Return a value or `output(...)`, or `drop`; throw `Reject` or `Retry`. */

@@ -98,20 +98,22 @@ const BYTES = "application/octet-stream";
 
 /** Bytes as they are, anything else as JSON. Throws `Reject` (OUTPUT_INVALID). */
 export function encodePayload(value: unknown): string | Buffer {
-  let data: string | Buffer | undefined;
-  if (value instanceof Uint8Array) data = asBuffer(value);
-  else {
-    try {
-      data = JSON.stringify(value) as string | undefined;
-    } catch (cause) {
-      throw invalid(`the output is not JSON: ${(cause as Error).message.split("\n", 1)[0]!}`);
-    }
-    if (data === undefined) throw invalid(`a ${typeof value} has no JSON form; use output(null) for JSON null`);
-  }
+  const data = value instanceof Uint8Array ? asBuffer(value) : toJson(value);
   const bytes = rowBytes(data);
   if (bytes > MAX_EVENT_BYTES)
     throw invalid(`the output has ${bytes} bytes, the limit is ${MAX_EVENT_BYTES}`, Reasons.EVENT_TOO_LARGE);
   return data;
+}
+
+function toJson(value: unknown): string {
+  let json: unknown;
+  try {
+    json = JSON.stringify(value);
+  } catch (cause) {
+    throw invalid(`the output is not JSON: ${(cause as Error).message.split("\n", 1)[0]!}`);
+  }
+  if (typeof json === "string") return json;
+  throw invalid(`a ${typeof value} has no JSON form; use output(null) for JSON null`);
 }
 
 /** Exact size where it may matter, else the length in UTF-16 units. */

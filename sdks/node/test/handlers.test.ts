@@ -216,7 +216,10 @@ test("batch: emit, pass, drop, reject, retry by row; forgotten rows are UNACCOUN
   );
   assert.equal(answer.consumed, 1);
   assert.deepEqual(answer.failed, ["3:REJECT:BAD", "4:RETRY:RETRY", "5:RETRY:UNACCOUNTED"]);
-  const poison = await stream.handle([{ n: 0, do: "pass" }, { n: 1, do: "poison" }]);
+  const poison = await stream.handle([
+    { n: 0, do: "pass" },
+    { n: 1, do: "poison" },
+  ]);
   assert.deepEqual([poison.outputs, poison.consumed], [[], 0]);
   assert.deepEqual(poison.failed, ["4294967295:RETRY:HANDLER_ERROR"]);
   const twice = await stream.handle([{ n: 0, do: "twice" }]);
@@ -227,7 +230,13 @@ test("batch: columns without copies, outputs of the whole batch", async () => {
   const seen: unknown[] = [];
   const batch = node("batch").batch(async (rows, out) => {
     await Promise.resolve();
-    seen.push(rows.data.toString(), [...rows.ends], rows.key(1), rows.uid(1), rows.payload(1).buffer === rows.data.buffer);
+    seen.push(
+      rows.data.toString(),
+      [...rows.ends],
+      rows.key(1),
+      rows.uid(1),
+      rows.payload(1).buffer === rows.data.buffer,
+    );
     out.whole({ count: rows.count }, { key: "all" });
     out.pass(1);
   });
@@ -257,7 +266,9 @@ test("input schema: the value is typed and checked, a misfit names its field", a
   assert.deepEqual(answer.outputs[0]!.value, { hot: true });
   assert.deepEqual(answer.failed, ["1:REJECT:PAYLOAD_MISMATCH"]);
   assert.match(answer.failures[0]!.message, /celsius: .*expected number/i);
-  const raw = await stream.answer(stream.work({ ...batchOf([0]), payload: { data: Buffer.from("{"), ends: u32([1]) } }));
+  const raw = await stream.answer(
+    stream.work({ ...batchOf([0]), payload: { data: Buffer.from("{"), ends: u32([1]) } }),
+  );
   assert.deepEqual(raw.failed, ["0:REJECT:PAYLOAD_MISMATCH"]);
 });
 
@@ -271,7 +282,14 @@ test("several handlers in one process, described", async () => {
   assert.equal(sdk?.language, "node");
   assert.deepEqual(protocol, { min: 1, max: 1 });
   assert.deepEqual(
-    handlers.map(({ name, role, routes, replays, partitioned, description }) => [name, role, routes, replays, partitioned, description]),
+    handlers.map(({ name, role, routes, replays, partitioned, description }) => [
+      name,
+      role,
+      routes,
+      replays,
+      partitioned,
+      description,
+    ]),
     [
       ["map", 1, ["side"], false, false, ""],
       ["src", 6, [], false, true, "numbers"],
@@ -296,6 +314,9 @@ test("slow calls do not hold back the results of quick ones", async () => {
   assert.deepEqual([early.value.last, early.value.outputs?.count], [false, 2]);
   release();
   const rest = await stream.answer(sequence);
-  assert.deepEqual(rest.outputs.map(({ parent }) => parent), [0]);
+  assert.deepEqual(
+    rest.outputs.map(({ parent }) => parent),
+    [0],
+  );
   await eventually("busy is reported", () => rest.results.at(-1)!.busy !== undefined);
 });

@@ -7,6 +7,7 @@ import { type Node, serve } from "meshloom";
 import type { Batch, Strings, Values } from "../dist/esm/gen/meshloom/v1/batch.js";
 import { DescribeResponse } from "../dist/esm/gen/meshloom/v1/node.js";
 import {
+  FailureAction,
   type OpenProcess,
   Ordering,
   ProcessRequest,
@@ -227,13 +228,12 @@ export class Answer {
   get outputs(): { parent: number; value: unknown; key: string | undefined; route: string | undefined }[] {
     return this.results.flatMap(({ outputs }) => {
       if (outputs === undefined) return [];
-      const parents =
-        outputs.parent.length === 0 ? [...Array(outputs.count).keys()] : readNumbers(outputs.parent);
+      const parents = outputs.parent.length === 0 ? [...Array(outputs.count).keys()] : readNumbers(outputs.parent);
       const payloads = outputs.payload === undefined ? undefined : readValues(outputs.payload);
       const [keys, routes] = [readStrings(outputs.key, outputs.count), readStrings(outputs.route, outputs.count)];
       return parents.map((parent, i) => ({
         parent,
-        value: payloads === undefined ? undefined : JSON.parse(payloads[i]!.toString()),
+        value: payloads === undefined ? undefined : (JSON.parse(payloads[i]!.toString()) as unknown),
         key: keys[i],
         route: routes[i],
       }));
@@ -248,7 +248,10 @@ export class Answer {
   get failed(): string[] {
     return [...this.failures]
       .sort((a, b) => a.index - b.index)
-      .map(({ index, action, reason }) => `${index}:${action === 2 ? "REJECT" : "RETRY"}:${reason}`);
+      .map(
+        ({ index, action, reason }) =>
+          `${index}:${action === FailureAction.FAILURE_ACTION_REJECT ? "REJECT" : "RETRY"}:${reason}`,
+      );
   }
 
   get consumed(): number {

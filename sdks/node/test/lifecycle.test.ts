@@ -49,7 +49,10 @@ test("cancel within the time is CANCELLED for all, and aborts the signal", async
   const stream = await new Client(address).process();
   const sequence = stream.work(batchOf([0]), { timeout: { seconds: 60n, nanos: 0 } });
   const running = await stream.until("progress");
-  assert.deepEqual(running.value.calls.map(({ index }) => index), [0]);
+  assert.deepEqual(
+    running.value.calls.map(({ index }) => index),
+    [0],
+  );
   stream.cancel(sequence);
   assert.deepEqual((await stream.answer(sequence)).failed, ["0:RETRY:CANCELLED"]);
   assert.equal((reason as Error).name, "AbortError");
@@ -58,7 +61,9 @@ test("cancel within the time is CANCELLED for all, and aborts the signal", async
 test("a handler that heeds its signal at the timeout is answered TIMEOUT by itself", async () => {
   const polite = node("polite").map(async (_, { signal, deadline }) => {
     assert.ok(deadline!.getTime() - Date.now() < 1000);
-    await new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
+    await new Promise<void>((_resolve, reject) =>
+      signal.addEventListener("abort", () => reject(signal.reason as Error)),
+    );
     return 1;
   });
   const { address } = await start(polite);
@@ -118,8 +123,14 @@ test("ordering by key: one call per key at a time, in order; after a retry its l
   const stream = await new Client(address).process({ ordering: Ordering.ORDERING_KEY });
   const key = strings(["a", "b"], [0, 1, 0, 1, 0, 1, 0, 1]);
   const answer = await stream.handle([0, 1, 2, 3, 4, 5, 6, 7], {}, { key });
-  assert.deepEqual(log.filter((entry) => entry.startsWith("a")), ["a0", "a2", "a4", "a6"]);
-  assert.deepEqual(log.filter((entry) => entry.startsWith("b")), ["b1", "b3"]);
+  assert.deepEqual(
+    log.filter((entry) => entry.startsWith("a")),
+    ["a0", "a2", "a4", "a6"],
+  );
+  assert.deepEqual(
+    log.filter((entry) => entry.startsWith("b")),
+    ["b1", "b3"],
+  );
   assert.deepEqual(answer.failed, ["3:RETRY:HANDLER_ERROR", "5:RETRY:KEY_HELD", "7:RETRY:KEY_HELD"]);
   running = new Set();
   const all = await new Client(address).process({ ordering: Ordering.ORDERING_ALL });
@@ -166,7 +177,7 @@ test("a stream that breaks aborts its calls", async () => {
   let reason: unknown;
   const begun = gate();
   const hang = node("hang").map(async (_, { signal }) => {
-    signal.addEventListener("abort", () => (reason = signal.reason));
+    signal.addEventListener("abort", () => void (reason = signal.reason));
     begun.open();
     await new Promise(() => undefined);
     return 1;

@@ -19,26 +19,71 @@ const rules: [what: string, reason: string, says: RegExp, batch: Batch | undefin
   ["no batch", "BATCH_MALFORMED", /no batch/, undefined],
   ["no events", "BATCH_MALFORMED", /count is 0/, two({ count: 0 })],
   ["too many events", "BATCH_TOO_LARGE", /limit of this node is 65536/, two({ count: 65_537 })],
-  ["ends fall", "BATCH_MALFORMED", /payload.ends falls at 1/, two({ payload: { data: Buffer.from("12"), ends: u32([2, 1]) } })],
-  ["ends beyond data", "BATCH_MALFORMED", /ends at 3, but data has 2/, two({ payload: { data: Buffer.from("12"), ends: u32([1, 3]) } })],
-  ["data beyond ends", "BATCH_MALFORMED", /ends at 1, but data has 2/, two({ payload: { data: Buffer.from("12"), ends: u32([1, 1]) } })],
-  ["too few ends", "BATCH_MALFORMED", /holds 1 values, expected 2/, two({ payload: { data: Buffer.from("1"), ends: u32([1]) } })],
-  ["ragged ends", "BATCH_MALFORMED", /not a multiple of 4/, two({ payload: { data: Buffer.from("1"), ends: Buffer.alloc(7) } })],
+  [
+    "ends fall",
+    "BATCH_MALFORMED",
+    /payload.ends falls at 1/,
+    two({ payload: { data: Buffer.from("12"), ends: u32([2, 1]) } }),
+  ],
+  [
+    "ends beyond data",
+    "BATCH_MALFORMED",
+    /ends at 3, but data has 2/,
+    two({ payload: { data: Buffer.from("12"), ends: u32([1, 3]) } }),
+  ],
+  [
+    "data beyond ends",
+    "BATCH_MALFORMED",
+    /ends at 1, but data has 2/,
+    two({ payload: { data: Buffer.from("12"), ends: u32([1, 1]) } }),
+  ],
+  [
+    "too few ends",
+    "BATCH_MALFORMED",
+    /holds 1 values, expected 2/,
+    two({ payload: { data: Buffer.from("1"), ends: u32([1]) } }),
+  ],
+  [
+    "ragged ends",
+    "BATCH_MALFORMED",
+    /not a multiple of 4/,
+    two({ payload: { data: Buffer.from("1"), ends: Buffer.alloc(7) } }),
+  ],
   ["short uid", "BATCH_MALFORMED", /uid holds 16 bytes, expected 32/, two({ uid: Buffer.alloc(16) })],
   ["no uid", "BATCH_MALFORMED", /uid holds 0 bytes/, two({ uid: Buffer.alloc(0) })],
   ["short time", "BATCH_MALFORMED", /time holds 8 bytes/, two({ time: Buffer.alloc(8) })],
   ["attempts of another length", "BATCH_MALFORMED", /attempts holds 4 bytes/, two({}), { attempts: u32([1]) }],
   ["index out of range", "BATCH_MALFORMED", /key.index\[1\] is 1/, two({ key: strings(["a"], [0, 1]) })],
-  ["index of another length", "BATCH_MALFORMED", /id.index holds 4 bytes, expected 8/, two({ id: strings(["a"], [0]) })],
-  ["positional of another length", "BATCH_MALFORMED", /type has 3 values and no index/, two({ type: strings(["a", "b", "c"]) })],
-  ["no UTF-8", "BATCH_MALFORMED", /subject is not valid UTF-8/, two({ subject: { values: values([broken]), index: u32([]) } })],
+  [
+    "index of another length",
+    "BATCH_MALFORMED",
+    /id.index holds 4 bytes, expected 8/,
+    two({ id: strings(["a"], [0]) }),
+  ],
+  [
+    "positional of another length",
+    "BATCH_MALFORMED",
+    /type has 3 values and no index/,
+    two({ type: strings(["a", "b", "c"]) }),
+  ],
+  [
+    "no UTF-8",
+    "BATCH_MALFORMED",
+    /subject is not valid UTF-8/,
+    two({ subject: { values: values([broken]), index: u32([]) } }),
+  ],
   [
     "a value that ends inside a character",
     "BATCH_MALFORMED",
     /source\[0\] ends inside a UTF-8 character/,
     two({ source: { values: { data: Buffer.from("é"), ends: u32([1, 2]) }, index: u32([]) } }),
   ],
-  ["long key", "ATTRIBUTE_TOO_LARGE", /key\[0\] has 1025 bytes, the limit is 1024/, two({ key: strings(["k".repeat(1025)]) })],
+  [
+    "long key",
+    "ATTRIBUTE_TOO_LARGE",
+    /key\[0\] has 1025 bytes, the limit is 1024/,
+    two({ key: strings(["k".repeat(1025)]) }),
+  ],
   ["long attribute", "ATTRIBUTE_TOO_LARGE", /from\[0\] has 65537 bytes/, two({ from: strings(["k".repeat(65_537)]) })],
   [
     "large event",
@@ -55,9 +100,19 @@ const rules: [what: string, reason: string, says: RegExp, batch: Batch | undefin
   ["bad extension name", "BATCH_MALFORMED", /extension name "A b"/, two(extension({ name: "A b" }))],
   ["untyped extension", "BATCH_MALFORMED", /unknown type 0/, two(extension({ type: 0 }))],
   ["unknown extension type", "BATCH_MALFORMED", /unknown type 8/, two(extension({ type: 8 as never }))],
-  ["extension values short", "BATCH_MALFORMED", /holds 1 values, expected 2/, two(extension({ values: values(["x"]) }))],
+  [
+    "extension values short",
+    "BATCH_MALFORMED",
+    /holds 1 values, expected 2/,
+    two(extension({ values: values(["x"]) })),
+  ],
   ["extension index does not rise", "BATCH_MALFORMED", /does not rise at 1/, two(extension({ index: u32([1, 1]) }))],
-  ["extension index out of range", "BATCH_MALFORMED", /index\[0\] is 2/, two(extension({ index: u32([2]), values: values(["x"]) }))],
+  [
+    "extension index out of range",
+    "BATCH_MALFORMED",
+    /index\[0\] is 2/,
+    two(extension({ index: u32([2]), values: values(["x"]) })),
+  ],
   ["integer of another size", "BATCH_MALFORMED", /has 1 bytes, its type has 4/, two(extension({ type: 2 }))],
   [
     "boolean that is neither",
@@ -69,7 +124,12 @@ const rules: [what: string, reason: string, says: RegExp, batch: Batch | undefin
     "extension twice",
     "BATCH_MALFORMED",
     /extension a is given twice/,
-    two({ extensions: [extension({}).extensions![0]!, extension({ type: 5, index: u32([1]), values: values(["x"]) }).extensions![0]!] }),
+    two({
+      extensions: [
+        extension({}).extensions![0]!,
+        extension({ type: 5, index: u32([1]), values: values(["x"]) }).extensions![0]!,
+      ],
+    }),
   ],
   [
     "too many extensions",
@@ -95,8 +155,14 @@ test("legal corner cases pass", async () => {
   assert.equal(empty.outputs.length, 2);
   const bare = { ...batchOf([1, 2]), contentType: undefined, key: strings([]), type: strings(["é", "ü"]) };
   assert.equal((await stream.answer(stream.work(bare))).outputs.length, 2);
-  const apart = [extension({ index: u32([0]), values: values(["x"]) }), extension({ type: 5, index: u32([1]), values: values(["u:x"]) })];
-  assert.equal((await stream.handle([1, 2], {}, { extensions: apart.map((e) => e.extensions![0]!) })).outputs.length, 2);
+  const apart = [
+    extension({ index: u32([0]), values: values(["x"]) }),
+    extension({ type: 5, index: u32([1]), values: values(["u:x"]) }),
+  ];
+  assert.equal(
+    (await stream.handle([1, 2], {}, { extensions: apart.map((e) => e.extensions![0]!) })).outputs.length,
+    2,
+  );
   const max = await stream.handle(Array.from({ length: 65_536 }, () => 1));
   assert.equal(max.outputs.length, 65_536);
 });

@@ -54,7 +54,9 @@ test("without a schema any JSON object is a config; Describe carries the schema 
   assert.deepEqual((await stream.handle([1])).outputs[0]!.value, { any: [1] });
   const [first, second] = (await client.describe()).handlers;
   assert.equal(first!.configSchema.length, 0);
-  assert.deepEqual((JSON.parse(Buffer.from(second!.configSchema).toString()) as { required: unknown }).required, ["label"]);
+  assert.deepEqual((JSON.parse(Buffer.from(second!.configSchema).toString()) as { required: unknown }).required, [
+    "label",
+  ]);
 });
 
 test("set-up runs once per config and is shared; tear-down runs once, after drain", async () => {
@@ -112,7 +114,10 @@ test("protocol ranges without overlap are refused, and the side to upgrade is na
 });
 
 test("an unknown handler, none named of several, the wrong service", async () => {
-  const { address } = await start(node("a").map(() => 1), node("b").source(() => []));
+  const { address } = await start(
+    node("a").map(() => 1),
+    node("b").source(() => []),
+  );
   assert.match((await refusal(address, { handler: "c" })).details, /no handler "c"; this process serves a, b/);
   assert.match((await refusal(address, { handler: "" })).details, /none was named/);
   assert.match((await refusal(address, { handler: "b" })).details, /served by Produce, not by Process/);

@@ -16,14 +16,16 @@ export interface Child {
 
 /** Starts a program of the fixtures; it is killed after the tests. */
 export function spawnFixture(file: string, env: Record<string, string> = {}): Child {
-  const { MESHLOOM_LISTEN: _listen, OTEL_EXPORTER_OTLP_ENDPOINT: _otlp, ...inherited } = process.env;
+  const inherited = { ...process.env };
+  delete inherited["MESHLOOM_LISTEN"];
+  delete inherited["OTEL_EXPORTER_OTLP_ENDPOINT"];
   const child = spawn(process.execPath, [join(fixtures, file)], {
     env: { ...inherited, ...env },
     stdio: ["ignore", "inherit", "pipe"],
   });
   after(() => child.kill("SIGKILL"));
   const lines: string[] = [];
-  createInterface(child.stderr!).on("line", (line) => lines.push(line));
+  createInterface(child.stderr).on("line", (line) => lines.push(line));
   return { process: child, lines, exit: once(child, "exit") as Child["exit"] };
 }
 

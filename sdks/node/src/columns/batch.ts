@@ -108,7 +108,7 @@ export class Batch implements Iterable<MeshEvent> {
   }
 
   /** The payload parsed as JSON. Throws a `Reject` (PAYLOAD_MISMATCH) when it is not JSON. */
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- as JSON.parse: the caller states the type
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any, @typescript-eslint/no-unnecessary-type-parameters -- as JSON.parse: the caller states the type
   json<T = any>(index: number): T {
     return this.event(index).json<T>();
   }

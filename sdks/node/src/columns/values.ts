@@ -114,11 +114,11 @@ export class ValuesColumn {
 
   /** The value's bytes, a view into the batch. */
   bytes(index: number): Buffer {
-    return this.data.subarray(this.start(index), this.ends[index]!);
+    return this.data.subarray(this.start(index), this.ends[index]);
   }
 
   text(index: number): string {
-    return this.data.toString("utf8", this.start(index), this.ends[index]!);
+    return this.data.toString("utf8", this.start(index), this.ends[index]);
   }
 
   /** Throws `Malformed` unless every single value is UTF-8. */

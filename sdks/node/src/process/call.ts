@@ -125,7 +125,6 @@ export class Call implements Context {
       this.timedOut = true;
       this.controller?.abort(new DOMException("the node's timeout has passed", "TimeoutError"));
     }, left);
-    this.timer.unref();
   }
 }
 

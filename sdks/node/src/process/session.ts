@@ -198,7 +198,7 @@ export class ProcessSession implements Session {
     } finally {
       this.pumping = false;
     }
-    if (!this.scheduled) this.armFlush();
+    this.armFlush();
     this.endIfIdle();
   }
 
@@ -216,7 +216,7 @@ export class ProcessSession implements Session {
   }
 
   private armFlush(): void {
-    if (this.works.size === 0 || this.over) return;
+    if (this.works.size === 0 || this.scheduled || this.over) return;
     this.flushTimer ??= setTimeout(() => {
       this.flushTimer = undefined;
       this.flush();

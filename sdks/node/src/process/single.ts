@@ -228,7 +228,7 @@ async function closeIterator(iterator: AnyIterator, rows: Answer): Promise<Answe
 /** Checks a payload against the input schema. Throws `Reject` (PAYLOAD_MISMATCH) that names the fields. */
 export function fit(schema: StandardSchemaV1, value: unknown): MaybePromise<unknown> {
   const result = schema["~standard"].validate(value);
-  return isThenable(result) ? result.then(fitted) : fitted(result as StandardSchemaV1.Result<unknown>);
+  return isThenable(result) ? result.then(fitted) : fitted(result);
 }
 
 function fitted(result: StandardSchemaV1.Result<unknown>): unknown {

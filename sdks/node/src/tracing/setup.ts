@@ -1,4 +1,4 @@
-import { ProxyTracerProvider, trace } from "@opentelemetry/api";
+import { trace, type TracerProvider } from "@opentelemetry/api";
 
 /** Ends tracing: what is buffered is sent. */
 export type Flush = () => Promise<void>;
@@ -37,7 +37,7 @@ export async function setUpTracing(env: NodeJS.ProcessEnv): Promise<Flush> {
 
 /** Whether the application has registered a tracer provider. */
 function hasProvider(): boolean {
-  const provider = trace.getTracerProvider();
-  if (!(provider instanceof ProxyTracerProvider)) return true;
-  return provider.getDelegate().constructor.name !== "NoopTracerProvider";
+  // The API hands out a proxy, whose delegate does nothing until a provider is registered.
+  const proxy = trace.getTracerProvider() as TracerProvider & { getDelegate?(): TracerProvider };
+  return (proxy.getDelegate?.() ?? proxy).constructor.name !== "NoopTracerProvider";
 }

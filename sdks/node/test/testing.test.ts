@@ -1,0 +1,102 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { drop, node, output, Reject, Retry } from "meshloom";
+import { run } from "meshloom/testing";
+import { z } from "zod";
+
+test("run: outputs, drops, rejects, retries with redelivery, in batches of any size", async () => {
+  const flaky = node("flaky", { routes: ["odd"] }).map((event, { attempt }) => {
+    const n = event.json<number>();
+    if (n === 3) return drop;
+    if (n === 4) throw new Reject("four", { reason: "FOUR" });
+    if (n === 5 && attempt < 3) throw new Retry("soon", { afterMs: 20 });
+    return output({ n, attempt }, { key: event.key, route: n % 2 ? "odd" : undefined });
+  });
+  for (const splits of [1, 2, 100]) {
+    const inputs = [1, output(2, { key: "two" }), 3, 4, 5];
+    const result = await run(flaky, inputs, { redeliver: true, splits });
+    assert.deepEqual(
+      result.outputs.map(({ parent, value, key, route }) => ({ parent, value, key, route })),
+      [
+        { parent: 0, value: { n: 1, attempt: 1 }, key: undefined, route: "odd" },
+        { parent: 1, value: { n: 2, attempt: 1 }, key: "two", route: undefined },
+        { parent: 4, value: { n: 5, attempt: 3 }, key: undefined, route: "odd" },
+      ],
+    );
+    assert.deepEqual(result.dropped, [2]);
+    assert.deepEqual(result.rejected, [{ input: 3, reason: "FOUR", message: "four", afterMs: undefined, attempt: 1 }]);
+    assert.deepEqual(
+      result.retried.map(({ input, afterMs, attempt }) => [input, afterMs, attempt]),
+      [
+        [4, 20, 1],
+        [4, 20, 2],
+      ],
+    );
+  }
+});
+
+test("run: attributes in, attributes out; set-up and tear-down run; a wrong config is refused", async () => {
+  const log: string[] = [];
+  const attributes = node("attributes", {
+    config: z.object({ suffix: z.string() }),
+    setup: ({ config }) => {
+      log.push("up");
+      return { suffix: config.suffix, [Symbol.dispose]: () => void log.push("down") };
+    },
+  }).map((event, { state }) => {
+    const { type, subject, id, source, timeNs, time, extensions, from, dataSchema, contentType } = event;
+    assert.equal(time?.getTime(), 1);
+    const seen = { type, subject, id, source, timeNs: String(timeNs), extensions, from, dataSchema, contentType };
+    return output(seen, { subject: `${subject}${state.suffix}`, type: "", extensions: { a: null, b: 7, c: true } });
+  });
+  const when = new Date(1);
+  const input = output("x", {
+    type: "t",
+    subject: "s",
+    id: "i",
+    source: "here",
+    dataSchema: "d",
+    time: when,
+    extensions: { a: "x", at: when, raw: Buffer.from("r"), link: new URL("http://a/b") },
+  });
+  const { outputs } = await run(attributes, [input], { config: { suffix: "!" } });
+  const [only] = outputs;
+  assert.deepEqual(only!.value, {
+    type: "t",
+    subject: "s",
+    id: "i",
+    source: "here",
+    timeNs: "1000000",
+    extensions: { a: "x", at: when.toISOString(), raw: { type: "Buffer", data: [114] }, link: "http://a/b" },
+    dataSchema: "d",
+    contentType: "application/json",
+  });
+  assert.deepEqual([only!.subject, only!.type, only!.key], ["s!", undefined, undefined]);
+  assert.deepEqual([only!.extensions["a"], only!.extensions["b"], only!.extensions["c"]], [null, 7, true]);
+  assert.deepEqual(log, ["up", "down"]);
+  await assert.rejects(run(attributes, [1], { config: {} }), /the config of attributes is refused: suffix/);
+});
+
+test("run: sources resume and end, or are stopped after a number of events", async () => {
+  const count = node("count").source<number>(function* ({ checkpoint = 0 }) {
+    for (let n = checkpoint + 1; n <= 10; n++) yield output(n, { checkpoint: n });
+  });
+  const rest = await run(count, [], { checkpoint: 7 });
+  assert.deepEqual([rest.values, rest.checkpoint, rest.exhausted], [[8, 9, 10], 10, true]);
+  const some = await run(count, [], { limit: 2 });
+  assert.deepEqual([some.values, some.checkpoint, some.exhausted], [[1, 2], 2, false]);
+});
+
+test("run: a timeout aborts the signal; failures of a whole batch are named so", async () => {
+  const hang = node("hang").map(
+    (_, { signal }) =>
+      new Promise<number>((_resolve, reject) => signal.addEventListener("abort", () => reject(new Error("aborted")))),
+  );
+  const { retried } = await run(hang, [1], { timeoutMs: 20 });
+  assert.equal(retried[0]!.reason, "TIMEOUT");
+  const broken = node("broken").batch(() => {
+    throw new Error("all of it");
+  });
+  const failed = await run(broken, [1, 2]);
+  assert.deepEqual([failed.retried[0]!.input, failed.retried[0]!.message], [-1, "all of it"]);
+});

@@ -283,7 +283,7 @@ nodes:
     assert_eq!(side.from[0].when.as_ref().unwrap().source(), "data.b == 2");
     assert_eq!(
         side.from[2].when.as_ref().unwrap().source(),
-        "(data.a == 1) && (data.b == 2)"
+        "(data.a == 1\n) && (data.b == 2\n)"
     );
     assert_eq!(rest.from[0].upstream.to_string(), "in.unmatched");
     let edges: Vec<String> = (0..pipeline.graph.edges().len())

@@ -86,8 +86,58 @@ pub(super) fn syntax(source: &str, errors: &ParseErrors) -> ExpressionError {
     ExpressionError { problems }
 }
 
+/// The longest expression, in bytes: the parser needs stack for each link of a chain, and overflows
+/// 2 MiB at about twice this.
+pub(super) const LONGEST: usize = 3072;
+/// Operators, calls and fields inside each other: what a thread's stack surely holds.
+const DEEPEST: usize = 200;
+
+/// Whether the source can be parsed at all without running out of stack.
+pub(super) fn fits(source: &str) -> Result<(), ExpressionError> {
+    if source.len() <= LONGEST {
+        return Ok(());
+    }
+    let message = format!(
+        "the expression has {} bytes; the most is {LONGEST}",
+        source.len()
+    );
+    Err(whole(source, message))
+}
+
+fn whole(source: &str, message: String) -> ExpressionError {
+    let remedy = Some("write a shorter one, or decide in a node".to_owned());
+    let at = 0..source.len();
+    ExpressionError {
+        problems: vec![Problem {
+            message,
+            at,
+            remedy,
+        }],
+    }
+}
+
+/// Whether the expression is deeper than it may be. Walks without recursion.
+fn too_deep(expression: &IdedExpr) -> bool {
+    let mut open = vec![(expression, 1)];
+    while let Some((node, depth)) = open.pop() {
+        if depth > DEEPEST {
+            return true;
+        }
+        open.extend(
+            children(&node.expr)
+                .into_iter()
+                .map(|child| (child, depth + 1)),
+        );
+    }
+    false
+}
+
 /// What the program reads.
 pub(super) fn analyze(source: &str, program: &Program) -> Result<Reads, ExpressionError> {
+    if too_deep(program.expression()) {
+        let message = format!("more than {DEEPEST} operators, calls and fields inside each other");
+        return Err(whole(source, message));
+    }
     let mut walk = Walk {
         source,
         program,

@@ -87,6 +87,7 @@ impl Expression {
     /// # Errors
     /// A syntax error in CEL's own words, a variable or function that does not exist, an unknown field of `event`.
     pub fn compile(source: &str) -> Result<Self, ExpressionError> {
+        analyze::fits(source)?;
         let program = environment::environment()
             .compile(source)
             .map_err(|errors| analyze::syntax(source, &errors))?;

@@ -199,6 +199,34 @@ fn attributes_and_extensions() {
     assert_eq!(absent.unwrap_err().path, "event.type");
 }
 
+/// However an expression is nested or chained, it is compiled and run, or refused.
+#[test]
+fn long_and_deep_expressions() {
+    let refused = |expression: &str| Expression::compile(expression).is_err();
+    for expression in [
+        "(".repeat(5000) + "true" + &")".repeat(5000),
+        format!("data{}", ".a".repeat(20_000)),
+        format!("data{}", ".a".repeat(1530)),
+        format!("1{}==1", "+1".repeat(1530)),
+        format!("true{}", "?1:true".repeat(430)),
+        format!("data{}", "[0]".repeat(1020)),
+        format!("data.x{}", ".size()".repeat(430)),
+        format!("true{}", " && true".repeat(20_000)),
+        format!("{}1{}", "[".repeat(5000), "]".repeat(5000)),
+    ] {
+        assert!(refused(&expression), "{}", &expression[..40]);
+    }
+    for expression in [
+        "(".repeat(20) + "true" + &")".repeat(20),
+        format!("true{}", " && true".repeat(50)),
+        format!("'x' in [{}'x']", "'some name', ".repeat(100)),
+        format!("1{} == 191", " + 1".repeat(190)),
+        "true // with a comment".to_owned(),
+    ] {
+        assert_eq!(check(&expression, "{}"), Ok(true), "{expression}");
+    }
+}
+
 #[test]
 fn keys() {
     let key = |expression: &str, payload: &str| {

@@ -46,13 +46,34 @@ impl Load<'_> {
                     .label(&spans[first], "first here");
                 continue;
             }
-            edges.push(EdgeSpec {
-                upstream,
-                when: both(when, for_all.as_ref()),
-            });
+            let when = self.both(when, for_all.as_ref(), &span);
+            edges.push(EdgeSpec { upstream, when });
             spans.push(span);
         }
         (edges, spans)
+    }
+
+    /// An edge's own condition and the node's.
+    fn both(
+        &mut self,
+        own: Option<Expression>,
+        node: Option<&Expression>,
+        span: &Span,
+    ) -> Option<Expression> {
+        let (Some(own), Some(node)) = (&own, node) else {
+            return own.or_else(|| node.cloned());
+        };
+        // A line each: an expression may end in a comment.
+        match Expression::compile(&format!("({}\n) && ({}\n)", own.source(), node.source())) {
+            Ok(both) => Some(both),
+            Err(error) => {
+                let message = format!("the edge's `when` and the node's cannot be joined: {error}");
+                self.report
+                    .add(&codes::BAD_EXPRESSION, span, message)
+                    .help("write one shorter condition at the edge");
+                None
+            }
+        }
     }
 
     fn edge(&mut self, item: &Node) -> Option<(Upstream, Option<Expression>, Span)> {
@@ -94,19 +115,5 @@ fn upstream(name: &str) -> Upstream {
     Upstream {
         node: node.to_owned(),
         port,
-    }
-}
-
-/// An edge's own condition and the node's.
-fn both(own: Option<Expression>, node: Option<&Expression>) -> Option<Expression> {
-    match (own, node) {
-        (Some(own), Some(node)) => {
-            let joined = format!("({}) && ({})", own.source(), node.source());
-            Some(
-                Expression::compile(&joined)
-                    .expect("two expressions that compile make one that does"),
-            )
-        }
-        (own, node) => own.or_else(|| node.cloned()),
     }
 }

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
 
 import joblib
+import msgspec
 import numpy as np
-
 from features import features
-from meshloom import Batch, Context, Emitter, Node
+
+from meshloom import Batch, ConfigError, Context, Emitter, Node
 
 
 @dataclass
@@ -24,7 +26,7 @@ class Reading(TypedDict):
 
     sensor: str
     celsius: float
-    time: str
+    time: Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
 
 node = Node("classify", config=Config)
@@ -33,6 +35,8 @@ node = Node("classify", config=Config)
 @node.setup
 def load(config: Config) -> dict[str, Any]:
     """The model, read once per process."""
+    if not Path(config.model).is_file():
+        raise ConfigError(f"there is no {config.model}; make it with train.py", field="model")
     return joblib.load(config.model)  # type: ignore[no-any-return]
 
 

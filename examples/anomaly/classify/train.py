@@ -16,10 +16,9 @@ from pathlib import Path
 
 import joblib
 import numpy as np
-from sklearn.ensemble import IsolationForest
-
 from features import COLUMNS, features
 from readings import load
+from sklearn.ensemble import IsolationForest
 
 TRAINING_SHARE = 0.6
 TREES = 100
@@ -40,7 +39,7 @@ def train(path: Path) -> dict[str, object]:
 
 
 def limit(scores: np.ndarray, share: float) -> float:
-    """The score below which `share` of the training readings lie, halfway to the next so that rounding cannot matter."""
+    """The score below which `share` of the training readings lie, halfway to the next one, safe from rounding."""
     below = np.quantile(scores, share)
     return float((below + scores[scores > below].min()) / 2)
 
@@ -79,7 +78,10 @@ def main() -> int:
     joblib.dump(model, out / "model.joblib.new")
     os.replace(out / "model.joblib.new", out / "model.joblib")
     (out / "model.json").write_text(json.dumps(plain(model)))
-    print(f"trained on {source}: warning at {model['warning']:.4f}, critical at {model['critical']:.4f}; {out}/model.joblib")
+    print(
+        f"{out}/model.joblib: trained on {source}, "
+        f"warning at {model['warning']:.4f}, critical at {model['critical']:.4f}"
+    )
     return 0
 
 

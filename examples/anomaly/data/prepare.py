@@ -1,7 +1,7 @@
 """Makes readings.txt from the hourly temperatures in the package vega_datasets. Deterministic; see README.md.
 
-    python -m venv /tmp/data && /tmp/data/bin/pip install --require-hashes --no-deps -r sdks/python/requirements/data.txt
-    /tmp/data/bin/python examples/anomaly/data/prepare.py
+python -m venv /tmp/data && /tmp/data/bin/pip install --require-hashes --no-deps -r sdks/python/requirements/data.txt
+/tmp/data/bin/python examples/anomaly/data/prepare.py
 """
 
 from __future__ import annotations

@@ -75,9 +75,26 @@ def test_map_verdicts(serving: Any) -> None:
             "rekey": Output(event, key="new"),
         }.get(do, {"done": do})
 
-    does = (
-        "plain drop none event bytes null list text bool object route badroute rekey reject retry cause error exit".split()
-    )
+    does = [
+        "plain",
+        "drop",
+        "none",
+        "event",
+        "bytes",
+        "null",
+        "list",
+        "text",
+        "bool",
+        "object",
+        "route",
+        "badroute",
+        "rekey",
+        "reject",
+        "retry",
+        "cause",
+        "error",
+        "exit",
+    ]
     answer = stream(serving, node).run([{"do": do} for do in does])
     got = {does[parent]: payload for parent, payload in answer.rows}
     assert got == {

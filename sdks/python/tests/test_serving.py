@@ -88,7 +88,10 @@ def test_a_taken_address_exits_69(sockets: Path) -> None:
 
 
 def test_by_hand_it_says_how_to_use_it() -> None:
-    script = NODE.replace("import time, meshloom", "import time, meshloom, meshloom.serve\nserve = __import__('sys').modules['meshloom.serve']\nserve.BY_HAND = '127.0.0.1:0'")
+    script = NODE.replace(
+        "import time, meshloom",
+        "import time, meshloom, meshloom.serve\nimport sys\nsys.modules['meshloom.serve'].BY_HAND = '127.0.0.1:0'",
+    )
     process = spawn(script)
     assert process.stderr is not None
     line = process.stderr.readline()
@@ -146,8 +149,26 @@ def test_insecure_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
 def certificate(folder: Path, name: str) -> tuple[Path, Path]:
     key, cert = folder / f"{name}.key", folder / f"{name}.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-        + ["-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)],
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            f"/CN={name}",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-keyout",
+            str(key),
+            "-out",
+            str(cert),
+        ],
         check=True,
         capture_output=True,
     )

@@ -164,7 +164,11 @@ def test_settled_hook(serving: Any) -> None:
 @pytest.mark.parametrize(
     ("yields", "reason", "text"),
     [
-        (lambda: iter([Output(1, checkpoint=5), Output(2, checkpoint=5)]), reasons.CHECKPOINT_REPEATED, "checkpoint b'5'"),
+        (
+            lambda: iter([Output(1, checkpoint=5), Output(2, checkpoint=5)]),
+            reasons.CHECKPOINT_REPEATED,
+            "checkpoint b'5'",
+        ),
         (lambda: iter([None]), reasons.NO_RESULT, "Output(None)"),
         (lambda: iter([object()]), reasons.BAD_OUTPUT, "cannot be encoded"),
         (lambda: iter([Output(1, checkpoint="x" * 70_000)]), reasons.OUTPUT_TOO_LARGE, "at most 65536"),

@@ -226,23 +226,23 @@ def test_a_vanished_coordinator_cancels_the_work(serving: Any) -> None:
     assert ended.wait(wire.DEADLINE)
 
 
-def test_many_works_leave_no_threads(serving: Any) -> None:
+def test_streams_leave_no_threads(serving: Any) -> None:
+    def ours() -> int:
+        """gRPC keeps its pool's threads; ours must end with their streams."""
+        prefixes = ("meshloom-read", "meshloom-progress", "meshloom-worker")
+        return sum(thread.name.startswith(prefixes) for thread in threading.enumerate())
+
     node: Node = Node("n")
     node.filter(lambda event: True)
     channel = serving(node)
-    wire.Process(channel).opened()
+    before = ours()
     for _ in range(20):
         stream = wire.Process(channel)
         stream.opened()
         assert len(stream.run([0] * 10).rows) == 10
         stream.close()
         assert stream.rest() == []
-    # gRPC keeps its pool's threads; ours must end with their streams, but for those of the one that is open.
-    def ours() -> int:
-        prefixes = ("meshloom-read", "meshloom-progress", "meshloom-worker")
-        return sum(thread.name.startswith(prefixes) for thread in threading.enumerate())
-
     deadline = time.monotonic() + wire.DEADLINE
-    while ours() > 2 and time.monotonic() < deadline:
+    while ours() > before and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert ours() <= 2
+    assert ours() <= before

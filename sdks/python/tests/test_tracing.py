@@ -96,7 +96,9 @@ def test_async_handlers_keep_their_spans_apart() -> None:
         return format(trace.get_current_span().get_span_context().trace_id, "x")
 
     result = run(node, list(range(8)), sampled=True)
-    assert [o.json() for o in sorted(result.outputs, key=lambda o: o.parent or 0)] == [format(i + 1, "x") for i in range(8)]
+    assert [o.json() for o in sorted(result.outputs, key=lambda o: o.parent or 0)] == [
+        format(i + 1, "x") for i in range(8)
+    ]
 
 
 def test_batch_span_has_links_both_ways() -> None:

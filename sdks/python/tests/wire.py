@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import queue
 import struct
@@ -42,7 +43,7 @@ def ends(raw: bytes) -> list[int]:
 
 def values(column: batch_pb2.Values) -> list[bytes]:
     edges = [0, *ends(column.ends)]
-    return [column.data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [column.data[a:b] for a, b in itertools.pairwise(edges)]
 
 
 def column(strings: batch_pb2.Strings, count: int) -> list[str | None]:
@@ -60,7 +61,9 @@ class Stream:
     def __init__(self, channel: grpc.Channel, method: str, request: Any, response: Any) -> None:
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         call = channel.stream_stream(
-            f"{SERVICE}/{method}", request_serializer=request.SerializeToString, response_deserializer=response.FromString
+            f"{SERVICE}/{method}",
+            request_serializer=request.SerializeToString,
+            response_deserializer=response.FromString,
         )
         self.call = call(iter(self._requests.get, None))
         self._responses: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -183,7 +186,9 @@ class Answer:
 class Produce(Stream):
     """A Produce stream with shortcuts."""
 
-    def __init__(self, channel: grpc.Channel, *, checkpoint: bytes | None = None, config: Any = None, **fields: Any) -> None:
+    def __init__(
+        self, channel: grpc.Channel, *, checkpoint: bytes | None = None, config: Any = None, **fields: Any
+    ) -> None:
         super().__init__(channel, "Produce", produce_pb2.ProduceRequest, produce_pb2.ProduceResponse)
         opened = produce_pb2.OpenProduce(
             protocol=session_pb2.ProtocolRange(min=1, max=1), pipeline="p", node="n", checkpoint=checkpoint, **fields

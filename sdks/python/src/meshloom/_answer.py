@@ -135,7 +135,9 @@ class Acceptor:
     def item(self, rows: Rows, i: int, value: Any) -> None:
         """One output of a flat_map handler."""
         if value is None:
-            raise Reject("the handler yielded None; yield values, or Output(None) for JSON null", reason=reasons.NO_RESULT)
+            raise Reject(
+                "the handler yielded None; yield values, or Output(None) for JSON null", reason=reasons.NO_RESULT
+            )
         if value is not DROP:
             self.add(rows, i, value)
 

@@ -90,18 +90,26 @@ def bind(node: Node[Any, Any]) -> Bound:
     function = node.handler
     if function is None:
         raise ServeError(
-            f"node {node.name!r} has no handler; decorate a function with @node.map, filter, flat_map, sink, batch or source",
+            f"node {node.name!r} has no handler; decorate a function with "
+            "@node.map, filter, flat_map, sink, batch or source",
             78,
         )
     hints = _hints(function)
-    parameters = [p for p in positional(function) if p.default is inspect.Parameter.empty or p.name in ("ctx", "context")]
+    parameters = [
+        p for p in positional(function) if p.default is inspect.Parameter.empty or p.name in ("ctx", "context")
+    ]
     contexts = [at for at, p in enumerate(parameters) if _is_context(p, hints.get(p.name))]
     data = [p for at, p in enumerate(parameters) if at not in contexts]
     wanted, shape = {
         "batch": (2, "(batch, out) or (batch, out, ctx)"),
         "source": (0, "() or (ctx)"),
     }.get(node.role, (1, "(event) or (event, ctx)"))
-    if node.role != "batch" and len(contexts) == 0 and len(parameters) == wanted + 1 and not hints.get(parameters[-1].name):
+    if (
+        node.role != "batch"
+        and len(contexts) == 0
+        and len(parameters) == wanted + 1
+        and not hints.get(parameters[-1].name)
+    ):
         contexts, data = [len(parameters) - 1], parameters[:-1]
     if node.role == "batch" and not contexts and len(parameters) == 3:
         contexts, data = [2], parameters[:2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from array import array
 from operator import le, sub
@@ -58,8 +59,8 @@ def strings(data: bytes, edges: Sequence[int], what: str) -> list[str]:
     try:
         if data.isascii():
             text = data.decode()
-            return [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
-        return [data[a:b].decode() for a, b in zip(edges, edges[1:], strict=False)]
+            return [text[a:b] for a, b in itertools.pairwise(edges)]
+        return [data[a:b].decode() for a, b in itertools.pairwise(edges)]
     except UnicodeDecodeError as error:
         raise Malformed(f"a value of {what} is not UTF-8: {error.reason}") from None
 

@@ -42,7 +42,7 @@ class Row:
 
 
 class RowMaker:
-    """Turns what a source yields into rows, with ids `C#n`: C the last checkpoint before the event, n counted from 1."""
+    """Makes rows of what a source yields, with ids `C#n`: C the last checkpoint before the event, n counted from 1."""
 
     def __init__(self, opening: Opening, resumed: bytes | None, sampler: _tracing.Sampler) -> None:
         self._opening = opening
@@ -56,7 +56,9 @@ class RowMaker:
         row = Row()
         output = item if type(item) is Output else Output(item)
         if output.value is None and output is not item:
-            raise SourceFault(reasons.NO_RESULT, "the source yielded None; yield a value, or Output(None) for JSON null")
+            raise SourceFault(
+                reasons.NO_RESULT, "the source yielded None; yield a value, or Output(None) for JSON null"
+            )
         try:
             row.payload, content_type = encode(output.value)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:

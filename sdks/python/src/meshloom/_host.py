@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -40,7 +40,7 @@ class Host:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop())
 
     def prepare(self, node: Node[Any, Any], config_json: bytes) -> tuple[Any, Any]:
-        """Config and state for a stream. Set-up runs once per node and distinct config; ConfigError refuses a config."""
+        """Config and state for a stream. Set-up runs once per node and distinct config. Raises ConfigError."""
         config = config_module.parse(node.config_type, config_json)
         parsed = msgspec.json.decode(config_json) if config_json else {}
         key = (node.name, msgspec.json.encode(parsed, order="deterministic"))
@@ -60,10 +60,10 @@ class Host:
         if inspect.iscoroutine(made):
             made = self.submit(made).result()
         if inspect.isgenerator(made):
-            generator: Generator[Any, None, None] = made
+            generator = cast("Generator[Any, None, None]", made)
             return next(generator), lambda: _finish(generator)
         if inspect.isasyncgen(made):
-            agen: AsyncGenerator[Any, None] = made
+            agen = cast("AsyncGenerator[Any, None]", made)
             return self.submit(_first(agen)).result(), lambda: self.submit(_last(agen)).result()
         return made, None
 

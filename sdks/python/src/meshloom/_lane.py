@@ -238,4 +238,3 @@ class BatchLane(Lane):
             failures += [failure(row, reasons.UNACCOUNTED, left) for row in emitter._unnamed()]
             named = len(set(emitter._rows.parents) - {limits.NONE}) + len(failures)
             run.end_batch(Results(emitter._rows, failures, named), busy)
-

@@ -58,8 +58,7 @@ def pack_strings(rows: dict[int, str], count: int) -> pb.Strings | None:
     return pb.Strings(values=values, index=pack_u32(index))
 
 
-_ALL_JSON = pack_strings({0: JSON}, 1)
-assert _ALL_JSON is not None
+_ALL_JSON = pb.Strings(values=pack_values([JSON.encode()]))
 
 
 class Rows:
@@ -96,7 +95,7 @@ class Rows:
         self.size += len(payload)
 
     def add(self, parent: int, value: Any) -> None:
-        """A handler's result: a plain value, the event itself, or an Output. Encoding errors are raised before any change."""
+        """A handler's result: a plain value, the event itself, or an Output. Raises before any change."""
         if type(value) is Output:
             self._add_output(parent, value)
         elif type(value) is Event:
@@ -134,9 +133,10 @@ class Rows:
             return
         self.size -= sum(len(p) for p in self.payloads[length:] if p is not None)
         del self.parents[length:], self.payloads[length:]
-        for sparse in (self.content_types, self.times, self.extensions, *self.texts.values()):
-            for row in [row for row in sparse if row >= length]:
-                del sparse[row]  # type: ignore[attr-defined]
+        sparse: list[dict[int, Any]] = [self.content_types, self.times, self.extensions, *self.texts.values()]
+        for column in sparse:
+            for row in [row for row in column if row >= length]:
+                del column[row]
 
     def select(self, rows: Sequence[int]) -> Rows:
         """The given rows in the given order."""

@@ -162,7 +162,9 @@ class NodeService:
             with self._lock:
                 self._sessions.discard(session)
 
-    def _open(self, request: process_pb2.OpenProcess | produce_pb2.OpenProduce, *, source: bool) -> tuple[Bound, Opening]:
+    def _open(
+        self, request: process_pb2.OpenProcess | produce_pb2.OpenProduce, *, source: bool
+    ) -> tuple[Bound, Opening]:
         _check_protocol(request.protocol)
         bound = self._find(request.handler, source)
         try:
@@ -214,7 +216,10 @@ def _check_protocol(spoken: session_pb2.ProtocolRange) -> None:
     side, remedy = (
         ("coordinator", f"upgrade the coordinator to one that speaks protocol {PROTOCOL}")
         if older
-        else ("node", f"upgrade the node's meshloom package (now {__version__}) to one that speaks protocol {spoken.min}")
+        else (
+            "node",
+            f"upgrade the node's meshloom package (now {__version__}) to one that speaks protocol {spoken.min}",
+        )
     )
     text = f"the coordinator speaks protocol {spoken.min} to {spoken.max}, this node {PROTOCOL}: {remedy}"
     info = _info(
@@ -240,5 +245,3 @@ def _abort(context: grpc.ServicerContext, refused: Refused) -> NoReturn:
     context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
     context.abort(refused.code, message)
     raise AssertionError("abort() always raises")
-
-

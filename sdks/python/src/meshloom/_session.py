@@ -124,7 +124,9 @@ class ProcessSession:
             in_hand = len(self._works)
         try:
             if in_hand >= most.works:
-                self._refuse(sequence, reasons.LIMITS_EXCEEDED, f"{in_hand} works are in hand; the limit is {most.works}")
+                self._refuse(
+                    sequence, reasons.LIMITS_EXCEEDED, f"{in_hand} works are in hand; the limit is {most.works}"
+                )
                 return
             if work.batch.count > most.batch_events:
                 text = f"the batch has {work.batch.count} events; the limit is {most.batch_events}"

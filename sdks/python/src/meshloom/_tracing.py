@@ -63,7 +63,7 @@ def install(processor: Any) -> None:
         return
     # Spans that the user opens in an unsampled event have no parent: they must cost nothing and start no trace.
     sampler = None if os.environ.get("OTEL_TRACES_SAMPLER") else sampling.ParentBased(sampling.ALWAYS_OFF)
-    shared = SynchronousMultiSpanProcessor()
+    shared = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
     shared.add_span_processor(processor)
     _provider = TracerProvider(sampler=sampler, active_span_processor=shared, shutdown_on_exit=False)
     # Roots whose sampling Meshloom has decided: `send` at a source, the call of a batch handler.

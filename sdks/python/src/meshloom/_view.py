@@ -58,7 +58,7 @@ class BatchView:
         self.times = i64(batch.time, count, "time") if batch.time else None
         self._strings: dict[str, StringColumn] = {}
         for name in _STRINGS:
-            if batch.HasField(name):  # type: ignore[arg-type]
+            if batch.HasField(name):
                 largest_value = limits.MAX_KEY if name == "key" else limits.MAX_ATTRIBUTE
                 self._strings[name] = StringColumn(getattr(batch, name), count, name, largest_value)
         self.extensions: dict[int, dict[str, Any]] = (

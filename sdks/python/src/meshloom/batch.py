@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -76,7 +77,7 @@ class Batch:
     def payloads(self) -> list[memoryview]:
         """The payloads, as views without a copy."""
         data, edges = memoryview(self._view.data), self._view.edges
-        return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+        return [data[a:b] for a, b in itertools.pairwise(edges)]
 
     def json(self, type: Any = None, *, reject_to: Emitter | None = None) -> list[Any]:
         """Payloads as JSON, checked against `type` if given.
@@ -140,4 +141,3 @@ def attempts_column(raw: bytes, count: int) -> list[int] | None:
     if min(attempts) < 1:
         raise Malformed("attempts are counted from 1")
     return attempts
-

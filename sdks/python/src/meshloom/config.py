@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+from typing_extensions import NotRequired, Required
 
 from ._codec import encode_other
 from .verdicts import ConfigError
@@ -56,7 +57,7 @@ class _Field:
 
 
 def _fields(cls: Any) -> dict[str, _Field] | None:
-    """The fields of a dataclass, TypedDict or msgspec.Struct by the name they have in a config; None for other types."""
+    """The fields of a dataclass, TypedDict or msgspec.Struct by their names in a config; None for other types."""
     if not isinstance(cls, type):
         return None
     hints = get_type_hints(cls, include_extras=True) if hasattr(cls, "__annotations__") else {}
@@ -120,7 +121,7 @@ def _convert_object(value: dict[str, Any], fields: dict[str, _Field], path: str,
 
 
 def _bare(hint: Any) -> Any:
-    return get_args(hint)[0] if get_origin(hint) in (typing.Required, typing.NotRequired) else hint
+    return get_args(hint)[0] if get_origin(hint) in (Required, NotRequired) else hint
 
 
 def unknown_key(name: str, known: typing.Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
@@ -112,7 +113,7 @@ class Event:
     def json(self) -> Any: ...
 
     @overload
-    def json(self, type: type[T]) -> T: ...
+    def json(self, type: builtins.type[T]) -> T: ...
 
     def json(self, type: Any = None) -> Any:
         """The payload as JSON, checked against `type` if given; PayloadError (a rejection) if it does not fit."""

@@ -36,7 +36,7 @@ TIME_AS_PARENT = TIME_ABSENT + 1
 
 @dataclass(frozen=True)
 class Limits:
-    """How much the coordinator may have in hand at a handler. The defaults suit handlers of up to a few ms per event."""
+    """How much the coordinator may have in hand at a handler. The defaults suit handlers of up to a ms per event."""
 
     #: Works that have not been answered to the end.
     works: int = 8

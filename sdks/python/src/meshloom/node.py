@@ -31,8 +31,8 @@ class Node(Generic[C, S]):
     """One step of a pipeline. Decorate a function with the role it plays; it stays a plain function.
 
     `config` is a dataclass, TypedDict, msgspec.Struct or pydantic model; `dict` takes any object; None takes none.
-    `routes` are the routes that outputs may name. `concurrency` is how many handler calls may run at one time unless the
-    pipeline file says so: 1 for `def`, 64 for `async def` by default (raise it for a `def` handler that waits on I/O).
+    `routes` are the routes that outputs may name. `concurrency` is how many handler calls may run at one time unless
+    the pipeline file says so: 1 for `def`, 64 for `async def` by default (raise it for a `def` handler that waits on I/O).
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Node(Generic[C, S]):
         doc = (getattr(self.handler, "__doc__", None) or "").strip()
         return node_pb2.Handler(
             name=self.name,
-            role=ROLES[self.role],  # type: ignore[arg-type]
+            role=ROLES[self.role],
             config_schema=config_module.schema(self.config_type),
             routes=sorted(self.routes),
             replays=self.role == "source" and self.replays,

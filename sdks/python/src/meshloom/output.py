@@ -25,7 +25,7 @@ class Output(Generic[T]):
     """A value and attributes. An attribute not given stays as the parent's; "" clears a text one, None clears the time.
 
     `value` is anything JSON can hold, bytes, or the input event itself (its payload then stays as it is).
-    `time` is an aware datetime, RFC 3339 text, integer nanoseconds or float seconds. An extension set to None is removed.
+    `time` is an aware datetime, RFC 3339 text, integer nanoseconds or float seconds. An extension None is removed.
     `id`: set it where the order or number of outputs may differ between attempts. `checkpoint` is for sources only.
     """
 

@@ -64,9 +64,7 @@ class Server:
         self._host = Host()
         self._service = NodeService(handlers, self._host)
         self._health = health.HealthServicer()
-        self._server = grpc.server(
-            ThreadPoolExecutor(_STREAMS, thread_name_prefix="meshloom-grpc"), options=OPTIONS
-        )
+        self._server = grpc.server(ThreadPoolExecutor(_STREAMS, thread_name_prefix="meshloom-grpc"), options=OPTIONS)
         self._stopped = threading.Lock()
         self._over = False
         self._register()

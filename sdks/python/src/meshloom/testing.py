@@ -1,7 +1,7 @@
 """Test kit: run a node on events in-process, without a coordinator or a network; set-up and tear-down run.
 
-    r = run(node, [{"temperature": 99}], config={"limit": 30})
-    assert r.values == [{"temperature": 99, "hot": True}]
+r = run(node, [{"temperature": 99}], config={"limit": 30})
+assert r.values == [{"temperature": 99, "hot": True}]
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def run(
             result = _run_source(opening, host, checkpoint, limit, sampled)
         else:
             rows = [_row(opening, event) for event in events]
-            delivery = _Delivery(ProcessSession(opening, bound, host), rows, sampled, timeout)
+            delivery = _Delivery(ProcessSession(opening, bound, host), rows, sampled, timeout, node.limits.batch_events)
             result = delivery.run(splits, attempts if redeliver else 1)
     finally:
         host.close()
@@ -161,10 +161,13 @@ def _row(opening: Opening, event: Any) -> Any:
 class _Delivery:
     """Plays the coordinator for one ProcessSession."""
 
-    def __init__(self, session: ProcessSession, rows: list[Any], sampled: bool, timeout: float | None) -> None:
+    def __init__(
+        self, session: ProcessSession, rows: list[Any], sampled: bool, timeout: float | None, most: int
+    ) -> None:
         self._rows = rows
         self._sampled = sampled
         self._timeout = timeout
+        self._most = most
         self._requests: queue.SimpleQueue[process_pb2.ProcessRequest | None] = queue.SimpleQueue()
         self._responses = session.responses(iter(self._requests.get, None))
         self._sequence = 0
@@ -173,7 +176,7 @@ class _Delivery:
     def run(self, splits: int, attempts: int) -> Run:
         """All events, cut into batches, until none asks for a retry or the attempts are used up."""
         waiting = [(at, 1) for at in range(len(self._rows))]
-        largest = limits.MAX_BATCH_EVENTS
+        largest = self._most
         size = max(1, -(-len(waiting) // max(1, splits)))
         while waiting:
             again: list[tuple[int, int]] = []
@@ -192,7 +195,9 @@ class _Delivery:
         batch.uid = b"".join(uuid.uuid5(_NAMESPACE, str(at)).bytes for at, _ in chosen)
         if self._sampled:
             batch.spans.extend(
-                batch_pb2.SpanContext(index=i, trace_id=(at + 1).to_bytes(16, "big"), span_id=b"\0" * 7 + b"\1", flags=1)
+                batch_pb2.SpanContext(
+                    index=i, trace_id=(at + 1).to_bytes(16, "big"), span_id=b"\0" * 7 + b"\1", flags=1
+                )
                 for i, (at, _) in enumerate(chosen)
             )
         work = process_pb2.Work(sequence=self._sequence, batch=batch, attempts=pack_u32(a for _, a in chosen))

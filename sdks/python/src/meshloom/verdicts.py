@@ -59,7 +59,7 @@ DROP: Final = Drop()
 
 
 class ConfigError(Exception):
-    """The config is refused. Raise it in set-up to refuse what only set-up can judge; `field` as in the pipeline file."""
+    """The config is refused. Set-up may raise it for what only set-up can judge."""
 
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(message)

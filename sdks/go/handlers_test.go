@@ -312,3 +312,39 @@ func TestDescribe(t *testing.T) {
 		t.Errorf("schema %s", one.GetConfigSchema())
 	}
 }
+
+func TestLargeBatchesComeAndGo(t *testing.T) {
+	p := serve(t, meshloom.New("n", meshloom.Map(func(_ context.Context, in []byte) ([]byte, error) { return in, nil }))).Process(t, &meshloomv1.OpenProcess{Node: "n"})
+	payloads := make([][]byte, 20)
+	for i := range payloads {
+		payloads[i] = []byte(strings.Repeat(string(rune('a'+i)), 1500<<10)) // 30 MiB together
+	}
+	work := &meshloomv1.Work{Sequence: 1, Batch: harness.Payloads(payloads...)}
+	p.Send(t, work)
+	a := p.Collect(t, work)
+	if len(a.Outputs) != 20 {
+		t.Fatalf("got %d outputs", len(a.Outputs))
+	}
+	for _, o := range a.Outputs {
+		if len(o.Payload) != 1500<<10 || o.Payload[0] != byte('a'+o.Parent) {
+			t.Errorf("output of %d has %d bytes and starts with %c", o.Parent, len(o.Payload), o.Payload[0])
+		}
+	}
+	for i, result := range a.Results {
+		if n := len(result.GetOutputs().GetPayload().GetData()); n > columns.ChunkBytes {
+			t.Errorf("result %d has %d bytes", i, n)
+		}
+	}
+}
+
+func TestAnEmptyPayloadIsAPayload(t *testing.T) {
+	p := serve(t, meshloom.New("n", meshloom.Map(func(_ context.Context, in []byte) ([]byte, error) { return in, nil }))).Process(t, &meshloomv1.OpenProcess{Node: "n"})
+	for sequence, spoil := range []func(*meshloomv1.Batch){func(*meshloomv1.Batch) {}, func(b *meshloomv1.Batch) { b.Payload = nil }} {
+		work := workOf(uint64(sequence), "", "")
+		spoil(work.Batch)
+		p.Send(t, work)
+		if a := p.Collect(t, work); len(a.Outputs) != 2 || len(a.Outputs[1].Payload) != 0 {
+			t.Errorf("%d: got %+v", sequence, a)
+		}
+	}
+}

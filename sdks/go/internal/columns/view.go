@@ -115,12 +115,15 @@ func zero(b []byte) bool {
 	return true
 }
 
-// Payload returns the bytes of event i.
+// Payload returns the bytes of event i, empty but never nil when it has none: nil is no payload to a handler.
 func (v *View) Payload(i int) []byte {
 	if v.payload == nil {
-		return nil
+		return []byte{}
 	}
-	return v.payload.At(i)
+	if b := v.payload.At(i); b != nil {
+		return b
+	}
+	return []byte{} // all payloads are empty: the wire has no data at all
 }
 
 // Identified tells that every event has a uid, as all but a source's have.

@@ -83,17 +83,16 @@ def test_a_missing_model_is_named() -> None:
         run(node, [], config={"model": "/none/model.joblib"})
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "",
-        "temperature:-- unit=F sensor_id=a time=2010/01/01T00:00",
-        "temperature:1 unit=F sens",
-        "unit=F",
-        "temperature:1 unit=F sensor_id=a time=2010/13/45T99:00",
-        "temperature:999.9 unit=F sensor_id=a time=2010/01/01T00:00",
-    ],
-)
+MALFORMED = """
+temperature:-- unit=F sensor_id=a time=2010/01/01T00:00
+temperature:1 unit=F sens
+unit=F
+temperature:1 unit=F sensor_id=a time=2010/13/45T99:00
+temperature:999.9 unit=F sensor_id=a time=2010/01/01T00:00
+"""
+
+
+@pytest.mark.parametrize("line", MALFORMED.splitlines())
 def test_only_well_formed_lines_train(line: str) -> None:
     assert parse(line) is None
 

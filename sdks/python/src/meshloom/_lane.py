@@ -34,7 +34,7 @@ class Lane:
         failed: process_pb2.EventFailure | None = None
         if run.continuing == index:
             mark = 0  # the rows before this input's have been sent
-        if run.cancel.is_set():
+        if run.cancelled:
             failed = run.taken_back(index, started)
         elif error is not None:
             failed = of_exception(index, error)
@@ -63,41 +63,46 @@ class ThreadLane(Lane):
     def __call__(self) -> None:
         set_current(self.call)
         run, call, held = self.run, self.call, self.held
-        spans, invoke, cancel = run.view.spans, run.invoke, run.cancel
+        spans, invoke = run.view.spans, run.invoke
         take = run.acceptor.take or self._take_many
+        rows = held.rows
         begun = now = monotonic()
+        due = now + limits.FLUSH_SECONDS
         while (strand := run.strand()) is not None:
             stopped = False
             for i in strand:
                 if stopped:
                     self._hold(i)
                     continue
-                if cancel.is_set():
+                if run.cancelled:
                     held.fail(run.taken_back(i, 0.0))
                     continue
-                rows = held.rows
                 mark = len(rows.parents)
                 call.index = i
                 call.started = now
                 try:
-                    if i in spans:
+                    if spans and i in spans:
                         with _tracing.process_span(run, i):
                             take(rows, i, invoke(i, now))
                     else:
                         take(rows, i, invoke(i, now))
                 except BaseException as error:
                     stopped = self._close(i, mark, error)
+                    rows = held.rows
                 else:
-                    if cancel.is_set() or run.continuing == i:
+                    if run.cancelled or held.rows is not rows or run.continuing == i:
                         stopped = self._close(i, mark, None)
+                        rows = held.rows
                     elif len(rows.parents) > mark:
                         held.named += 1
                 now = monotonic()
-                if rows.size >= limits.FLUSH_BYTES or now - self._flushed >= limits.FLUSH_SECONDS:
+                if now >= due or rows.size >= limits.FLUSH_BYTES:
                     call.started = 0.0
                     self._flush(now)
                     begun += self._wait_for_room()
+                    rows = held.rows
                     now = monotonic()
+                    due = now + limits.FLUSH_SECONDS
         call.started = 0.0
         run.end_lane(held, monotonic() - begun)
 
@@ -116,7 +121,7 @@ class ThreadLane(Lane):
             if held.rows.size >= limits.FLUSH_BYTES:
                 mark = run.overflow(held, i, mark)
                 self._wait_for_room()
-            if run.cancel.is_set():
+            if run.cancelled:
                 return
 
 
@@ -132,7 +137,7 @@ class AsyncLane(Lane):
                 if stopped:
                     self._hold(i)
                     continue
-                if run.cancel.is_set():
+                if run.cancelled:
                     held.fail(run.taken_back(i, 0.0))
                     continue
                 mark = len(held.rows)
@@ -157,7 +162,7 @@ class AsyncLane(Lane):
         run.end_lane(held, self._busy)
 
     async def _wait_for_room(self) -> None:
-        while (pause := self._room()) and not self.run.cancel.is_set():
+        while (pause := self._room()) and not self.run.cancelled:
             await asyncio.sleep(pause)
 
     async def _take(self, i: int, value: Any) -> None:
@@ -225,7 +230,7 @@ class BatchLane(Lane):
         run, emitter, started = self.run, self._emitter, self.call.started
         busy = monotonic() - started
         self.call.started = 0.0
-        if run.cancel.is_set():
+        if run.cancelled:
             run.end_whole(run.taken_back(limits.NONE, started), busy)
         elif error is not None:
             run.end_whole(of_exception(limits.NONE, error), busy)

@@ -210,7 +210,7 @@ class ProcessSession:
         self._host.submit(run_lane())
 
     def _cancel(self, run: WorkRun) -> None:
-        run.cancel.set()
+        run.take_back()
         if self._bound.is_async:
             self._host.loop().call_soon_threadsafe(run.cancel_tasks)
 

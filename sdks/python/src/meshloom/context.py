@@ -73,7 +73,7 @@ class Opening:
 class Assignment:
     """A work in hand, as much of it as contexts show."""
 
-    __slots__ = ("attempts", "cancel", "opening", "sequence", "timeout", "view")
+    __slots__ = ("attempts", "cancel", "cancelled", "opening", "sequence", "timeout", "view")
 
     def __init__(
         self, opening: Opening, sequence: int, view: BatchView, attempts: list[int] | None, timeout: float | None
@@ -84,6 +84,13 @@ class Assignment:
         self.attempts = attempts
         self.timeout = timeout
         self.cancel = threading.Event()
+        #: The same as a plain attribute, for the hot path.
+        self.cancelled = False
+
+    def take_back(self) -> None:
+        """The work is no longer wanted: its calls are told so."""
+        self.cancelled = True
+        self.cancel.set()
 
 
 class Call:

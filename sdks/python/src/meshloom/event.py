@@ -26,14 +26,12 @@ def not_json(data: bytes, error: Exception) -> PayloadError:
     return PayloadError(f"the payload is not JSON ({error}); it starts {start!r}")
 
 
-class Event:
+class Event(msgspec.Struct, frozen=True, eq=False, gc=False):
     """An event with CloudEvents attributes. Nothing is decoded until it is asked for; attributes are None if absent."""
 
-    __slots__ = ("_index", "_view")
-
-    def __init__(self, view: BatchView, index: int) -> None:
-        self._view = view
-        self._index = index
+    # A Struct only because it is made for every event: its constructor is four times as fast as a Python one.
+    _view: BatchView
+    _index: int
 
     @property
     def uid(self) -> uuid.UUID:

@@ -32,7 +32,7 @@ class Node(Generic[C, S]):
 
     `config` is a dataclass, TypedDict, msgspec.Struct or pydantic model; `dict` takes any object; None takes none.
     `routes` are the routes that outputs may name. `concurrency` is how many handler calls may run at one time unless
-    the pipeline file says so: 1 for `def`, 64 for `async def` by default (raise it for a `def` handler that waits on I/O).
+    the pipeline file says so: 1 for `def` by default (raise it for one that waits on I/O), 64 for `async def`.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 /** What the coordinator allows a source to send. */
 export class Credit {
   private events = 0;
+  /** Below zero after an event that was larger than what was left. */
   private bytes = 0;
   private waiting: (() => void)[] = [];
 
@@ -19,8 +20,8 @@ export class Credit {
 
   /** Takes a sent frame off. */
   spend(events: number, bytes: number): void {
-    this.events = Math.max(0, this.events - events);
-    this.bytes = Math.max(0, this.bytes - bytes);
+    this.events -= events;
+    this.bytes -= bytes;
   }
 
   /** Resolves at the next `add` or `wake`. */

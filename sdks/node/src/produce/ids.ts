@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { MAX_CHECKPOINT_BYTES } from "../columns/limits.js";
 
 /** A source gave the checkpoint that it gave before. */
@@ -5,22 +6,26 @@ export class CheckpointRepeated extends Error {
   override readonly name = "CheckpointRepeated";
 }
 
+/** Characters of a checkpoint that ids repeat as they are. */
+const LONGEST_IN_ID = 256;
+
 /**
  * Where a source stands: its last checkpoint, and ids `C#n` that are the same after a replay: C the last checkpoint
  * before the event, n counted from there, from 1.
  */
 export class Position {
   private last: string | undefined;
+  private prefix = "";
   private since = 0;
 
   /** `resume`: the checkpoint handed back by the coordinator. */
   constructor(resume: Uint8Array | undefined) {
-    this.last = resume === undefined ? undefined : Buffer.from(resume).toString("utf8");
+    if (resume !== undefined) this.set(Buffer.from(resume).toString("utf8"));
   }
 
   /** The id of the next event, if it sets none itself. */
   nextId(): string {
-    return `${this.last ?? ""}#${++this.since}`;
+    return `${this.prefix}#${++this.since}`;
   }
 
   /** Notes the checkpoint that an event carries: any JSON value. Throws `CheckpointRepeated`, TypeError or RangeError. */
@@ -36,7 +41,14 @@ export class Position {
         `the checkpoint ${text.slice(0, 80)} came twice in a row; of several events that belong to one, only the last carries it`,
       );
     }
-    this.last = text;
+    this.set(text);
+  }
+
+  private set(checkpoint: string): void {
+    this.last = checkpoint;
+    // A long checkpoint would be repeated in every id; its digest is as stable.
+    const long = checkpoint.length > LONGEST_IN_ID;
+    this.prefix = long ? createHash("sha256").update(checkpoint).digest("hex") : checkpoint;
     this.since = 0;
   }
 

@@ -23,3 +23,4 @@ pub use expression::{EvaluationError, EventView, Expression, Template};
 pub use load::{Environment, MAX_FILE, load, parse};
 pub use schema::json_schema;
 pub use spec::{Command, EdgeSpec, NodeKind, NodeSpec, Pipeline, Rate, Sampling, Upstream};
+pub use suggest::nearest as suggest;

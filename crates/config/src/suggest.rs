@@ -9,10 +9,7 @@ pub(crate) fn did_you_mean<'a>(
 }
 
 /// The known name nearest to what was written, if one is near: a third of its letters may differ.
-pub(crate) fn nearest<'a>(
-    written: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let written = written.to_lowercase();
     let most = (written.chars().count() / 3).max(1);
     let distance = |name: &str| strsim::osa_distance(&written, &name.to_lowercase());

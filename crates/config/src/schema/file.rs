@@ -15,7 +15,7 @@ use super::{
 #[expect(dead_code, reason = "only its schema is used")]
 pub(super) struct File {
     /// Name of the pipeline; it is in traces, metrics and the state folder.
-    #[schemars(regex(pattern = "^[a-z][a-z0-9_-]*$"))]
+    #[schemars(regex(pattern = r"^[a-z][a-z0-9_-]*$|\$\{"))]
     pipeline: String,
     /// The nodes by name.
     #[schemars(extend("propertyNames" = {"pattern": "^[a-z][a-z0-9_-]*$"}, "minProperties" = 1))]

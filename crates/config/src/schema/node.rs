@@ -213,8 +213,6 @@ macro_rules! words {
 }
 
 words! {
-    /// A built-in connector.
-    Connector: File = "file", Stdin = "stdin", Stdout = "stdout", Generate = "generate", Null = "null", Http = "http", Webhook = "webhook";
     /// What order holds.
     Ordering: None = "none", Key = "key", All = "all";
     /// What happens when a queue is full.

@@ -1,10 +1,10 @@
-//! Scalars with a form of their own. Each may also be one `${...}`.
+//! Scalars with a form of their own. Each may also have a `${...}` in it.
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-const INTERPOLATION: &str = r"^\$\{.*\}$";
+const INTERPOLATION: &str = r"\$\{";
 
 macro_rules! scalar {
     ($name:ident, $doc:literal, $schema:tt) => {
@@ -38,15 +38,15 @@ scalar!(Switch, "True or false.", {
 });
 scalar!(Time, "A time with its unit.", {
     "anyOf": [
-        { "type": "string", "pattern": r"^[0-9.]+ *(ns|us|ms|s|m|h|d)$|^\$\{.*\}$", "examples": ["10s", "50ms"] },
+        { "type": "string", "pattern": r"^[0-9.]+ *(ns|us|ms|s|m|h|d)$|\$\{", "examples": ["10s", "50ms"] },
         { "const": 0 }
     ]
 });
 scalar!(Size, "A size with its unit.", {
-    "type": "string", "pattern": r"^[0-9.]+ *([KMGT]i?)?B$|^\$\{.*\}$", "examples": ["64MiB"]
+    "type": "string", "pattern": r"^[0-9.]+ *([KMGT]i?)?B$|\$\{", "examples": ["64MiB"]
 });
 scalar!(PerTime, "So many per time.", {
-    "type": "string", "pattern": r"^[0-9.]+ */ *[smhd]$|^\$\{.*\}$", "examples": ["1/s"]
+    "type": "string", "pattern": r"^[0-9.]+ */ *[smhd]$|\$\{", "examples": ["1/s"]
 });
 scalar!(Words, "A string, split into words without a shell, or a list of words.", {
     "anyOf": [
@@ -60,9 +60,18 @@ scalar!(Texts, "A text or a list of texts.", {
 scalar!(Variables, "Variables by name.", {
     "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] }
 });
-scalar!(Anything, "The node's or connector's own config.", { "type": ["object", "null"] });
+scalar!(Anything, "The node's or connector's own config.", {
+    "anyOf": [{ "type": "object" }, { "const": null }]
+});
 scalar!(Discards, "Routes that are discarded on purpose.", {
     "type": "object",
     "propertyNames": { "pattern": "^[a-z][a-z0-9_-]*$" },
     "additionalProperties": { "const": "discard" }
+});
+
+scalar!(Connector, "A built-in connector.", {
+    "anyOf": [
+        { "type": "string", "enum": ["file", "stdin", "stdout", "generate", "null", "http", "webhook"] },
+        { "const": null }
+    ]
 });

@@ -47,8 +47,7 @@ def _info(reason: str, **metadata: str) -> error_details_pb2.ErrorInfo:
 
 def _bad_config(error: ConfigError) -> Refused:
     violations = [
-        error_details_pb2.BadRequest.FieldViolation(field=field, description=text, reason=reasons.CONFIG_INVALID)
-        for field, text in error.violations
+        error_details_pb2.BadRequest.FieldViolation(field=field, description=text) for field, text in error.violations
     ]
     request = error_details_pb2.BadRequest(field_violations=violations)
     return Refused(grpc.StatusCode.INVALID_ARGUMENT, f"the config is refused: {error}", request)

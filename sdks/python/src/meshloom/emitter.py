@@ -168,6 +168,8 @@ def undeclared(route: str, routes: Iterable[str]) -> str:
 def _column(name: str, value: Any, count: int) -> Sequence[Any]:
     if isinstance(value, (str, int, float, datetime)) or value is UNSET:
         return [value] * count
+    if hasattr(value, "notna"):  # a pandas Series: whatever it calls missing is None
+        value = value.astype(object).where(value.notna(), None)
     listed = value.tolist() if hasattr(value, "tolist") else list(value)
     if len(listed) != count:
         raise ValueError(f"{name} has {len(listed)} values for {count} outputs")

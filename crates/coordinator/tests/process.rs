@@ -12,8 +12,8 @@ use std::{
 };
 
 use meshloom_coordinator::process::{
-    Environment, LogReceiver, Process, ProcessName, ProcessSpec, Processes, Status, Stdin, Stdout,
-    Stream, log_channel,
+    Environment, LogReceiver, Process, ProcessName, ProcessSpec, Processes, Status, Stderr, Stdin, Stdout, Stream,
+    log_channel,
 };
 use rustix::process::{Pid, Signal, getpgid, kill_process, kill_process_group};
 use tokio::{
@@ -35,11 +35,7 @@ impl Bench {
         let state = tempfile::tempdir().unwrap();
         let (sender, logs) = log_channel(1024);
         let processes = Processes::new(GUARD, state.path(), sender);
-        Self {
-            state,
-            processes,
-            logs,
-        }
+        Self { state, processes, logs }
     }
 
     fn spec(&self, program: &str, args: &[&str]) -> ProcessSpec {
@@ -51,23 +47,17 @@ impl Bench {
             env: Environment::inherit(std::env::vars_os(), false),
             stdin: Stdin::Null,
             stdout: Stdout::Log,
+            stderr: Stderr::Log,
         }
     }
 
     async fn shell(&self, script: &str) -> Process {
-        self.processes
-            .spawn(self.spec("sh", &["-c", script]))
-            .await
-            .unwrap()
+        self.processes.spawn(self.spec("sh", &["-c", script])).await.unwrap()
     }
 
     /// The next line that a process prints.
     async fn line(&mut self) -> String {
-        timeout(SOON, self.logs.recv())
-            .await
-            .expect("a line in time")
-            .expect("a line")
-            .text
+        timeout(SOON, self.logs.recv()).await.expect("a line in time").expect("a line").text
     }
 
     async fn pid_line(&mut self) -> i32 {
@@ -84,11 +74,7 @@ fn lives(pid: i32) -> bool {
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + SOON;
     while !condition() {
-        assert!(
-            Instant::now() < deadline,
-            "{what}: not in {} s",
-            SOON.as_secs()
-        );
+        assert!(Instant::now() < deadline, "{what}: not in {} s", SOON.as_secs());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -104,11 +90,7 @@ fn raw(pid: i32) -> Pid {
 #[tokio::test]
 async fn exit_status_signal_and_last_words_are_reported() {
     let mut bench = Bench::new();
-    let exit = bench
-        .shell("echo out; echo one >&2; printf 'last \\377 words' >&2; exit 3")
-        .await
-        .exited()
-        .await;
+    let exit = bench.shell("echo out; echo one >&2; printf 'last \\377 words' >&2; exit 3").await.exited().await;
     assert_eq!((exit.status, exit.requested), (Status::Code(3), false));
     assert_eq!(exit.last_words, ["one", "last \u{FFFD} words"]);
     assert_eq!(exit.to_string(), "exited with status 3");
@@ -130,16 +112,10 @@ async fn exit_status_signal_and_last_words_are_reported() {
 #[tokio::test]
 async fn pipes_carry_data_and_their_ends() {
     let bench = Bench::new();
-    let spec = ProcessSpec {
-        stdin: Stdin::Piped,
-        stdout: Stdout::Piped,
-        ..bench.spec("cat", &[])
-    };
-    let mut process = bench.processes.spawn_piped(spec).await.unwrap();
-    let (mut stdin, mut stdout) = (
-        process.take_stdin().unwrap(),
-        process.take_stdout().unwrap(),
-    );
+    let spec =
+        ProcessSpec { stdin: Stdin::Piped, stdout: Stdout::Piped, stderr: Stderr::Piped, ..bench.spec("cat", &[]) };
+    let mut process = bench.processes.spawn(spec).await.unwrap();
+    let (mut stdin, mut stdout) = (process.take_stdin().unwrap(), process.take_stdout().unwrap());
     let data = vec![7; 1 << 20];
     let writer = tokio::spawn({
         let data = data.clone();
@@ -147,10 +123,7 @@ async fn pipes_carry_data_and_their_ends() {
     });
     let mut stderr = process.take_stderr().unwrap();
     let mut read = Vec::new();
-    timeout(SOON, stdout.read_to_end(&mut read))
-        .await
-        .expect("the end in time")
-        .unwrap();
+    timeout(SOON, stdout.read_to_end(&mut read)).await.expect("the end in time").unwrap();
     writer.await.unwrap();
     assert_eq!(read, data);
     assert_eq!(stderr.read_to_end(&mut read).await.unwrap(), 0);
@@ -161,16 +134,18 @@ async fn pipes_carry_data_and_their_ends() {
 #[tokio::test]
 async fn the_command_gets_its_folder_arguments_and_environment_and_no_more() {
     let mut bench = Bench::new();
-    let mut spec = bench.spec("sh", &["-c", "pwd; echo \"$0 $1\"; env | grep -c .; echo $MINE; ls -l /proc/$$/fd | grep -c -e socket: -e lock", "a b", "ü"]);
-    spec.env = Environment::default().with([
-        ("PATH", std::env::var("PATH").unwrap()),
-        ("MINE", "yes".into()),
-    ]);
-    bench.processes.spawn(spec).await.unwrap().exited().await;
-    assert_eq!(
-        bench.line().await,
-        bench.state.path().canonicalize().unwrap().to_str().unwrap()
+    let mut spec = bench.spec(
+        "sh",
+        &[
+            "-c",
+            "pwd; echo \"$0 $1\"; env | grep -c .; echo $MINE; ls -l /proc/$$/fd | grep -c -e socket: -e lock",
+            "a b",
+            "ü",
+        ],
     );
+    spec.env = Environment::default().with([("PATH", std::env::var("PATH").unwrap()), ("MINE", "yes".into())]);
+    bench.processes.spawn(spec).await.unwrap().exited().await;
+    assert_eq!(bench.line().await, bench.state.path().canonicalize().unwrap().to_str().unwrap());
     assert_eq!(bench.line().await, "a b ü");
     // PATH, MINE, and PWD, which the shell sets itself (`_` in some).
     assert!(bench.line().await.parse::<u32>().unwrap() <= 4);
@@ -185,10 +160,7 @@ async fn the_command_has_a_group_and_session_of_its_own() {
     let process = bench.shell("sleep 600").await;
     let pid = raw(process.pid() as i32);
     assert_eq!(getpgid(Some(pid)).unwrap(), pid);
-    assert_ne!(
-        rustix::process::getsid(Some(pid)).unwrap(),
-        rustix::process::getsid(None).unwrap()
-    );
+    assert_ne!(rustix::process::getsid(Some(pid)).unwrap(), rustix::process::getsid(None).unwrap());
     // A terminal's Ctrl-C goes to the foreground group of the terminal's session: ours, not the command's.
     process.terminate(Duration::from_secs(5));
     let exit = process.exited().await;
@@ -198,9 +170,7 @@ async fn the_command_has_a_group_and_session_of_its_own() {
 #[tokio::test]
 async fn background_jobs_and_daemons_end_with_their_wrapper() {
     let mut bench = Bench::new();
-    let process = bench
-        .shell("sleep 600 & echo $!; (setsid sh -c 'sleep 601 & echo $!; sleep 602' &); wait")
-        .await;
+    let process = bench.shell("sleep 600 & echo $!; (setsid sh -c 'sleep 601 & echo $!; sleep 602' &); wait").await;
     let (job, daemon) = (bench.pid_line().await, bench.pid_line().await);
     assert!(lives(job) && lives(daemon));
     process.terminate(Duration::from_secs(5));
@@ -223,28 +193,20 @@ async fn what_a_command_leaves_behind_ends_when_it_exits_by_itself() {
 #[tokio::test]
 async fn a_program_that_ignores_sigterm_is_killed_after_the_grace() {
     let mut bench = Bench::new();
-    let process = bench
-        .shell("trap '' TERM; echo ready; while :; do sleep 1; done")
-        .await;
+    let process = bench.shell("trap '' TERM; echo ready; while :; do sleep 1; done").await;
     assert_eq!(bench.line().await, "ready");
     let asked = Instant::now();
     process.terminate(Duration::from_millis(600));
     let exit = process.exited().await;
     assert_eq!((exit.status, exit.requested), (Status::Signal(9), true));
-    assert!(
-        asked.elapsed() >= Duration::from_millis(550),
-        "{:?}",
-        asked.elapsed()
-    );
+    assert!(asked.elapsed() >= Duration::from_millis(550), "{:?}", asked.elapsed());
     gone(&process).await;
 }
 
 #[tokio::test]
 async fn a_second_request_shortens_the_grace() {
     let mut bench = Bench::new();
-    let process = bench
-        .shell("trap '' TERM; echo ready; while :; do sleep 1; done")
-        .await;
+    let process = bench.shell("trap '' TERM; echo ready; while :; do sleep 1; done").await;
     bench.line().await;
     process.terminate(Duration::from_secs(3600));
     process.terminate(Duration::ZERO);
@@ -254,9 +216,7 @@ async fn a_second_request_shortens_the_grace() {
 #[tokio::test]
 async fn a_stopped_program_still_ends_in_time() {
     let mut bench = Bench::new();
-    let process = bench
-        .shell("trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done")
-        .await;
+    let process = bench.shell("trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done").await;
     bench.line().await;
     kill_process_group(raw(process.pid() as i32), Signal::STOP).unwrap();
     process.terminate(Duration::from_secs(10));
@@ -286,11 +246,7 @@ async fn kill_9_of_the_coordinator_leaves_nothing_within_ten_seconds() {
         .unwrap();
     let output = coordinator.stdout.take().unwrap();
     let pids: Vec<i32> = tokio::task::spawn_blocking(move || {
-        BufReader::new(output)
-            .lines()
-            .take(3)
-            .map(|line| line.unwrap().trim().parse().unwrap())
-            .collect()
+        BufReader::new(output).lines().take(3).map(|line| line.unwrap().trim().parse().unwrap()).collect()
     })
     .await
     .unwrap();
@@ -299,17 +255,10 @@ async fn kill_9_of_the_coordinator_leaves_nothing_within_ten_seconds() {
     coordinator.wait().unwrap();
     let killed = Instant::now();
     until("nothing is left", || !pids.iter().any(|pid| lives(*pid))).await;
-    assert!(
-        killed.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        killed.elapsed()
-    );
+    assert!(killed.elapsed() < Duration::from_secs(10), "{:?}", killed.elapsed());
     // Once nothing is left the lock is free, and it no longer speaks of anything.
     let lock = state.path().join("locks/node.0.lock");
-    until("the lock is cleared", || {
-        std::fs::read(&lock).unwrap().is_empty()
-    })
-    .await;
+    until("the lock is cleared", || std::fs::read(&lock).unwrap().is_empty()).await;
 }
 
 #[tokio::test]
@@ -339,49 +288,26 @@ async fn a_signal_to_the_coordinators_group_does_not_reach_the_command() {
 #[tokio::test]
 async fn the_same_replica_starts_only_when_its_last_run_is_gone() {
     let mut bench = Bench::new();
-    let first = bench
-        .shell("trap '' TERM; echo $$; while :; do sleep 0.1; done")
-        .await;
+    let first = bench.shell("trap '' TERM; echo $$; while :; do sleep 0.1; done").await;
     let pid = bench.pid_line().await;
     first.terminate(Duration::from_millis(500));
     let second = bench.shell("echo $$").await;
     assert!(!lives(pid), "two runs overlapped");
     second.exited().await;
     // Another replica does not wait.
-    let other = ProcessSpec {
-        name: ProcessName::new("node", 1),
-        ..bench.spec("true", &[])
-    };
+    let other = ProcessSpec { name: ProcessName::new("node", 1), ..bench.spec("true", &[]) };
     let _third = bench.shell("sleep 600").await;
-    assert_eq!(
-        bench
-            .processes
-            .spawn(other)
-            .await
-            .unwrap()
-            .exited()
-            .await
-            .status,
-        Status::Code(0)
-    );
+    assert_eq!(bench.processes.spawn(other).await.unwrap().exited().await.status, Status::Code(0));
 }
 
 #[tokio::test]
 async fn a_run_that_does_not_end_is_named() {
     let bench = Bench::new();
     let first = bench.shell("sleep 600").await;
-    let hasty = bench
-        .processes
-        .clone()
-        .with_patience(Duration::from_millis(200));
-    let error = hasty
-        .spawn(bench.spec("true", &[]))
-        .await
-        .unwrap_err()
-        .to_string();
+    let hasty = bench.processes.clone().with_patience(Duration::from_millis(200));
+    let error = hasty.spawn(bench.spec("true", &[])).await.unwrap_err().to_string();
     assert!(
-        error.contains(&format!("process group {}", first.pid()))
-            && error.contains("another coordinator"),
+        error.contains(&format!("process group {}", first.pid())) && error.contains("another coordinator"),
         "{error}"
     );
 }
@@ -389,11 +315,8 @@ async fn a_run_that_does_not_end_is_named() {
 #[tokio::test]
 async fn what_a_killed_guard_left_behind_is_ended_before_the_next_run() {
     let mut bench = Bench::new();
-    let first = bench
-        .shell(
-            "trap '' TERM; (trap '' TERM; while :; do sleep 0.1; done) & echo $!; echo $PPID; wait",
-        )
-        .await;
+    let first =
+        bench.shell("trap '' TERM; (trap '' TERM; while :; do sleep 0.1; done) & echo $!; echo $PPID; wait").await;
     let (left, guard) = (bench.pid_line().await, bench.pid_line().await);
     kill_process(raw(guard), Signal::KILL).unwrap();
     let exit = first.exited().await;
@@ -413,31 +336,17 @@ async fn a_program_that_cannot_be_executed_is_explained() {
     script(&dir.join("no-interpreter"), "#!/no/such/interpreter -x\n");
     script(&dir.join("windows"), "#!/bin/sh\r\necho\r\n");
     let cases = [
-        (
-            "./no-interpreter",
-            "asks for `/no/such/interpreter -x`, which does not exist",
-        ),
+        ("./no-interpreter", "asks for `/no/such/interpreter -x`, which does not exist"),
         ("./windows", "mind Windows line ends"),
         ("./missing", "looked for "),
         ("no-such-program-anywhere", "in PATH"),
         ("/", "it is a folder"),
     ];
     for (program, expected) in cases {
-        let error = bench
-            .processes
-            .spawn(bench.spec(program, &[]))
-            .await
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.starts_with("node/0: ") && error.contains(expected),
-            "{program}: {error}"
-        );
+        let error = bench.processes.spawn(bench.spec(program, &[])).await.unwrap_err().to_string();
+        assert!(error.starts_with("node/0: ") && error.contains(expected), "{program}: {error}");
     }
-    let spec = ProcessSpec {
-        args: vec!["x".repeat(3 << 20).into()],
-        ..bench.spec("true", &[])
-    };
+    let spec = ProcessSpec { args: vec!["x".repeat(3 << 20).into()], ..bench.spec("true", &[]) };
     let error = bench.processes.spawn(spec).await.unwrap_err().to_string();
     assert!(error.contains("together are too long"), "{error}");
     // A failed start leaves the replica free.
@@ -449,31 +358,16 @@ async fn a_guard_that_is_not_there_or_not_one_is_named() {
     let bench = Bench::new();
     let (logs, _lines) = log_channel(16);
     let missing = Processes::new("/no/such/meshloom", bench.state.path(), logs.clone());
-    let error = missing
-        .spawn(bench.spec("true", &[]))
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = missing.spawn(bench.spec("true", &[])).await.unwrap_err().to_string();
     assert!(error.contains("/no/such/meshloom"), "{error}");
     let wrong = Processes::new("/bin/false", bench.state.path(), logs);
-    let error = wrong
-        .spawn(bench.spec("true", &[]))
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("the guard process (/bin/false) did not start it"),
-        "{error}"
-    );
+    let error = wrong.spawn(bench.spec("true", &[])).await.unwrap_err().to_string();
+    assert!(error.contains("the guard process (/bin/false) did not start it"), "{error}");
 }
 
 #[test]
 fn by_hand_the_guard_says_what_it_is() {
-    let output = Command::new(GUARD)
-        .args(["guard", "x"])
-        .stdin(std::process::Stdio::null())
-        .output()
-        .unwrap();
+    let output = Command::new(GUARD).args(["guard", "x"]).stdin(std::process::Stdio::null()).output().unwrap();
     assert_eq!(output.status.code(), Some(70));
     assert!(String::from_utf8_lossy(&output.stderr).contains("started by the coordinator"));
 }

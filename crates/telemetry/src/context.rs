@@ -16,18 +16,12 @@ pub struct SpanRef {
 impl SpanRef {
     /// A span of its own in a trace of its own.
     pub fn new_root() -> Self {
-        Self {
-            trace_id: TraceId::random(),
-            span_id: SpanId::random(),
-        }
+        Self { trace_id: TraceId::random(), span_id: SpanId::random() }
     }
 
     /// A new span of the same trace.
     pub fn new_child(self) -> Self {
-        Self {
-            trace_id: self.trace_id,
-            span_id: SpanId::random(),
-        }
+        Self { trace_id: self.trace_id, span_id: SpanId::random() }
     }
 
     /// Reads a `traceparent`; `None` if it is bad, which never fails the work that came with it. The second part says
@@ -81,13 +75,7 @@ mod tests {
     fn bad_context_is_no_context() {
         let zero_trace = "00-00000000000000000000000000000000-b7ad6b7169203331-01".to_owned();
         let zero_span = "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01".to_owned();
-        let bad = [
-            "".to_owned(),
-            "00".into(),
-            format!("ff{}", &GOOD[2..]),
-            GOOD.to_uppercase(),
-            GOOD[..54].into(),
-        ];
+        let bad = ["".to_owned(), "00".into(), format!("ff{}", &GOOD[2..]), GOOD.to_uppercase(), GOOD[..54].into()];
         for bad in bad.into_iter().chain([zero_trace, zero_span]) {
             assert_eq!(SpanRef::parse(&bad), None, "{bad}");
         }

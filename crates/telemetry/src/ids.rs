@@ -125,10 +125,7 @@ mod tests {
     fn ids_differ_within_and_across_threads() {
         let make = || (0..1000).map(|_| TraceId::random()).collect::<Vec<_>>();
         let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(make)).collect();
-        let all: HashSet<TraceId> = threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap())
-            .collect();
+        let all: HashSet<TraceId> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         assert_eq!(all.len(), 4000);
     }
 
@@ -136,17 +133,8 @@ mod tests {
     fn text_and_back() {
         let id: TraceId = "0af7651916cd43dd8448eb211c80319c".parse().unwrap();
         assert_eq!(id.to_string(), "0af7651916cd43dd8448eb211c80319c");
-        for refused in [
-            "",
-            "0",
-            "00000000000000000000000000000000",
-            "gaf7651916cd43dd8448eb211c80319c",
-        ] {
-            assert_eq!(
-                refused.parse::<TraceId>(),
-                Err(ParseIdError { digits: 32 }),
-                "{refused}"
-            );
+        for refused in ["", "0", "00000000000000000000000000000000", "gaf7651916cd43dd8448eb211c80319c"] {
+            assert_eq!(refused.parse::<TraceId>(), Err(ParseIdError { digits: 32 }), "{refused}");
         }
         assert!("+af76519 16cd43d".parse::<SpanId>().is_err());
     }

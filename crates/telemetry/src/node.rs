@@ -25,11 +25,7 @@ pub fn environment(
     for (name, value) in export::resource_attributes(env)? {
         if name != names::SERVICE_NAME && name != names::SERVICE_INSTANCE {
             // Writing to a string cannot fail.
-            let _ = write!(
-                attributes,
-                ",{name}={}",
-                percent_encoding::utf8_percent_encode(&value, RESERVED)
-            );
+            let _ = write!(attributes, ",{name}={}", percent_encoding::utf8_percent_encode(&value, RESERVED));
         }
     }
     Ok(vec![
@@ -41,14 +37,8 @@ pub fn environment(
 }
 
 /// What must be encoded in a value: what is not a "baggage octet".
-const RESERVED: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b',')
-    .add(b';')
-    .add(b'\\')
-    .add(b'%')
-    .add(b'=');
+const RESERVED: &percent_encoding::AsciiSet =
+    &percent_encoding::CONTROLS.add(b' ').add(b'"').add(b',').add(b';').add(b'\\').add(b'%').add(b'=');
 
 #[cfg(test)]
 mod tests {
@@ -64,16 +54,10 @@ mod tests {
         assert_eq!(
             variables,
             [
-                (
-                    "OTEL_EXPORTER_OTLP_ENDPOINT",
-                    "http://127.0.0.1:4000".to_owned()
-                ),
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4000".to_owned()),
                 ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc".to_owned()),
                 ("OTEL_SERVICE_NAME", "p/n".to_owned()),
-                (
-                    "OTEL_RESOURCE_ATTRIBUTES",
-                    "service.instance.id=2,host.name=a%2C%20b%25".to_owned()
-                ),
+                ("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=2,host.name=a%2C%20b%25".to_owned()),
             ]
         );
     }

@@ -15,10 +15,7 @@ use crate::{
 };
 
 /// The request that exports spans, one resource per service.
-pub(crate) fn request(
-    spans: &[Arc<Span>],
-    resource_attributes: &[(String, String)],
-) -> ExportTraceServiceRequest {
+pub(crate) fn request(spans: &[Arc<Span>], resource_attributes: &[(String, String)]) -> ExportTraceServiceRequest {
     let mut services: Vec<(&Arc<Service>, Vec<otlp::Span>)> = Vec::new();
     let mut places: HashMap<&Service, usize> = HashMap::new();
     for span in spans {
@@ -49,12 +46,7 @@ pub(crate) fn request(
 
 /// How many spans a request holds.
 pub(crate) fn count(request: &ExportTraceServiceRequest) -> u64 {
-    request
-        .resource_spans
-        .iter()
-        .flat_map(|resource| &resource.scope_spans)
-        .map(|scope| scope.spans.len() as u64)
-        .sum()
+    request.resource_spans.iter().flat_map(|resource| &resource.scope_spans).map(|scope| scope.spans.len() as u64).sum()
 }
 
 /// Every span that has an identity.
@@ -67,39 +59,22 @@ pub(crate) fn spans(request: &ExportTraceServiceRequest) -> impl Iterator<Item =
 }
 
 fn resource(service: &Service, attributes: &[(String, String)]) -> Resource {
-    let own = [
-        (names::SERVICE_NAME, &service.name),
-        (names::SERVICE_INSTANCE, &service.instance),
-    ];
-    let users = attributes
-        .iter()
-        .filter(|(name, _)| own.iter().all(|(own, _)| own != name));
+    let own = [(names::SERVICE_NAME, &service.name), (names::SERVICE_INSTANCE, &service.instance)];
+    let users = attributes.iter().filter(|(name, _)| own.iter().all(|(own, _)| own != name));
     let attributes = own
         .iter()
         .map(|(name, value)| text((*name).into(), (*value).clone()))
         .chain(users.map(|(name, value)| text(name.clone(), value.clone())));
-    Resource {
-        attributes: attributes.collect(),
-        ..Default::default()
-    }
+    Resource { attributes: attributes.collect(), ..Default::default() }
 }
 
 fn text(key: String, value: String) -> KeyValue {
-    KeyValue {
-        key,
-        value: Some(AnyValue {
-            value: Some(any_value::Value::StringValue(value)),
-        }),
-        ..Default::default()
-    }
+    KeyValue { key, value: Some(AnyValue { value: Some(any_value::Value::StringValue(value)) }), ..Default::default() }
 }
 
 fn service(resource: Option<&Resource>) -> Service {
     let find = |name: &str| {
-        let found = resource?
-            .attributes
-            .iter()
-            .find(|attribute| attribute.key == name)?;
+        let found = resource?.attributes.iter().find(|attribute| attribute.key == name)?;
         Some(value(found.value.as_ref()?).to_string())
     };
     Service {
@@ -113,10 +88,7 @@ fn to_otlp(span: &Span) -> otlp::Span {
         trace_id: span.trace_id.to_bytes().to_vec(),
         span_id: span.span_id.to_bytes().to_vec(),
         trace_state: span.trace_state.to_string(),
-        parent_span_id: span
-            .parent
-            .map(|parent| parent.to_bytes().to_vec())
-            .unwrap_or_default(),
+        parent_span_id: span.parent.map(|parent| parent.to_bytes().to_vec()).unwrap_or_default(),
         // W3C flags: sampled.
         flags: 1,
         name: span.name.to_string(),
@@ -153,14 +125,8 @@ fn to_otlp(span: &Span) -> otlp::Span {
             .collect(),
         status: match &span.status {
             Status::Unset => None,
-            Status::Ok => Some(otlp::Status {
-                code: StatusCode::Ok.into(),
-                message: String::new(),
-            }),
-            Status::Error(message) => Some(otlp::Status {
-                code: StatusCode::Error.into(),
-                message: message.clone(),
-            }),
+            Status::Ok => Some(otlp::Status { code: StatusCode::Ok.into(), message: String::new() }),
+            Status::Error(message) => Some(otlp::Status { code: StatusCode::Error.into(), message: message.clone() }),
         },
         ..Default::default()
     }
@@ -201,16 +167,11 @@ fn from_otlp(span: &otlp::Span, service: &Arc<Service>) -> Option<Span> {
                     trace_id: TraceId::from_slice(&link.trace_id)?,
                     span_id: SpanId::from_slice(&link.span_id)?,
                 };
-                Some(Link {
-                    to,
-                    attributes: attributes_from_otlp(&link.attributes),
-                })
+                Some(Link { to, attributes: attributes_from_otlp(&link.attributes) })
             })
             .collect(),
         status: match &span.status {
-            Some(status) if status.code() == StatusCode::Error => {
-                Status::Error(status.message.clone())
-            }
+            Some(status) if status.code() == StatusCode::Error => Status::Error(status.message.clone()),
             Some(status) if status.code() == StatusCode::Ok => Status::Ok,
             _ => Status::Unset,
         },
@@ -236,12 +197,7 @@ fn attributes_to_otlp(attributes: &Attributes) -> Vec<KeyValue> {
 }
 
 fn attributes_from_otlp(attributes: &[KeyValue]) -> Attributes {
-    let known = |attribute: &KeyValue| {
-        Some((
-            Cow::Owned(attribute.key.clone()),
-            value(attribute.value.as_ref()?),
-        ))
-    };
+    let known = |attribute: &KeyValue| Some((Cow::Owned(attribute.key.clone()), value(attribute.value.as_ref()?)));
     attributes.iter().filter_map(known).collect()
 }
 
@@ -260,18 +216,12 @@ fn value(value: &AnyValue) -> Value {
 fn compound_text(compound: &any_value::Value) -> String {
     match compound {
         any_value::Value::ArrayValue(list) => {
-            let values: Vec<_> = list
-                .values
-                .iter()
-                .map(|item| value(item).to_string())
-                .collect();
+            let values: Vec<_> = list.values.iter().map(|item| value(item).to_string()).collect();
             format!("[{}]", values.join(", "))
         }
         any_value::Value::KvlistValue(map) => {
-            let values: Vec<_> = attributes_from_otlp(&map.values)
-                .iter()
-                .map(|(key, value)| format!("{key}: {value}"))
-                .collect();
+            let values: Vec<_> =
+                attributes_from_otlp(&map.values).iter().map(|(key, value)| format!("{key}: {value}")).collect();
             format!("{{{}}}", values.join(", "))
         }
         any_value::Value::BytesValue(bytes) => format!("{} bytes", bytes.len()),

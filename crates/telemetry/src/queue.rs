@@ -24,13 +24,7 @@ pub(crate) struct Queued<T> {
 impl<T> Queued<T> {
     /// The item, and the room apart from it.
     pub(crate) fn split(self) -> (T, Queued<()>) {
-        (
-            self.item,
-            Queued {
-                item: (),
-                _room: self._room,
-            },
-        )
+        (self.item, Queued { item: (), _room: self._room })
     }
 }
 
@@ -38,29 +32,17 @@ impl<T> Queued<T> {
 pub(crate) fn queue<T>(bytes: usize) -> (Sender<T>, mpsc::Receiver<Queued<T>>) {
     let units = (bytes / UNIT).max(1);
     let (items, receiver) = mpsc::channel(units);
-    (
-        Sender {
-            items,
-            room: Arc::new(Semaphore::new(units)),
-        },
-        receiver,
-    )
+    (Sender { items, room: Arc::new(Semaphore::new(units)) }, receiver)
 }
 
 impl<T> Sender<T> {
     /// Adds an item of `bytes` bytes, or gives it back if there is no room. An item larger than all room takes all.
     pub(crate) fn try_send(&self, item: T, bytes: usize) -> Result<(), T> {
-        let units = u32::try_from(bytes.div_ceil(UNIT).max(1))
-            .unwrap_or(u32::MAX)
-            .min(self.capacity());
+        let units = u32::try_from(bytes.div_ceil(UNIT).max(1)).unwrap_or(u32::MAX).min(self.capacity());
         match self.room.clone().try_acquire_many_owned(units) {
-            Ok(permit) => self
-                .items
-                .try_send(Queued {
-                    item,
-                    _room: Some(permit),
-                })
-                .map_err(|error| error.into_inner().item),
+            Ok(permit) => {
+                self.items.try_send(Queued { item, _room: Some(permit) }).map_err(|error| error.into_inner().item)
+            }
             Err(_) => Err(item),
         }
     }
@@ -83,17 +65,9 @@ async fn holds_its_bytes_and_no_more() {
     assert_eq!(sender.try_send(3, 0), Ok(()));
     assert_eq!(sender.try_send(4, 0), Err(4));
     let first = receiver.recv().await.unwrap();
-    assert_eq!(
-        sender.try_send(5, 2 * UNIT),
-        Err(5),
-        "room is taken until the item is done with"
-    );
+    assert_eq!(sender.try_send(5, 2 * UNIT), Err(5), "room is taken until the item is done with");
     drop(first);
     drop(receiver.recv().await);
-    assert_eq!(
-        sender.try_send(6, usize::MAX),
-        Ok(()),
-        "an item larger than all room takes all"
-    );
+    assert_eq!(sender.try_send(6, usize::MAX), Ok(()), "an item larger than all room takes all");
     assert_eq!(sender.try_send(7, 0), Err(7));
 }

@@ -19,31 +19,14 @@ enum Policy {
 impl Sampler {
     /// At most `per_second` events each second, after a burst of one second's worth; 0 samples none.
     pub fn rate(per_second: f64, now: Instant) -> Self {
-        let per_second = if per_second.is_finite() {
-            per_second.max(0.0)
-        } else {
-            0.0
-        };
-        let capacity = if per_second > 0.0 {
-            per_second.max(1.0)
-        } else {
-            0.0
-        };
-        Self(Policy::Rate(Bucket {
-            per_second,
-            capacity,
-            tokens: capacity,
-            filled: now,
-        }))
+        let per_second = if per_second.is_finite() { per_second.max(0.0) } else { 0.0 };
+        let capacity = if per_second > 0.0 { per_second.max(1.0) } else { 0.0 };
+        Self(Policy::Rate(Bucket { per_second, capacity, tokens: capacity, filled: now }))
     }
 
     /// Each event with this probability, from 0 to 1.
     pub fn ratio(ratio: f64) -> Self {
-        let ratio = if ratio.is_nan() {
-            0.0
-        } else {
-            ratio.clamp(0.0, 1.0)
-        };
+        let ratio = if ratio.is_nan() { 0.0 } else { ratio.clamp(0.0, 1.0) };
         Self(Policy::Ratio(Skips::new(ratio)))
     }
 
@@ -80,9 +63,7 @@ impl Bucket {
         let taken = (self.tokens as u32).min(events);
         self.tokens -= f64::from(taken);
         // Spread over the frame: the first events of every frame would be a poor sample.
-        let place = |n: u32| {
-            u32::try_from(u64::from(n) * u64::from(events) / u64::from(taken)).unwrap_or(u32::MAX)
-        };
+        let place = |n: u32| u32::try_from(u64::from(n) * u64::from(events) / u64::from(taken)).unwrap_or(u32::MAX);
         (0..taken).map(place).collect()
     }
 }
@@ -97,10 +78,7 @@ struct Skips {
 
 impl Skips {
     fn new(ratio: f64) -> Self {
-        Self {
-            ratio,
-            next: Self::draw(ratio),
-        }
+        Self { ratio, next: Self::draw(ratio) }
     }
 
     fn draw(ratio: f64) -> u64 {
@@ -131,9 +109,7 @@ impl Skips {
 }
 
 fn at_most(at: u64, skip: u64, events: u32) -> Option<u32> {
-    u32::try_from(at.saturating_add(skip))
-        .ok()
-        .filter(|row| *row < events)
+    u32::try_from(at.saturating_add(skip)).ok().filter(|row| *row < events)
 }
 
 #[cfg(test)]
@@ -146,19 +122,11 @@ mod tests {
     fn a_rate_holds_over_time_and_spreads_within_a_frame() {
         let start = Instant::now();
         let mut sampler = Sampler::rate(10.0, start);
-        assert_eq!(
-            sampler.rows(start, 1000),
-            [0, 100, 200, 300, 400, 500, 600, 700, 800, 900]
-        );
+        assert_eq!(sampler.rows(start, 1000), [0, 100, 200, 300, 400, 500, 600, 700, 800, 900]);
         assert!(sampler.rows(start, 1000).is_empty());
-        let sampled: usize = (1..=10_000)
-            .map(|n| sampler.rows(start + Duration::from_millis(n), 50).len())
-            .sum();
+        let sampled: usize = (1..=10_000).map(|n| sampler.rows(start + Duration::from_millis(n), 50).len()).sum();
         assert!((99..=101).contains(&sampled), "{sampled}");
-        assert_eq!(
-            sampler.rows(start + Duration::from_secs(3600), 3),
-            [0, 1, 2]
-        );
+        assert_eq!(sampler.rows(start + Duration::from_secs(3600), 3), [0, 1, 2]);
         // A clock that steps back is no gift.
         assert_eq!(sampler.rows(start, 100).len(), 7);
         assert_eq!(sampler.rows(start + Duration::from_secs(1), 100).len(), 0);
@@ -172,10 +140,7 @@ mod tests {
         assert!(!slow.decide(start + Duration::from_secs(9)));
         assert!(slow.decide(start + Duration::from_secs(11)));
         for none in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert!(
-                !Sampler::rate(none, start).decide(start + Duration::from_secs(60)),
-                "{none}"
-            );
+            assert!(!Sampler::rate(none, start).decide(start + Duration::from_secs(60)), "{none}");
         }
     }
 
@@ -187,10 +152,7 @@ mod tests {
             let frames = 400_000 / frame;
             let sampled: usize = (0..frames).map(|_| sampler.rows(now, frame).len()).sum();
             // 20,000 expected, with a deviation of 138: ten of those is never.
-            assert!(
-                (18_600..=21_400).contains(&sampled),
-                "frames of {frame}: {sampled}"
-            );
+            assert!((18_600..=21_400).contains(&sampled), "frames of {frame}: {sampled}");
         }
     }
 
@@ -201,10 +163,7 @@ mod tests {
         assert_eq!(Sampler::ratio(7.0).rows(now, 2), [0, 1]);
         for none in [0.0, -0.5, f64::NAN] {
             let mut sampler = Sampler::ratio(none);
-            assert!(
-                (0..1000).all(|_| sampler.rows(now, u32::MAX).is_empty()),
-                "{none}"
-            );
+            assert!((0..1000).all(|_| sampler.rows(now, u32::MAX).is_empty()), "{none}");
         }
     }
 }

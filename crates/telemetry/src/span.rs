@@ -16,10 +16,7 @@ pub struct Service {
 impl Service {
     /// What the coordinator's spans about a node belong to. Made once per node and shared by its spans.
     pub fn of_coordinator(pipeline: &str, node: &str) -> Arc<Self> {
-        Arc::new(Self {
-            name: names::service_name(pipeline, node),
-            instance: names::COORDINATOR.into(),
-        })
+        Arc::new(Self { name: names::service_name(pipeline, node), instance: names::COORDINATOR.into() })
     }
 }
 
@@ -132,11 +129,7 @@ pub struct Event {
 impl Event {
     /// An event with nothing more to say.
     pub fn new(time: u64, name: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            time,
-            name: name.into(),
-            attributes: Vec::new(),
-        }
+        Self { time, name: name.into(), attributes: Vec::new() }
     }
 }
 
@@ -213,18 +206,12 @@ impl Span {
 
     /// The value of an attribute.
     pub fn attribute(&self, name: &str) -> Option<&Value> {
-        self.attributes
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value)
+        self.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
     /// When a span event of that name first happened.
     pub fn event_time(&self, name: &str) -> Option<u64> {
-        self.events
-            .iter()
-            .find(|event| event.name == name)
-            .map(|event| event.time)
+        self.events.iter().find(|event| event.name == name).map(|event| event.time)
     }
 
     /// The uid of the event that it is about.
@@ -246,20 +233,10 @@ impl Span {
             + self
                 .events
                 .iter()
-                .map(|event| {
-                    size_of::<Event>() + event.name.len() + attributes_size(&event.attributes)
-                })
+                .map(|event| size_of::<Event>() + event.name.len() + attributes_size(&event.attributes))
                 .sum::<usize>()
-            + self
-                .links
-                .iter()
-                .map(|link| size_of::<Link>() + attributes_size(&link.attributes))
-                .sum::<usize>();
-        let status = if let Status::Error(message) = &self.status {
-            message.len()
-        } else {
-            0
-        };
+            + self.links.iter().map(|link| size_of::<Link>() + attributes_size(&link.attributes)).sum::<usize>();
+        let status = if let Status::Error(message) = &self.status { message.len() } else { 0 };
         size_of::<Self>() + self.name.len() + self.trace_state.len() + status + details
     }
 }
@@ -268,11 +245,7 @@ fn attributes_size(attributes: &Attributes) -> usize {
     attributes
         .iter()
         .map(|(name, value)| {
-            let text = if let Value::Text(text) = value {
-                text.len()
-            } else {
-                0
-            };
+            let text = if let Value::Text(text) = value { text.len() } else { 0 };
             size_of::<(Cow<'static, str>, Value)>() + name.len() + text
         })
         .sum()

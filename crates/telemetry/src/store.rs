@@ -66,13 +66,7 @@ impl TraceStore {
         let id = span.trace_id;
         let entry = self.traces.entry(id).or_insert_with(|| {
             self.bytes += TRACE_OVERHEAD;
-            Entry {
-                spans: HashMap::new(),
-                uids: Vec::new(),
-                bytes: TRACE_OVERHEAD,
-                arrival: 0,
-                left_out: 0,
-            }
+            Entry { spans: HashMap::new(), uids: Vec::new(), bytes: TRACE_OVERHEAD, arrival: 0, left_out: 0 }
         });
         self.by_arrival.remove(&entry.arrival);
         entry.arrival = self.arrivals;
@@ -124,11 +118,7 @@ impl TraceStore {
         let entry = self.traces.get(&id)?;
         let mut spans: Vec<_> = entry.spans.values().cloned().collect();
         spans.sort_by_key(|span| (span.start, span.end, span.span_id));
-        Some(Trace {
-            id,
-            spans,
-            left_out: entry.left_out,
-        })
+        Some(Trace { id, spans, left_out: entry.left_out })
     }
 
     /// The traces that an event is part of, newest first: usually one; more if it was delivered more than once.
@@ -140,12 +130,7 @@ impl TraceStore {
 
     /// The newest traces first, at most `limit`.
     pub fn newest(&self, limit: usize) -> Vec<Trace> {
-        self.by_arrival
-            .values()
-            .rev()
-            .take(limit)
-            .filter_map(|id| self.get(*id))
-            .collect()
+        self.by_arrival.values().rev().take(limit).filter_map(|id| self.get(*id)).collect()
     }
 
     /// Kept traces.
@@ -179,13 +164,7 @@ mod tests {
             trace_id: TraceId::from_bytes([trace; 16]).unwrap(),
             span_id: SpanId::from_bytes(span.to_be_bytes()).unwrap(),
         };
-        let mut made = Span::new(
-            identity,
-            None,
-            Service::of_coordinator("p", "n"),
-            Kind::Client,
-            "receive n",
-        );
+        let mut made = Span::new(identity, None, Service::of_coordinator("p", "n"), Kind::Client, "receive n");
         made.start = span;
         if let Some(uid) = uid {
             made.set(names::MESSAGE_ID, format!("{uid:02x}").repeat(16));
@@ -200,23 +179,11 @@ mod tests {
     #[test]
     fn finds_by_trace_uid_and_age() {
         let mut store = TraceStore::new(1 << 20);
-        for (trace, number, uid) in [
-            (1, 2, Some(7)),
-            (2, 1, Some(8)),
-            (3, 1, Some(7)),
-            (1, 1, None),
-        ] {
+        for (trace, number, uid) in [(1, 2, Some(7)), (2, 1, Some(8)), (3, 1, Some(7)), (1, 1, None)] {
             store.insert(span(trace, number, uid));
         }
         let trace = store.get(TraceId::from_bytes([1; 16]).unwrap()).unwrap();
-        assert_eq!(
-            trace
-                .spans
-                .iter()
-                .map(|span| span.start)
-                .collect::<Vec<_>>(),
-            [1, 2]
-        );
+        assert_eq!(trace.spans.iter().map(|span| span.start).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(ids(store.newest(2)), [1, 3]);
         assert_eq!(ids(store.by_uid([7; 16])), [1, 3]);
         assert_eq!(ids(store.by_uid([9; 16])), [0; 0]);
@@ -231,10 +198,7 @@ mod tests {
         }
         assert_eq!((store.len(), store.evicted()), (10, 190));
         assert!(store.bytes() <= one * 10);
-        assert_eq!(
-            ids(store.newest(100)),
-            (191..=200).rev().collect::<Vec<_>>()
-        );
+        assert_eq!(ids(store.newest(100)), (191..=200).rev().collect::<Vec<_>>());
         assert!(store.by_uid([190; 16]).is_empty());
         assert_eq!(store.by_uid.len(), 10);
         // A span that arrives late keeps its trace.

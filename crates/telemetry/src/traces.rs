@@ -41,10 +41,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            store_bytes: 32 << 20,
-            export: None,
-        }
+        Self { store_bytes: 32 << 20, export: None }
     }
 }
 
@@ -103,12 +100,7 @@ impl Traces {
             tokio::spawn(export::run(options, receiver, exports.clone()));
             Arc::new(sender)
         });
-        tokio::spawn(store_spans(
-            inputs,
-            store.clone(),
-            export.clone(),
-            exports.clone(),
-        ));
+        tokio::spawn(store_spans(inputs, store.clone(), export.clone(), exports.clone()));
         Self(Arc::new(Shared {
             input,
             requests: Arc::new(Semaphore::new(WAITING_REQUESTS)),
@@ -135,12 +127,7 @@ impl Traces {
         let spans = proto::count(&request);
         // Neither is ever closed while a handle lives.
         if let Ok(permit) = self.0.requests.clone().acquire_owned().await
-            && self
-                .0
-                .input
-                .send(Input::Request(Box::new(request), permit))
-                .await
-                .is_ok()
+            && self.0.input.send(Input::Request(Box::new(request), permit)).await.is_ok()
         {
             self.0.received.fetch_add(spans, Ordering::Relaxed);
         }

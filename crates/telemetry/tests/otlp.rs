@@ -12,8 +12,8 @@ use std::{
 };
 
 use meshloom_telemetry::{
-    Event, Kind, Link, Service, Span, SpanRef, Stats, Status, Traces, Value, export::ExportOptions,
-    names, receiver, traces::Options,
+    Event, Kind, Link, Service, Span, SpanRef, Stats, Status, Traces, Value, export::ExportOptions, names, receiver,
+    traces::Options,
 };
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
@@ -25,9 +25,7 @@ use opentelemetry_proto::tonic::{
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{
-    Code, Request, Response, codec::CompressionEncoding, metadata::MetadataMap, transport::Server,
-};
+use tonic::{Code, Request, Response, codec::CompressionEncoding, metadata::MetadataMap, transport::Server};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -54,27 +52,14 @@ impl TraceService for Collector {
             std::future::pending::<()>().await;
         }
         if let Some(code) = self.failure
-            && self
-                .failures
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                    left.checked_sub(1)
-                })
-                .is_ok()
+            && self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
         {
             return Err(tonic::Status::new(code, "as told"));
         }
         let metadata = request.metadata().clone();
-        self.requests
-            .lock()
-            .unwrap()
-            .push((metadata, request.into_inner()));
-        let partial = ExportTracePartialSuccess {
-            rejected_spans: self.rejects,
-            error_message: "too old".into(),
-        };
-        Ok(Response::new(ExportTraceServiceResponse {
-            partial_success: (self.rejects > 0).then_some(partial),
-        }))
+        self.requests.lock().unwrap().push((metadata, request.into_inner()));
+        let partial = ExportTracePartialSuccess { rejected_spans: self.rejects, error_message: "too old".into() };
+        Ok(Response::new(ExportTraceServiceResponse { partial_success: (self.rejects > 0).then_some(partial) }))
     }
 }
 
@@ -83,26 +68,15 @@ impl Collector {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let service = TraceServiceServer::new(self).accept_compressed(CompressionEncoding::Gzip);
-        tokio::spawn(
-            Server::builder()
-                .add_service(service)
-                .serve_with_incoming(TcpListenerStream::new(listener)),
-        );
+        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
         address
     }
 }
 
 fn traces(collector: SocketAddr, env: &[(&str, &str)]) -> Traces {
-    let env = |name: &str| {
-        env.iter()
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| (*value).to_owned())
-    };
+    let env = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
     let export = ExportOptions::resolve(Some(&collector.to_string()), &env).unwrap();
-    Traces::start(Options {
-        export,
-        ..Options::default()
-    })
+    Traces::start(Options { export, ..Options::default() })
 }
 
 fn span(name: &'static str) -> Span {
@@ -115,11 +89,7 @@ fn span(name: &'static str) -> Span {
 async fn until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + SOON;
     while !condition() {
-        assert!(
-            Instant::now() < deadline,
-            "{what}: not in {} s",
-            SOON.as_secs()
-        );
+        assert!(Instant::now() < deadline, "{what}: not in {} s", SOON.as_secs());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -140,10 +110,7 @@ async fn a_span_goes_out_with_all_that_it_holds() {
     made.set(names::QUEUE_MS, 1.5);
     made.set(names::ATTEMPT, 2_i64);
     made.events.push(Event::new(2_000, names::event::DISPATCH));
-    made.links.push(Link {
-        to: other,
-        attributes: vec![("why".into(), Value::Bool(true))],
-    });
+    made.links.push(Link { to: other, attributes: vec![("why".into(), Value::Bool(true))] });
     made.status = Status::Error("late".into());
     traces.record(made.clone());
     assert!(traces.flush(SOON).await);
@@ -155,13 +122,7 @@ async fn a_span_goes_out_with_all_that_it_holds() {
         .resource
         .iter()
         .flat_map(|resource| &resource.attributes)
-        .map(|attribute| {
-            format!(
-                "{}={:?}",
-                attribute.key,
-                attribute.value.as_ref().unwrap().value.as_ref().unwrap()
-            )
-        })
+        .map(|attribute| format!("{}={:?}", attribute.key, attribute.value.as_ref().unwrap().value.as_ref().unwrap()))
         .collect();
     assert_eq!(
         attributes,
@@ -172,14 +133,8 @@ async fn a_span_goes_out_with_all_that_it_holds() {
         ]
     );
     let sent = &resource.scope_spans[0].spans[0];
-    assert_eq!(
-        (sent.name.as_str(), sent.kind()),
-        ("receive filter", SpanKind::Client)
-    );
-    assert_eq!(
-        (sent.start_time_unix_nano, sent.end_time_unix_nano),
-        (1_000, 5_000)
-    );
+    assert_eq!((sent.name.as_str(), sent.kind()), ("receive filter", SpanKind::Client));
+    assert_eq!((sent.start_time_unix_nano, sent.end_time_unix_nano), (1_000, 5_000));
     assert_eq!(sent.links[0].span_id, other.span_id.to_bytes());
 
     // What is kept is what was made, and finds itself again.
@@ -197,9 +152,7 @@ async fn a_nodes_spans_are_kept_and_forwarded_unchanged() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = tokio::spawn(receiver::serve(listener, traces.clone(), async move {
-        drop(stopped.await)
-    }));
+    let server = tokio::spawn(receiver::serve(listener, traces.clone(), async move { drop(stopped.await) }));
 
     // What a node would send, with things that our own spans do not have.
     let upstream = Collector::default();
@@ -213,9 +166,7 @@ async fn a_nodes_spans_are_kept_and_forwarded_unchanged() {
     let mut without_identity = request.resource_spans[0].scope_spans[0].spans[0].clone();
     without_identity.dropped_events_count = 3;
     without_identity.trace_id = vec![1, 2];
-    request.resource_spans[0].scope_spans[0]
-        .spans
-        .push(without_identity);
+    request.resource_spans[0].scope_spans[0].spans.push(without_identity);
     let mut client = TraceServiceClient::connect(format!("http://{address}"))
         .await
         .unwrap()
@@ -231,11 +182,7 @@ async fn a_nodes_spans_are_kept_and_forwarded_unchanged() {
 
     drop(client);
     stop.send(()).unwrap();
-    tokio::time::timeout(SOON, server)
-        .await
-        .expect("it ends")
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(SOON, server).await.expect("it ends").unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -259,12 +206,7 @@ async fn many_spans_travel_together() {
 
 #[tokio::test]
 async fn a_hanging_collector_costs_spans_and_no_time() {
-    let address = Collector {
-        hangs: true,
-        ..Collector::default()
-    }
-    .start()
-    .await;
+    let address = Collector { hangs: true, ..Collector::default() }.start().await;
     let traces = traces(address, &[("OTEL_EXPORTER_OTLP_TIMEOUT", "60000")]);
     let mut large = span("receive filter");
     large.set(names::ERROR_TYPE, "x".repeat(64 << 10));
@@ -276,17 +218,10 @@ async fn a_hanging_collector_costs_spans_and_no_time() {
             traces.record(large.clone());
             recorded += 1;
         }
-        until("the store has them", || {
-            traces.stats().recorded == recorded && traces.stats().bytes > 0
-        })
-        .await;
+        until("the store has them", || traces.stats().recorded == recorded && traces.stats().bytes > 0).await;
         tokio::task::yield_now().await;
     }
-    assert!(
-        started.elapsed() < Duration::from_secs(10),
-        "recording took {:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(10), "recording took {:?}", started.elapsed());
     until("drops are counted", || traces.stats().export_dropped > 500).await;
     let flushing = Instant::now();
     assert!(!traces.flush(Duration::from_millis(300)).await);
@@ -303,14 +238,9 @@ async fn recording_never_waits_even_if_nothing_is_stored() {
     for _ in 0..20_000 {
         traces.record(span("receive filter"));
     }
-    let Stats {
-        recorded, dropped, ..
-    } = traces.stats();
+    let Stats { recorded, dropped, .. } = traces.stats();
     assert_eq!(recorded + dropped, 20_000);
-    assert!(
-        dropped > 0 && recorded >= 8192,
-        "{recorded} recorded, {dropped} dropped"
-    );
+    assert!(dropped > 0 && recorded >= 8192, "{recorded} recorded, {dropped} dropped");
 }
 
 #[tokio::test]
@@ -325,11 +255,7 @@ async fn a_collector_that_comes_late_gets_what_waited() {
     let requests = collector.requests.clone();
     let listener = TcpListener::bind(address).await.unwrap();
     let service = TraceServiceServer::new(collector);
-    tokio::spawn(
-        Server::builder()
-            .add_service(service)
-            .serve_with_incoming(TcpListenerStream::new(listener)),
-    );
+    tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
     until("it is sent", || requests.lock().unwrap().len() == 1).await;
     assert!(traces.flush(SOON).await);
     assert_eq!(traces.stats().export_dropped, 0);
@@ -337,11 +263,8 @@ async fn a_collector_that_comes_late_gets_what_waited() {
 
 #[tokio::test]
 async fn a_failing_collector_is_tried_again_and_a_refusing_one_is_not() {
-    let failing = Collector {
-        failures: Arc::new(AtomicUsize::new(2)),
-        failure: Some(Code::Unavailable),
-        ..Collector::default()
-    };
+    let failing =
+        Collector { failures: Arc::new(AtomicUsize::new(2)), failure: Some(Code::Unavailable), ..Collector::default() };
     let patient = traces(failing.clone().start().await, &[]);
     patient.record(span("receive filter"));
     assert!(patient.flush(SOON).await);
@@ -355,30 +278,16 @@ async fn a_failing_collector_is_tried_again_and_a_refusing_one_is_not() {
     let refused = traces(refusing.start().await, &[]);
     refused.record(span("receive filter"));
     assert!(!refused.flush(SOON).await);
-    assert_eq!(
-        (refused.stats().exported, refused.stats().export_dropped),
-        (0, 1)
-    );
+    assert_eq!((refused.stats().exported, refused.stats().export_dropped), (0, 1));
 }
 
 #[tokio::test]
 async fn a_partial_refusal_is_counted() {
-    let traces = traces(
-        Collector {
-            rejects: 1,
-            ..Collector::default()
-        }
-        .start()
-        .await,
-        &[],
-    );
+    let traces = traces(Collector { rejects: 1, ..Collector::default() }.start().await, &[]);
     traces.record(span("receive filter"));
     traces.record(span("receive filter"));
     assert!(traces.flush(SOON).await);
-    assert_eq!(
-        (traces.stats().exported, traces.stats().export_rejected),
-        (1, 1)
-    );
+    assert_eq!((traces.stats().exported, traces.stats().export_rejected), (1, 1));
 }
 
 #[tokio::test]
@@ -386,13 +295,5 @@ async fn without_a_collector_spans_are_only_kept() {
     let traces = Traces::start(Options::default());
     traces.record(span("receive filter"));
     assert!(traces.flush(SOON).await);
-    assert_eq!(
-        traces.stats(),
-        Stats {
-            recorded: 1,
-            traces: 1,
-            bytes: traces.stats().bytes,
-            ..Stats::default()
-        }
-    );
+    assert_eq!(traces.stats(), Stats { recorded: 1, traces: 1, bytes: traces.stats().bytes, ..Stats::default() });
 }

@@ -12,8 +12,8 @@ use std::{
 };
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -53,10 +53,7 @@ pub(super) enum Report {
     /// It could not be executed; nothing was left running.
     NotStarted(NotStarted),
     /// The command itself has ended; what it left behind is being ended.
-    Exited {
-        code: Option<i32>,
-        signal: Option<i32>,
-    },
+    Exited { code: Option<i32>, signal: Option<i32> },
 }
 
 /// Why a command was not executed.
@@ -72,11 +69,7 @@ pub(super) struct NotStarted {
 
 impl NotStarted {
     pub(super) fn new(step: impl Into<String>, error: &io::Error) -> Self {
-        Self {
-            step: step.into(),
-            os_error: error.raw_os_error(),
-            message: error.to_string(),
-        }
+        Self { step: step.into(), os_error: error.raw_os_error(), message: error.to_string() }
     }
 }
 
@@ -95,10 +88,7 @@ fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
 fn checked_length(prefix: [u8; 4]) -> io::Result<usize> {
     let length = u32::from_le_bytes(prefix) as usize;
     if length > MESSAGE_LIMIT {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "this is not a message of a meshloom coordinator",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "this is not a message of a meshloom coordinator"));
     }
     Ok(length)
 }
@@ -127,32 +117,18 @@ pub(super) async fn send_with_async(
 }
 
 /// Descriptors go with the first byte, which is sent with them and alone, so that neither can be cut off.
-fn send_first(
-    socket: impl AsFd,
-    bytes: &[u8],
-    descriptors: &[BorrowedFd<'_>],
-) -> io::Result<usize> {
+fn send_first(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
     assert!(descriptors.len() <= DESCRIPTORS);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() {
-        assert!(
-            control.push(SendAncillaryMessage::ScmRights(descriptors)),
-            "there is space for {DESCRIPTORS}"
-        );
+        assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)), "there is space for {DESCRIPTORS}");
     }
-    Ok(sendmsg(
-        socket,
-        &[IoSlice::new(&bytes[..1])],
-        &mut control,
-        SendFlags::empty(),
-    )?)
+    Ok(sendmsg(socket, &[IoSlice::new(&bytes[..1])], &mut control, SendFlags::empty())?)
 }
 
 /// Receives a message and the descriptors beside it; `None` at the end of the stream. Blocks.
-pub(super) fn receive_with<T: DeserializeOwned>(
-    mut socket: &UnixStream,
-) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+pub(super) fn receive_with<T: DeserializeOwned>(mut socket: &UnixStream) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut prefix = [0; 4];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -160,12 +136,7 @@ pub(super) fn receive_with<T: DeserializeOwned>(
     let flags = RecvFlags::CMSG_CLOEXEC;
     #[cfg(not(target_os = "linux"))]
     let flags = RecvFlags::empty();
-    let received = recvmsg(
-        socket,
-        &mut [IoSliceMut::new(&mut prefix[..1])],
-        &mut control,
-        flags,
-    )?;
+    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut prefix[..1])], &mut control, flags)?;
     if received.bytes == 0 {
         return Ok(None);
     }
@@ -186,17 +157,12 @@ pub(super) fn receive_with<T: DeserializeOwned>(
 }
 
 /// Sends a message.
-pub(super) async fn send(
-    socket: &mut (impl AsyncWriteExt + Unpin),
-    message: &impl Serialize,
-) -> io::Result<()> {
+pub(super) async fn send(socket: &mut (impl AsyncWriteExt + Unpin), message: &impl Serialize) -> io::Result<()> {
     socket.write_all(&encode(message)?).await
 }
 
 /// Receives a message; `None` at the end of the stream. Not cancel-safe: keep one future until it is done.
-pub(super) async fn receive<T: DeserializeOwned>(
-    socket: &mut (impl AsyncReadExt + Unpin),
-) -> io::Result<Option<T>> {
+pub(super) async fn receive<T: DeserializeOwned>(socket: &mut (impl AsyncReadExt + Unpin)) -> io::Result<Option<T>> {
     let mut prefix = [0; 4];
     if socket.read(&mut prefix[..1]).await? == 0 {
         return Ok(None);
@@ -228,9 +194,7 @@ mod tests {
         sender.join().unwrap().unwrap();
         assert_eq!(received, text);
         let mut read = String::new();
-        File::from(descriptors.remove(0))
-            .read_to_string(&mut read)
-            .unwrap();
+        File::from(descriptors.remove(0)).read_to_string(&mut read).unwrap();
         assert_eq!(read, "through");
         assert!(receive_with::<String>(&far).unwrap().is_none());
     }
@@ -239,9 +203,6 @@ mod tests {
     fn a_length_past_the_limit_is_refused_before_it_is_allocated() {
         let (mut near, far) = UnixStream::pair().unwrap();
         near.write_all(&u32::MAX.to_le_bytes()).unwrap();
-        assert_eq!(
-            receive_with::<String>(&far).unwrap_err().kind(),
-            io::ErrorKind::InvalidData
-        );
+        assert_eq!(receive_with::<String>(&far).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -19,17 +19,7 @@ impl Environment {
     /// What a command inherits from `base`: all but `MESHLOOM_*` and `OTEL_*`, or with `clear` (the file's `env_clear`)
     /// only PATH, HOME, USER, LANG, LC_*, TZ and TMPDIR.
     pub fn inherit(base: impl IntoIterator<Item = (OsString, OsString)>, clear: bool) -> Self {
-        Self(
-            base.into_iter()
-                .filter(|(name, _)| {
-                    if clear {
-                        is_kept(name)
-                    } else {
-                        is_inherited(name)
-                    }
-                })
-                .collect(),
-        )
+        Self(base.into_iter().filter(|(name, _)| if clear { is_kept(name) } else { is_inherited(name) }).collect())
     }
 
     /// Sets one variable; later settings win.
@@ -39,15 +29,8 @@ impl Environment {
 
     /// Sets several variables.
     #[must_use]
-    pub fn with<N: Into<OsString>, V: Into<OsString>>(
-        mut self,
-        variables: impl IntoIterator<Item = (N, V)>,
-    ) -> Self {
-        self.0.extend(
-            variables
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into())),
-        );
+    pub fn with<N: Into<OsString>, V: Into<OsString>>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self {
+        self.0.extend(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
         self
     }
 
@@ -70,14 +53,11 @@ impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment 
 
 fn is_inherited(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
-    !NOT_INHERITED
-        .iter()
-        .any(|prefix| name.starts_with(prefix.as_bytes()))
+    !NOT_INHERITED.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
 }
 
 fn is_kept(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b"LC_")
-        || KEPT_WHEN_CLEARED.iter().any(|kept| name == *kept)
+    name.as_encoded_bytes().starts_with(b"LC_") || KEPT_WHEN_CLEARED.iter().any(|kept| name == *kept)
 }
 
 #[cfg(test)]
@@ -85,16 +65,9 @@ mod tests {
     use super::*;
 
     fn base() -> Vec<(OsString, OsString)> {
-        [
-            "PATH",
-            "HOME",
-            "LC_ALL",
-            "EDITOR",
-            "MESHLOOM_STATE",
-            "OTEL_SERVICE_NAME",
-        ]
-        .map(|name| (name.into(), "outer".into()))
-        .into()
+        ["PATH", "HOME", "LC_ALL", "EDITOR", "MESHLOOM_STATE", "OTEL_SERVICE_NAME"]
+            .map(|name| (name.into(), "outer".into()))
+            .into()
     }
 
     #[test]
@@ -108,30 +81,17 @@ mod tests {
     #[test]
     fn clear_passes_only_the_listed() {
         let environment = Environment::inherit(base(), true);
-        let names: Vec<_> = environment
-            .into_pairs()
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
+        let names: Vec<_> = environment.into_pairs().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["HOME", "LC_ALL", "PATH"]);
     }
 
     #[test]
     fn the_user_has_the_last_word() {
         let environment = Environment::inherit(base(), true)
-            .with([
-                ("MESHLOOM_LISTEN", "unix:/run/a"),
-                ("OTEL_SERVICE_NAME", "p/n"),
-            ])
+            .with([("MESHLOOM_LISTEN", "unix:/run/a"), ("OTEL_SERVICE_NAME", "p/n")])
             .with([("OTEL_SERVICE_NAME", "mine"), ("PATH", "/opt")]);
-        assert_eq!(
-            environment.get("MESHLOOM_LISTEN"),
-            Some(OsStr::new("unix:/run/a"))
-        );
-        assert_eq!(
-            environment.get("OTEL_SERVICE_NAME"),
-            Some(OsStr::new("mine"))
-        );
+        assert_eq!(environment.get("MESHLOOM_LISTEN"), Some(OsStr::new("unix:/run/a")));
+        assert_eq!(environment.get("OTEL_SERVICE_NAME"), Some(OsStr::new("mine")));
         assert_eq!(environment.get("PATH"), Some(OsStr::new("/opt")));
     }
 }

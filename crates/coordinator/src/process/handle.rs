@@ -76,11 +76,7 @@ pub struct Exit {
 /// Without the last words.
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.guard_lost {
-            f.write_str("was killed with its guard")
-        } else {
-            self.status.fmt(f)
-        }
+        if self.guard_lost { f.write_str("was killed with its guard") } else { self.status.fmt(f) }
     }
 }
 
@@ -168,8 +164,7 @@ impl Process {
     /// Asks the command and all that it started to end: SIGTERM now, SIGKILL after `grace`. Asking again can only
     /// shorten the time; a zero grace kills at once.
     pub fn terminate(&self, grace: Duration) {
-        self.end
-            .send_modify(|asked| *asked = Some(asked.map_or(grace, |asked| asked.min(grace))));
+        self.end.send_modify(|asked| *asked = Some(asked.map_or(grace, |asked| asked.min(grace))));
     }
 
     /// Waits for the end of the command itself.
@@ -197,10 +192,7 @@ impl Process {
 }
 
 /// When the handle is dropped, so is the socket's writing side: the guard sees the end of the stream.
-async fn pass_requests(
-    mut requests: watch::Receiver<Option<Duration>>,
-    mut control: OwnedWriteHalf,
-) {
+async fn pass_requests(mut requests: watch::Receiver<Option<Duration>>, mut control: OwnedWriteHalf) {
     while requests.changed().await.is_ok() {
         let asked = *requests.borrow_and_update();
         if let Some(grace) = asked

@@ -45,9 +45,7 @@ impl Record {
         }
         table
             .iter()
-            .filter(|entry| {
-                entry.session == self.session || (entry.session == 0 && entry.group == self.group)
-            })
+            .filter(|entry| entry.session == self.session || (entry.session == 0 && entry.group == self.group))
             .copied()
             .collect()
     }
@@ -59,17 +57,9 @@ pub(super) struct ReplicaLock(File);
 
 impl ReplicaLock {
     /// Takes the lock, waiting for an earlier run to be gone and ending what a killed guard left behind.
-    pub(super) async fn acquire(
-        folder: &Path,
-        name: &ProcessName,
-        patience: Duration,
-    ) -> Result<Self, SpawnError> {
+    pub(super) async fn acquire(folder: &Path, name: &ProcessName, patience: Duration) -> Result<Self, SpawnError> {
         let path = folder.join(name.lock_file());
-        let failed = |source| SpawnError::Lock {
-            name: name.clone(),
-            lock: path.clone(),
-            source,
-        };
+        let failed = |source| SpawnError::Lock { name: name.clone(), lock: path.clone(), source };
         let deadline = Instant::now() + patience;
         let still_running = |holder: String| SpawnError::StillRunning {
             name: name.clone(),
@@ -79,13 +69,8 @@ impl ReplicaLock {
         };
 
         fs::create_dir_all(folder).map_err(failed)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
         loop {
             match file.try_lock() {
                 Ok(()) => break,
@@ -104,12 +89,7 @@ impl ReplicaLock {
 
         let mut lock = Self(file);
         if let Some(record) = read(&lock.0) {
-            if let Err(left) = end_survivors(
-                &record,
-                deadline.max(Instant::now() + DEFAULT_GRACE + TICK * 40),
-            )
-            .await
-            {
+            if let Err(left) = end_survivors(&record, deadline.max(Instant::now() + DEFAULT_GRACE + TICK * 40)).await {
                 return Err(still_running(format!(
                     "the guard {} was killed, {left} of its processes live",
                     record.session
@@ -158,13 +138,9 @@ async fn end_survivors(record: &Record, deadline: Instant) -> Result<(), usize> 
     let own_session = getsid(None).map_or(0, |session| session.as_raw_pid());
     let mut ending = Ending::new(Instant::now(), DEFAULT_GRACE);
     loop {
-        let mut members = table::read()
-            .map(|table| record.survivors(&table, &boot))
-            .unwrap_or_default();
-        members.retain(|entry| {
-            entry.pid != getpid().as_raw_pid()
-                && (entry.session == 0 || entry.session != own_session)
-        });
+        let mut members = table::read().map(|table| record.survivors(&table, &boot)).unwrap_or_default();
+        members
+            .retain(|entry| entry.pid != getpid().as_raw_pid() && (entry.session == 0 || entry.session != own_session));
         if members.is_empty() {
             return Ok(());
         }
@@ -186,12 +162,8 @@ pub(super) fn boot() -> String {
     }
     #[cfg(not(target_os = "linux"))]
     {
-        let output = std::process::Command::new("sysctl")
-            .args(["-n", "kern.boottime"])
-            .output();
-        output
-            .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-            .unwrap_or_default()
+        let output = std::process::Command::new("sysctl").args(["-n", "kern.boottime"]).output();
+        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
     }
 }
 
@@ -200,23 +172,11 @@ mod tests {
     use super::*;
 
     fn record() -> Record {
-        Record {
-            name: "n/0".into(),
-            session: 10,
-            group: 11,
-            started: 5,
-            boot: "b".into(),
-        }
+        Record { name: "n/0".into(), session: 10, group: 11, started: 5, boot: "b".into() }
     }
 
     fn entry(pid: i32, session: i32, started: u64) -> Entry {
-        Entry {
-            pid,
-            parent: 1,
-            group: 11,
-            session,
-            started,
-        }
+        Entry { pid, parent: 1, group: 11, session, started }
     }
 
     #[test]
@@ -234,38 +194,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let name = ProcessName::new("n", 0);
         fs::write(folder.path().join(name.lock_file()), b"{\"name\":").unwrap();
-        let mut held = ReplicaLock::acquire(folder.path(), &name, Duration::ZERO)
-            .await
-            .unwrap();
+        let mut held = ReplicaLock::acquire(folder.path(), &name, Duration::ZERO).await.unwrap();
         held.write(&record()).unwrap();
-        let error = ReplicaLock::acquire(folder.path(), &name, Duration::from_millis(100))
-            .await
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("guard 10, process group 11") && error.contains("n.0.lock"),
-            "{error}"
-        );
+        let error =
+            ReplicaLock::acquire(folder.path(), &name, Duration::from_millis(100)).await.unwrap_err().to_string();
+        assert!(error.contains("guard 10, process group 11") && error.contains("n.0.lock"), "{error}");
         held.clear().unwrap();
         drop(held);
-        ReplicaLock::acquire(folder.path(), &name, Duration::from_secs(10))
-            .await
-            .unwrap();
+        ReplicaLock::acquire(folder.path(), &name, Duration::from_secs(10)).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_folder_that_cannot_be_made_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = ReplicaLock::acquire(
-            &file.path().join("locks"),
-            &ProcessName::new("n", 0),
-            Duration::ZERO,
-        )
-        .await;
+        let error = ReplicaLock::acquire(&file.path().join("locks"), &ProcessName::new("n", 0), Duration::ZERO).await;
         let error = error.unwrap_err().to_string();
-        assert!(
-            error.contains("cannot lock") && error.contains("--state DIR"),
-            "{error}"
-        );
+        assert!(error.contains("cannot lock") && error.contains("--state DIR"), "{error}");
     }
 }

@@ -73,16 +73,14 @@ pub struct LogReceiver {
 pub fn log_channel(lines: usize) -> (LogSender, LogReceiver) {
     let dropped = Arc::new(AtomicU64::new(0));
     let (sender, receiver) = mpsc::channel(lines);
-    (
-        LogSender {
-            lines: sender,
-            dropped: dropped.clone(),
-        },
-        LogReceiver {
-            lines: receiver,
-            dropped,
-        },
-    )
+    (LogSender { lines: sender, dropped: dropped.clone() }, LogReceiver { lines: receiver, dropped })
+}
+
+impl LogSender {
+    /// Passes on a line of a node that is no process. Waits for room; a log that nobody reads any more takes all.
+    pub(crate) async fn send(&self, line: LogLine) {
+        let _ = self.lines.send(line).await;
+    }
 }
 
 impl LogReceiver {
@@ -106,13 +104,7 @@ pub(super) async fn forward(
     words: Option<Arc<LastWords>>,
 ) {
     let mut lines = Lines::default();
-    let mut output = Output {
-        name,
-        stream,
-        sender,
-        dropped: 0,
-        waits: true,
-    };
+    let mut output = Output { name, stream, sender, dropped: 0, waits: true };
     loop {
         lines.buffer.reserve(8 << 10);
         // A broken pipe is an end like any other.
@@ -143,10 +135,7 @@ impl Output {
     async fn send(&mut self, text: String) {
         let permit = match self.sender.lines.try_reserve() {
             Err(mpsc::error::TrySendError::Full(())) if self.waits => {
-                timeout(PATIENCE, self.sender.lines.reserve())
-                    .await
-                    .ok()
-                    .and_then(Result::ok)
+                timeout(PATIENCE, self.sender.lines.reserve()).await.ok().and_then(Result::ok)
             }
             permit => permit.ok(),
         };
@@ -181,19 +170,14 @@ impl Lines {
     fn next(&mut self, ended: bool) -> Option<String> {
         let rest = &self.buffer[self.searched..];
         let window = &rest[..rest.len().min(self.start + LINE_LIMIT + 1 - self.searched)];
-        let end = window
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .map(|offset| self.searched + offset);
+        let end = window.iter().position(|byte| *byte == b'\n').map(|offset| self.searched + offset);
         let (end, next) = match end {
             Some(end) => (end, end + 1),
             None if self.buffer.len() - self.start > LINE_LIMIT => {
                 let cut = char_boundary(&self.buffer, self.start + LINE_LIMIT);
                 (cut, cut)
             }
-            None if ended && self.start < self.buffer.len() => {
-                (self.buffer.len(), self.buffer.len())
-            }
+            None if ended && self.start < self.buffer.len() => (self.buffer.len(), self.buffer.len()),
             None => {
                 self.searched = self.buffer.len();
                 self.compact();
@@ -217,10 +201,7 @@ impl Lines {
 
 /// The last place at or before `at` that is not inside a character.
 fn char_boundary(bytes: &[u8], at: usize) -> usize {
-    (at.saturating_sub(3)..=at)
-        .rev()
-        .find(|index| bytes[*index] & 0xC0 != 0x80)
-        .unwrap_or(at)
+    (at.saturating_sub(3)..=at).rev().find(|index| bytes[*index] & 0xC0 != 0x80).unwrap_or(at)
 }
 
 #[cfg(test)]
@@ -229,14 +210,7 @@ mod tests {
 
     async fn collect(bytes: &[u8]) -> Vec<String> {
         let (sender, mut receiver) = log_channel(1024);
-        forward(
-            bytes,
-            ProcessName::new("n", 0),
-            Stream::Stdout,
-            sender,
-            None,
-        )
-        .await;
+        forward(bytes, ProcessName::new("n", 0), Stream::Stdout, sender, None).await;
         let mut lines = Vec::new();
         while let Some(line) = receiver.recv().await {
             lines.push(line.text);
@@ -246,10 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn lines_ends_and_bad_bytes() {
-        assert_eq!(
-            collect(b"a\r\n\nb\xFFc\nlast").await,
-            ["a", "", "b\u{FFFD}c", "last"]
-        );
+        assert_eq!(collect(b"a\r\n\nb\xFFc\nlast").await, ["a", "", "b\u{FFFD}c", "last"]);
         assert_eq!(collect(b"").await, [""; 0]);
         assert_eq!(collect(b"\n").await, [""]);
     }
@@ -270,10 +241,7 @@ mod tests {
     #[tokio::test]
     async fn a_line_of_just_the_limit_is_whole() {
         let text = "y".repeat(LINE_LIMIT);
-        assert_eq!(
-            collect(format!("{text}\nz\n").as_bytes()).await,
-            [text, "z".to_owned()]
-        );
+        assert_eq!(collect(format!("{text}\nz\n").as_bytes()).await, [text, "z".to_owned()]);
     }
 
     #[tokio::test]
@@ -281,31 +249,16 @@ mod tests {
         let (sender, mut receiver) = log_channel(2);
         let text = "line\n".repeat(1000);
         let started = std::time::Instant::now();
-        forward(
-            text.as_bytes(),
-            ProcessName::new("n", 3),
-            Stream::Stderr,
-            sender.clone(),
-            None,
-        )
-        .await;
+        forward(text.as_bytes(), ProcessName::new("n", 3), Stream::Stderr, sender.clone(), None).await;
         assert!(started.elapsed() < Duration::from_secs(10));
         assert_eq!(receiver.dropped(), 998);
         // The next line that gets through says how many were lost before it on its stream.
-        let mut output = Output {
-            name: ProcessName::new("n", 3),
-            stream: Stream::Stderr,
-            sender,
-            dropped: 5,
-            waits: false,
-        };
+        let mut output =
+            Output { name: ProcessName::new("n", 3), stream: Stream::Stderr, sender, dropped: 5, waits: false };
         assert_eq!(receiver.recv().await.unwrap().dropped, 0);
         output.send("back".into()).await;
         receiver.recv().await.unwrap();
         let line = receiver.recv().await.unwrap();
-        assert_eq!(
-            (line.text.as_str(), line.dropped, line.replica),
-            ("back", 5, 3)
-        );
+        assert_eq!((line.text.as_str(), line.dropped, line.replica), ("back", 5, 3));
     }
 }

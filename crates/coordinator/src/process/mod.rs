@@ -59,19 +59,12 @@ pub struct ProcessName {
 impl ProcessName {
     /// The one process of a replica.
     pub fn new(node: impl Into<Arc<str>>, replica: u32) -> Self {
-        Self {
-            node: node.into(),
-            replica,
-            slot: None,
-        }
+        Self { node: node.into(), replica, slot: None }
     }
 
     /// One of several processes of a replica.
     pub fn with_slot(self, slot: u32) -> Self {
-        Self {
-            slot: Some(slot),
-            ..self
-        }
+        Self { slot: Some(slot), ..self }
     }
 
     /// Names the lock; a dot cannot be part of a node's name, so no two processes share one.
@@ -108,6 +101,15 @@ pub enum Stdout {
     Piped,
 }
 
+/// Where the command's standard error goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stderr {
+    /// Into the log, line by line; its end is kept as the command's last words.
+    Log,
+    /// To the reader of [`Process::take_stderr`]; there will be no last words.
+    Piped,
+}
+
 /// A command to run.
 #[derive(Debug, Clone)]
 pub struct ProcessSpec {
@@ -125,6 +127,8 @@ pub struct ProcessSpec {
     pub stdin: Stdin,
     /// Where its output goes.
     pub stdout: Stdout,
+    /// Where its complaints go.
+    pub stderr: Stderr,
 }
 
 /// Starts processes.
@@ -157,15 +161,7 @@ impl Processes {
     /// Starts a command and returns once it runs: its program has been found and executed.
     ///
     /// An earlier run of the same name is waited for and, if its guard was killed, ended.
-    ///
-    /// Its standard error goes to the log, and its end is kept as the command's last words.
     pub async fn spawn(&self, spec: ProcessSpec) -> Result<Process, SpawnError> {
-        spawn::spawn(self, spec, spawn::Stderr::Log).await
-    }
-
-    /// As [`spawn`](Self::spawn), but with standard error to the reader of [`Process::take_stderr`]: there will be no
-    /// last words.
-    pub async fn spawn_piped(&self, spec: ProcessSpec) -> Result<Process, SpawnError> {
-        spawn::spawn(self, spec, spawn::Stderr::Piped).await
+        spawn::spawn(self, spec).await
     }
 }

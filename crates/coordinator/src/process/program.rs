@@ -10,20 +10,11 @@ use std::{
 use super::{Environment, ProcessName, SpawnError};
 
 /// Programs that go by another name on many machines.
-const OTHER_NAMES: [(&str, &str); 4] = [
-    ("python", "python3"),
-    ("python3", "python"),
-    ("pip", "pip3"),
-    ("nodejs", "node"),
-];
+const OTHER_NAMES: [(&str, &str); 4] =
+    [("python", "python3"), ("python3", "python"), ("pip", "pip3"), ("nodejs", "node")];
 
 /// The absolute path of the file to execute.
-pub(super) fn find(
-    name: &ProcessName,
-    program: &OsStr,
-    dir: &Path,
-    env: &Environment,
-) -> Result<PathBuf, SpawnError> {
+pub(super) fn find(name: &ProcessName, program: &OsStr, dir: &Path, env: &Environment) -> Result<PathBuf, SpawnError> {
     let dir = resolve_dir(name, dir)?;
     if program.as_bytes().contains(&b'/') {
         let path = dir.join(program);
@@ -31,7 +22,8 @@ pub(super) fn find(
             name: name.clone(),
             program: program.to_string_lossy().into_owned(),
             looked: path.display().to_string(),
-            remedy: "Build it first (the node's `build`), or correct the path: it is relative to the node's `dir`".into(),
+            remedy: "Build it first (the node's `build`), or correct the path: it is relative to the node's `dir`"
+                .into(),
         });
     }
     let path = env.get("PATH").unwrap_or_default();
@@ -51,27 +43,13 @@ pub(super) fn find(
 }
 
 fn resolve_dir(name: &ProcessName, dir: &Path) -> Result<PathBuf, SpawnError> {
-    let resolved = fs::canonicalize(dir).and_then(|path| {
-        if path.is_dir() {
-            Ok(path)
-        } else {
-            Err(io::Error::from(io::ErrorKind::NotADirectory))
-        }
-    });
-    resolved.map_err(|source| SpawnError::Dir {
-        name: name.clone(),
-        path: dir.to_owned(),
-        source,
-    })
+    let resolved = fs::canonicalize(dir)
+        .and_then(|path| if path.is_dir() { Ok(path) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) });
+    resolved.map_err(|source| SpawnError::Dir { name: name.clone(), path: dir.to_owned(), source })
 }
 
 /// The first executable file of that name; a file that is there but cannot be executed is reported only if no other is.
-fn search(
-    name: &ProcessName,
-    program: &OsStr,
-    path: &OsStr,
-    dir: &Path,
-) -> Result<Option<PathBuf>, SpawnError> {
+fn search(name: &ProcessName, program: &OsStr, path: &OsStr, dir: &Path) -> Result<Option<PathBuf>, SpawnError> {
     let mut unusable = None;
     if !program.is_empty() && !path.is_empty() {
         for folder in std::env::split_paths(path) {
@@ -90,45 +68,22 @@ fn search(
 /// `None`: no such file.
 fn check(name: &ProcessName, path: &Path) -> Result<Option<()>, SpawnError> {
     let unusable = |reason: String, remedy: String| {
-        Err(SpawnError::NotExecutable {
-            name: name.clone(),
-            path: path.to_owned(),
-            reason,
-            remedy,
-        })
+        Err(SpawnError::NotExecutable { name: name.clone(), path: path.to_owned(), reason, remedy })
     };
     match fs::metadata(path) {
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(None)
-        }
-        Err(error) => unusable(
-            error.to_string(),
-            "Look at the permissions of the folders above it".into(),
-        ),
-        Ok(metadata) if metadata.is_dir() => {
-            unusable("it is a folder".into(), "Name the program inside it".into())
-        }
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => unusable(error.to_string(), "Look at the permissions of the folders above it".into()),
+        Ok(metadata) if metadata.is_dir() => unusable("it is a folder".into(), "Name the program inside it".into()),
         Ok(metadata) if metadata.permissions().mode() & 0o111 == 0 => unusable(
             "it has no run bit".into(),
-            format!(
-                "Run `chmod +x {}`, or name its interpreter first, as in `bash script.sh`",
-                path.display()
-            ),
+            format!("Run `chmod +x {}`, or name its interpreter first, as in `bash script.sh`", path.display()),
         ),
         Ok(_) => Ok(Some(())),
     }
 }
 
 fn remedy(name: &ProcessName, program: &OsStr, path: &OsStr, dir: &Path) -> String {
-    let other = OTHER_NAMES
-        .iter()
-        .filter(|(wanted, _)| program == *wanted)
-        .map(|(_, other)| *other);
+    let other = OTHER_NAMES.iter().filter(|(wanted, _)| program == *wanted).map(|(_, other)| *other);
     for other in other {
         if matches!(search(name, OsStr::new(other), path, dir), Ok(Some(_))) {
             return format!("There is `{other}`: write that instead");
@@ -136,21 +91,13 @@ fn remedy(name: &ProcessName, program: &OsStr, path: &OsStr, dir: &Path) -> Stri
     }
     let local = dir.join(program);
     if local.is_file() {
-        return format!(
-            "There is {}: write `./{}`",
-            local.display(),
-            program.to_string_lossy()
-        );
+        return format!("There is {}: write `./{}`", local.display(), program.to_string_lossy());
     }
     "Install it, add its folder to PATH, or write a path with a slash; `meshloom doctor` looks at the toolchains".into()
 }
 
 /// Why an existing, executable file could not be executed after all.
-pub(super) fn explain_exec_failure(
-    name: ProcessName,
-    path: PathBuf,
-    source: &io::Error,
-) -> SpawnError {
+pub(super) fn explain_exec_failure(name: ProcessName, path: PathBuf, source: &io::Error) -> SpawnError {
     let (reason, remedy) = match source.kind() {
         // The file is there, so what is missing is what it asks for.
         io::ErrorKind::NotFound => match interpreter(&path) {
@@ -160,38 +107,27 @@ pub(super) fn explain_exec_failure(
             ),
             None => (
                 "its loader does not exist".to_owned(),
-                "It was built for another system (another libc or processor); build it here"
-                    .to_owned(),
+                "It was built for another system (another libc or processor); build it here".to_owned(),
             ),
         },
         io::ErrorKind::PermissionDenied => (
             source.to_string(),
-            "Look at its run bit for this user, and whether its file system is mounted noexec"
-                .to_owned(),
+            "Look at its run bit for this user, and whether its file system is mounted noexec".to_owned(),
         ),
         io::ErrorKind::ArgumentListTooLong => (
             "its arguments and environment together are too long".to_owned(),
             "Pass large values in a file or in the node's `with`".to_owned(),
         ),
-        io::ErrorKind::ExecutableFileBusy => (
-            "it is open for writing".to_owned(),
-            "Wait until its build has ended".to_owned(),
-        ),
+        io::ErrorKind::ExecutableFileBusy => {
+            ("it is open for writing".to_owned(), "Wait until its build has ended".to_owned())
+        }
         _ if source.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => (
             "it is neither a program for this machine nor a script with a `#!` line".to_owned(),
             "Add a first line such as `#!/bin/sh`, or build it for this processor".to_owned(),
         ),
-        _ => (
-            source.to_string(),
-            "See the system's error above".to_owned(),
-        ),
+        _ => (source.to_string(), "See the system's error above".to_owned()),
     };
-    SpawnError::NotExecutable {
-        name,
-        path,
-        reason,
-        remedy,
-    }
+    SpawnError::NotExecutable { name, path, reason, remedy }
 }
 
 /// What the first line of a script names.
@@ -199,20 +135,9 @@ fn interpreter(path: &Path) -> Option<String> {
     use io::Read;
 
     let mut head = [0; 256];
-    let length = fs::File::open(path)
-        .and_then(|mut file| file.read(&mut head))
-        .ok()?;
-    let line = head[..length]
-        .strip_prefix(b"#!")?
-        .split(|byte| *byte == b'\n')
-        .next()?;
-    Some(format!(
-        "`{}`",
-        String::from_utf8_lossy(line)
-            .escape_debug()
-            .to_string()
-            .trim()
-    ))
+    let length = fs::File::open(path).and_then(|mut file| file.read(&mut head)).ok()?;
+    let line = head[..length].strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    Some(format!("`{}`", String::from_utf8_lossy(line).escape_debug().to_string().trim()))
 }
 
 #[cfg(test)]
@@ -226,8 +151,7 @@ mod tests {
 
     fn look(program: &str, dir: &Path, path: &str) -> Result<PathBuf, String> {
         let env = Environment::default().with([("PATH", path)]);
-        find(&ProcessName::new("n", 0), OsStr::new(program), dir, &env)
-            .map_err(|error| error.to_string())
+        find(&ProcessName::new("n", 0), OsStr::new(program), dir, &env).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -237,14 +161,8 @@ mod tests {
         fs::create_dir(root.join("bin")).unwrap();
         write(&root.join("bin/tool"), "#!/bin/sh\n", 0o755);
         assert_eq!(look("bin/tool", &root, "").unwrap(), root.join("bin/tool"));
-        assert_eq!(
-            look("tool", &root, root.join("bin").to_str().unwrap()).unwrap(),
-            root.join("bin/tool")
-        );
-        assert_eq!(
-            look("tool", &root, "/nowhere:bin").unwrap(),
-            root.join("bin/tool")
-        );
+        assert_eq!(look("tool", &root, root.join("bin").to_str().unwrap()).unwrap(), root.join("bin/tool"));
+        assert_eq!(look("tool", &root, "/nowhere:bin").unwrap(), root.join("bin/tool"));
     }
 
     #[test]
@@ -255,31 +173,17 @@ mod tests {
         write(&root.join("python3"), "#!/bin/sh\n", 0o755);
         let here = root.to_str().unwrap();
         let error = look("bin/none", &root, "").unwrap_err();
-        assert!(
-            error.contains(&format!(
-                "n/0: no program `bin/none`: looked for {here}/bin/none."
-            )),
-            "{error}"
-        );
+        assert!(error.contains(&format!("n/0: no program `bin/none`: looked for {here}/bin/none.")), "{error}");
         let error = look("plain", &root, "").unwrap_err();
-        assert!(
-            error.contains("PATH, which is empty") && error.contains("write `./plain`"),
-            "{error}"
-        );
+        assert!(error.contains("PATH, which is empty") && error.contains("write `./plain`"), "{error}");
         let error = look("./plain", &root, "").unwrap_err();
-        assert!(
-            error.contains("no run bit") && error.contains("chmod +x"),
-            "{error}"
-        );
+        assert!(error.contains("no run bit") && error.contains("chmod +x"), "{error}");
         let error = look("python", &root, here).unwrap_err();
         assert!(error.contains("There is `python3`"), "{error}");
         let error = look(".//", &root, here).unwrap_err();
         assert!(error.contains("it is a folder"), "{error}");
         let error = look("x", &root.join("plain"), here).unwrap_err();
-        assert!(
-            error.contains("cannot run in") && error.contains("`dir`"),
-            "{error}"
-        );
+        assert!(error.contains("cannot run in") && error.contains("`dir`"), "{error}");
         let error = look("", &root, here).unwrap_err();
         assert!(error.contains("no program ``"), "{error}");
     }

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    ProcessName, ProcessSpec, Processes, SpawnError, Stdin, Stdout, Stream,
+    ProcessName, ProcessSpec, Processes, SpawnError, Stderr, Stdin, Stdout, Stream,
     channel::{self, Command, NotStarted, Report},
     handle::{Parts, Process},
     lock::ReplicaLock,
@@ -26,30 +26,13 @@ use super::{
 /// How long a guard may take to say that the command runs; on a loaded machine an exec from a cold disk takes seconds.
 const START: Duration = Duration::from_secs(30);
 
-/// Where the command's standard error goes.
-#[derive(Clone, Copy)]
-pub(super) enum Stderr {
-    Log,
-    Piped,
-}
-
-pub(super) async fn spawn(
-    processes: &Processes,
-    spec: ProcessSpec,
-    stderr: Stderr,
-) -> Result<Process, SpawnError> {
+pub(super) async fn spawn(processes: &Processes, spec: ProcessSpec) -> Result<Process, SpawnError> {
     let path = program::find(&spec.name, &spec.program, &spec.dir, &spec.env)?;
     let lock = ReplicaLock::acquire(&processes.locks, &spec.name, processes.patience).await?;
     let name = spec.name.clone();
-    let pipes = Pipes::open(spec.stdin).map_err(|source| SpawnError::Resources {
-        name: name.clone(),
-        source,
-    })?;
-    let failed = |reason: String| SpawnError::Guard {
-        name: name.clone(),
-        guard: processes.guard_exe.to_path_buf(),
-        reason,
-    };
+    let pipes = Pipes::open(spec.stdin).map_err(|source| SpawnError::Resources { name: name.clone(), source })?;
+    let failed =
+        |reason: String| SpawnError::Guard { name: name.clone(), guard: processes.guard_exe.to_path_buf(), reason };
 
     let command = Command {
         name: name.to_string(),
@@ -68,42 +51,24 @@ pub(super) async fn spawn(
         .spawn()
         .map_err(|source| match Errno::from_io_error(&source) {
             Some(Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::NOMEM) => {
-                SpawnError::Resources {
-                    name: name.clone(),
-                    source,
-                }
+                SpawnError::Resources { name: name.clone(), source }
             }
             _ => failed(source.to_string()),
         })?;
 
     // Read from the start, so that a guard that fails can say why.
     let words = Arc::new(LastWords::default());
-    let (stderr, complaints) = match stderr {
+    let (stderr, complaints) = match spec.stderr {
         Stderr::Piped => (Some(pipes.stderr), None),
         Stderr::Log => {
             let (logs, words) = (processes.logs.clone(), words.clone());
-            (
-                None,
-                Some(tokio::spawn(logs::forward(
-                    pipes.stderr,
-                    name.clone(),
-                    Stream::Stderr,
-                    logs,
-                    Some(words),
-                ))),
-            )
+            (None, Some(tokio::spawn(logs::forward(pipes.stderr, name.clone(), Stream::Stderr, logs, Some(words)))))
         }
     };
     let stdout = match spec.stdout {
         Stdout::Piped => Some(pipes.stdout),
         Stdout::Log => {
-            tokio::spawn(logs::forward(
-                pipes.stdout,
-                name.clone(),
-                Stream::Stdout,
-                processes.logs.clone(),
-                None,
-            ));
+            tokio::spawn(logs::forward(pipes.stdout, name.clone(), Stream::Stdout, processes.logs.clone(), None));
             None
         }
     };
@@ -128,12 +93,8 @@ pub(super) async fn spawn(
             complaints,
             words,
         })),
-        Ok(Ok(Some(Report::NotStarted(failure)))) => {
-            Err(explain(&failure, &name, path, &command, failed))
-        }
-        Ok(Ok(Some(Report::Exited { .. }) | None)) => {
-            Err(failed(with_words("it ended early", &words)))
-        }
+        Ok(Ok(Some(Report::NotStarted(failure)))) => Err(explain(&failure, &name, path, &command, failed)),
+        Ok(Ok(Some(Report::Exited { .. }) | None)) => Err(failed(with_words("it ended early", &words))),
         Ok(Err(error)) => Err(failed(with_words(&error.to_string(), &words))),
         Err(_) => Err(failed(format!("no sign of it for {} s", START.as_secs()))),
     }
@@ -146,18 +107,11 @@ fn explain(
     command: &Command,
     failed: impl Fn(String) -> SpawnError,
 ) -> SpawnError {
-    match (
-        failure.step.as_str(),
-        failure.os_error.map(io::Error::from_raw_os_error),
-    ) {
-        (channel::EXECUTE, Some(source)) => {
-            program::explain_exec_failure(name.clone(), path, &source)
+    match (failure.step.as_str(), failure.os_error.map(io::Error::from_raw_os_error)) {
+        (channel::EXECUTE, Some(source)) => program::explain_exec_failure(name.clone(), path, &source),
+        ("enter its folder", Some(source)) => {
+            SpawnError::Dir { name: name.clone(), path: command.dir.clone().into(), source }
         }
-        ("enter its folder", Some(source)) => SpawnError::Dir {
-            name: name.clone(),
-            path: command.dir.clone().into(),
-            source,
-        },
         (step, _) => failed(format!("it could not {step}: {}", failure.message)),
     }
 }
@@ -191,10 +145,7 @@ impl Pipes {
             Stdin::Null => (None, None),
             Stdin::Piped => {
                 let (reader, writer) = io::pipe()?;
-                (
-                    Some(OwnedFd::from(reader)),
-                    Some(pipe::Sender::from_owned_fd(writer.into())?),
-                )
+                (Some(OwnedFd::from(reader)), Some(pipe::Sender::from_owned_fd(writer.into())?))
             }
         };
         Ok(Self {

@@ -40,11 +40,7 @@ pub(super) fn relatives(table: &[Entry], guard: i32, group: Option<i32>) -> Vec<
     loop {
         let before = family.len();
         family.extend(
-            table
-                .iter()
-                .filter(|entry| family.contains(&entry.parent))
-                .map(|entry| entry.pid)
-                .collect::<Vec<_>>(),
+            table.iter().filter(|entry| family.contains(&entry.parent)).map(|entry| entry.pid).collect::<Vec<_>>(),
         );
         if family.len() == before {
             break;
@@ -53,9 +49,7 @@ pub(super) fn relatives(table: &[Entry], guard: i32, group: Option<i32>) -> Vec<
     table
         .iter()
         .filter(|entry| entry.pid != guard)
-        .filter(|entry| {
-            family.contains(&entry.pid) || entry.session == guard || Some(entry.group) == group
-        })
+        .filter(|entry| family.contains(&entry.pid) || entry.session == guard || Some(entry.group) == group)
         .copied()
         .collect()
 }
@@ -69,10 +63,7 @@ pub(super) struct Ending {
 
 impl Ending {
     pub(super) fn new(now: Instant, grace: Duration) -> Self {
-        Self {
-            kill_at: now + grace,
-            asked: HashSet::new(),
-        }
+        Self { kill_at: now + grace, asked: HashSet::new() }
     }
 
     /// A later request may only shorten the time.
@@ -127,12 +118,7 @@ mod system {
     pub(super) fn read() -> io::Result<Vec<Entry>> {
         let pids = fs::read_dir("/proc")?
             .filter_map(Result::ok)
-            .filter_map(|entry| {
-                entry
-                    .file_name()
-                    .to_str()
-                    .and_then(|name| name.parse().ok())
-            });
+            .filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok()));
         Ok(pids.filter_map(read_one).collect())
     }
 
@@ -162,16 +148,7 @@ mod system {
     #[test]
     fn names_with_parentheses_and_zombies() {
         let stat = "7 (a) S (b) S 3 5 4 0 -1 4194560 0 0 0 0 1 2 3 4 20 0 1 0 987 1 1";
-        assert_eq!(
-            parse(7, stat),
-            Some(Entry {
-                pid: 7,
-                parent: 3,
-                group: 5,
-                session: 4,
-                started: 987
-            })
-        );
+        assert_eq!(parse(7, stat), Some(Entry { pid: 7, parent: 3, group: 5, session: 4, started: 987 }));
         assert_eq!(parse(7, &stat.replace(") S 3", ") Z 3")), None);
         assert_eq!(parse(7, "7 (a"), None);
     }
@@ -184,25 +161,14 @@ mod system {
     use super::Entry;
 
     pub(super) fn read() -> io::Result<Vec<Entry>> {
-        let output = Command::new("ps")
-            .args(["-A", "-o", "pid=,ppid=,pgid=,stat="])
-            .output()?;
-        Ok(String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .filter_map(parse)
-            .collect())
+        let output = Command::new("ps").args(["-A", "-o", "pid=,ppid=,pgid=,stat="]).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(parse).collect())
     }
 
     fn parse(line: &str) -> Option<Entry> {
         let mut fields = line.split_ascii_whitespace();
         let mut number = || fields.next()?.parse().ok();
-        let entry = Entry {
-            pid: number()?,
-            parent: number()?,
-            group: number()?,
-            session: 0,
-            started: 0,
-        };
+        let entry = Entry { pid: number()?, parent: number()?, group: number()?, session: 0, started: 0 };
         (!fields.next()?.starts_with('Z')).then_some(entry)
     }
 }
@@ -212,13 +178,7 @@ mod tests {
     use super::*;
 
     fn entry(pid: i32, parent: i32, group: i32, session: i32) -> Entry {
-        Entry {
-            pid,
-            parent,
-            group,
-            session,
-            started: 1,
-        }
+        Entry { pid, parent, group, session, started: 1 }
     }
 
     #[test]
@@ -232,10 +192,7 @@ mod tests {
             entry(50, 1, 11, 99),  // of the group only
             entry(60, 1, 60, 60),  // a stranger
         ];
-        let mut found: Vec<i32> = relatives(&table, 10, Some(11))
-            .iter()
-            .map(|entry| entry.pid)
-            .collect();
+        let mut found: Vec<i32> = relatives(&table, 10, Some(11)).iter().map(|entry| entry.pid).collect();
         found.sort_unstable();
         assert_eq!(found, [11, 20, 30, 40, 50]);
     }

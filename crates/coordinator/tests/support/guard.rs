@@ -3,7 +3,7 @@
 use std::{io::Write, path::Path, process::ExitCode, time::Duration};
 
 use meshloom_coordinator::process::{
-    Environment, ProcessName, ProcessSpec, Processes, Stdin, Stdout, guard, log_channel,
+    Environment, ProcessName, ProcessSpec, Processes, Stderr, Stdin, Stdout, guard, log_channel,
 };
 
 fn main() -> ExitCode {
@@ -11,8 +11,7 @@ fn main() -> ExitCode {
     match args.next().as_deref().and_then(|command| command.to_str()) {
         Some("guard") => guard::main(args),
         Some("coordinator") => {
-            let [state, script] =
-                [args.next(), args.next()].map(|arg| arg.expect("coordinator STATE SCRIPT"));
+            let [state, script] = [args.next(), args.next()].map(|arg| arg.expect("coordinator STATE SCRIPT"));
             let runtime = tokio::runtime::Runtime::new().expect("a runtime");
             runtime.block_on(coordinator(Path::new(&state), script));
             ExitCode::SUCCESS
@@ -34,6 +33,7 @@ async fn coordinator(state: &Path, script: std::ffi::OsString) {
             env: Environment::inherit(std::env::vars_os(), false),
             stdin: Stdin::Null,
             stdout: Stdout::Log,
+            stderr: Stderr::Log,
         })
         .await
         .expect("it starts");

@@ -56,17 +56,8 @@ pub(crate) struct Counters {
 }
 
 /// Sends until there is nothing more to send, ever.
-pub(crate) async fn run(
-    options: ExportOptions,
-    mut queue: mpsc::Receiver<Queued<Export>>,
-    counters: Arc<Counters>,
-) {
-    let mut exporter = Exporter {
-        client: Client::new(&options),
-        options,
-        counters,
-        failing: false,
-    };
+pub(crate) async fn run(options: ExportOptions, mut queue: mpsc::Receiver<Queued<Export>>, counters: Arc<Counters>) {
+    let mut exporter = Exporter { client: Client::new(&options), options, counters, failing: false };
     let mut batch = Vec::new();
     // The room that the batch took in the queue is given back when it has been sent.
     let mut held = Vec::new();
@@ -139,17 +130,10 @@ impl Exporter {
         match self.attempt(&request).await {
             Ok(rejected) => {
                 let rejected = rejected.min(spans);
-                self.counters
-                    .rejected
-                    .fetch_add(rejected, Ordering::Relaxed);
-                self.counters
-                    .exported
-                    .fetch_add(spans - rejected, Ordering::Relaxed);
+                self.counters.rejected.fetch_add(rejected, Ordering::Relaxed);
+                self.counters.exported.fetch_add(spans - rejected, Ordering::Relaxed);
                 if std::mem::take(&mut self.failing) {
-                    tracing::info!(
-                        collector = self.options.endpoint(),
-                        "traces are exported again"
-                    );
+                    tracing::info!(collector = self.options.endpoint(), "traces are exported again");
                 }
             }
             Err(_) => {
@@ -171,8 +155,7 @@ impl Exporter {
             if attempt == ATTEMPTS || !(is_transient(status.code()) || asked.is_some()) {
                 return Err(status);
             }
-            let wait = asked
-                .unwrap_or_else(|| pause.mul_f64(random(|random| random.random_range(0.5..=1.0))));
+            let wait = asked.unwrap_or_else(|| pause.mul_f64(random(|random| random.random_range(0.5..=1.0))));
             sleep(wait.min(LONGEST_PAUSE)).await;
             pause *= 2;
         }

@@ -53,43 +53,24 @@ pub fn init(format: Format, filter: &str, writer: &SharedWriter) -> Result<(), L
     let registry = tracing_subscriber::registry().with(filter);
     match format {
         Format::Human { colour } => {
-            let layer = fmt::layer()
-                .with_target(false)
-                .with_ansi(colour)
-                .with_writer(writer.clone());
-            registry
-                .with(layer.with_timer(fmt::time::ChronoLocal::new("%H:%M:%S%.3f".into())))
-                .try_init()?;
+            let layer = fmt::layer().with_target(false).with_ansi(colour).with_writer(writer.clone());
+            registry.with(layer.with_timer(fmt::time::ChronoLocal::new("%H:%M:%S%.3f".into()))).try_init()?;
         }
         Format::Json => {
-            let layer = fmt::layer()
-                .json()
-                .flatten_event(true)
-                .with_current_span(false)
-                .with_span_list(false);
-            registry
-                .with(layer.with_writer(writer.clone()))
-                .try_init()?;
+            let layer = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
+            registry.with(layer.with_writer(writer.clone())).try_init()?;
         }
     }
     Ok(())
 }
 
 fn parse_filter(filter: &str) -> Result<EnvFilter, LogError> {
-    EnvFilter::builder()
-        .parse(filter)
-        .map_err(|source| LogError::Filter {
-            filter: filter.to_owned(),
-            source,
-        })
+    EnvFilter::builder().parse(filter).map_err(|source| LogError::Filter { filter: filter.to_owned(), source })
 }
 
 #[test]
 fn a_bad_filter_is_named() {
     let error = parse_filter("meshloom=loud").unwrap_err().to_string();
-    assert!(
-        error.contains("`meshloom=loud` is no log filter") && error.contains("debug"),
-        "{error}"
-    );
+    assert!(error.contains("`meshloom=loud` is no log filter") && error.contains("debug"), "{error}");
     assert!(parse_filter("info,meshloom_coordinator=debug").is_ok());
 }

@@ -21,49 +21,21 @@ pub struct NodeLog {
 
 impl NodeLog {
     /// A log for nodes of the given names, each with its number of replicas.
-    pub fn new<'a>(
-        format: Format,
-        writer: SharedWriter,
-        nodes: impl IntoIterator<Item = (&'a str, u32)>,
-    ) -> Self {
-        let widths = nodes
-            .into_iter()
-            .map(|(node, replicas)| mark(node, replicas.saturating_sub(1)).len());
-        Self {
-            format,
-            writer,
-            width: widths.max().unwrap_or(0),
-        }
+    pub fn new<'a>(format: Format, writer: SharedWriter, nodes: impl IntoIterator<Item = (&'a str, u32)>) -> Self {
+        let widths = nodes.into_iter().map(|(node, replicas)| mark(node, replicas.saturating_sub(1)).len());
+        Self { format, writer, width: widths.max().unwrap_or(0) }
     }
 
     /// Writes one line of a node. `stream` is `stdout` or `stderr`; `dropped` lines before it were lost.
-    pub fn write(
-        &self,
-        node: &str,
-        replica: u32,
-        stream: impl Display,
-        text: &str,
-        dropped: u64,
-    ) -> io::Result<()> {
+    pub fn write(&self, node: &str, replica: u32, stream: impl Display, text: &str, dropped: u64) -> io::Result<()> {
         if dropped > 0 {
-            let lost = format!(
-                "({dropped} lines were dropped here: they came faster than they could be written)"
-            );
-            self.writer
-                .write_line(&self.line(node, replica, &stream, &lost, SystemTime::now()))?;
+            let lost = format!("({dropped} lines were dropped here: they came faster than they could be written)");
+            self.writer.write_line(&self.line(node, replica, &stream, &lost, SystemTime::now()))?;
         }
-        self.writer
-            .write_line(&self.line(node, replica, &stream, text, SystemTime::now()))
+        self.writer.write_line(&self.line(node, replica, &stream, text, SystemTime::now()))
     }
 
-    fn line(
-        &self,
-        node: &str,
-        replica: u32,
-        stream: &impl Display,
-        text: &str,
-        now: SystemTime,
-    ) -> String {
+    fn line(&self, node: &str, replica: u32, stream: &impl Display, text: &str, now: SystemTime) -> String {
         match self.format {
             Format::Human { colour } => {
                 let mark = format!("{:width$}", mark(node, replica), width = self.width);
@@ -83,9 +55,7 @@ impl NodeLog {
                 line.insert("stream".into(), json!(stream.to_string()));
                 // A logger that writes JSON is not wrapped into a text: its fields can be searched.
                 match serde_json::from_str(text) {
-                    Ok(Value::Object(record)) => {
-                        line.insert("record".into(), Value::Object(record))
-                    }
+                    Ok(Value::Object(record)) => line.insert("record".into(), Value::Object(record)),
                     _ => line.insert("message".into(), json!(tame(text, false))),
                 };
                 format!("{}\n", Value::Object(line))
@@ -100,9 +70,7 @@ fn mark(node: &str, replica: u32) -> String {
 
 /// The same node has the same colour in every run.
 fn colour_of(node: &str) -> u8 {
-    let sum = node.bytes().fold(0_usize, |sum, byte| {
-        sum.wrapping_mul(31).wrapping_add(byte.into())
-    });
+    let sum = node.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     PALETTE[sum % PALETTE.len()]
 }
 
@@ -117,11 +85,7 @@ mod tests {
     use super::*;
 
     fn log(format: Format) -> NodeLog {
-        NodeLog::new(
-            format,
-            SharedWriter::new(io::sink()),
-            [("in", 1), ("filter", 12)],
-        )
+        NodeLog::new(format, SharedWriter::new(io::sink()), [("in", 1), ("filter", 12)])
     }
 
     fn line(format: Format, text: &str) -> String {
@@ -131,15 +95,9 @@ mod tests {
 
     #[test]
     fn for_a_person_lines_are_marked_and_aligned() {
-        assert_eq!(
-            line(Format::Human { colour: false }, "a\x1b[31mb"),
-            "in[0]      | ab\n"
-        );
+        assert_eq!(line(Format::Human { colour: false }, "a\x1b[31mb"), "in[0]      | ab\n");
         let coloured = line(Format::Human { colour: true }, "a\x1b[31mb");
-        assert!(
-            coloured.starts_with("\x1b[") && coloured.ends_with("a\x1b[31mb\x1b[0m\n"),
-            "{coloured:?}"
-        );
+        assert!(coloured.starts_with("\x1b[") && coloured.ends_with("a\x1b[31mb\x1b[0m\n"), "{coloured:?}");
     }
 
     #[test]
@@ -148,11 +106,8 @@ mod tests {
             line(Format::Json, "say \"hi\""),
             "{\"message\":\"say \\\"hi\\\"\",\"node\":\"in\",\"replica\":0,\"stream\":\"stderr\",\"timestamp\":\"1970-01-01T00:00:01.500000Z\"}\n"
         );
-        let record: Value = serde_json::from_str(&line(
-            Format::Json,
-            "{\"trace_id\":\"ab\",\"level\":\"warn\"}",
-        ))
-        .unwrap();
+        let record: Value =
+            serde_json::from_str(&line(Format::Json, "{\"trace_id\":\"ab\",\"level\":\"warn\"}")).unwrap();
         assert_eq!(record["record"]["trace_id"], "ab");
         let text: Value = serde_json::from_str(&line(Format::Json, "[1]")).unwrap();
         assert_eq!(text["message"], "[1]");
@@ -164,10 +119,7 @@ mod tests {
 
     impl Write for Writes {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0
-                .lock()
-                .unwrap()
-                .push(String::from_utf8(bytes.to_vec()).unwrap());
+            self.0.lock().unwrap().push(String::from_utf8(bytes.to_vec()).unwrap());
             Ok(bytes.len())
         }
 
@@ -183,12 +135,8 @@ mod tests {
         let writes = Writes::default();
         let writer = SharedWriter::new(writes.clone());
         let nodes = NodeLog::new(Format::Human { colour: false }, writer.clone(), [("n", 4)]);
-        let own = tracing_subscriber::registry().with(
-            tracing_subscriber::fmt::layer()
-                .without_time()
-                .with_ansi(false)
-                .with_writer(writer),
-        );
+        let own = tracing_subscriber::registry()
+            .with(tracing_subscriber::fmt::layer().without_time().with_ansi(false).with_writer(writer));
         let own = tracing::Dispatch::new(own);
         std::thread::scope(|scope| {
             for replica in 0..4 {
@@ -196,9 +144,7 @@ mod tests {
                 scope.spawn(move || {
                     tracing::dispatcher::with_default(&own, || {
                         for number in 0..100 {
-                            nodes
-                                .write("n", replica, "stdout", &format!("line {number}"), 0)
-                                .unwrap();
+                            nodes.write("n", replica, "stdout", &format!("line {number}"), 0).unwrap();
                             tracing::info!(number, "own");
                         }
                     });
@@ -207,27 +153,15 @@ mod tests {
         });
         let writes = writes.0.lock().unwrap();
         assert_eq!(writes.len(), 800);
-        assert!(
-            writes
-                .iter()
-                .all(|line| line.ends_with('\n') && line.matches('\n').count() == 1),
-            "{writes:?}"
-        );
+        assert!(writes.iter().all(|line| line.ends_with('\n') && line.matches('\n').count() == 1), "{writes:?}");
     }
 
     #[test]
     fn lost_lines_are_said() {
         let writes = Writes::default();
-        let nodes = NodeLog::new(
-            Format::Human { colour: false },
-            SharedWriter::new(writes.clone()),
-            [("n", 1)],
-        );
+        let nodes = NodeLog::new(Format::Human { colour: false }, SharedWriter::new(writes.clone()), [("n", 1)]);
         nodes.write("n", 0, "stdout", "after", 7).unwrap();
         let writes = writes.0.lock().unwrap();
-        assert!(
-            writes[0].starts_with("n[0] | (7 lines were dropped") && writes[1] == "n[0] | after\n",
-            "{writes:?}"
-        );
+        assert!(writes[0].starts_with("n[0] | (7 lines were dropped") && writes[1] == "n[0] | after\n", "{writes:?}");
     }
 }

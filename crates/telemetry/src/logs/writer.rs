@@ -36,10 +36,7 @@ impl<'a> MakeWriter<'a> for SharedWriter {
     type Writer = Line;
 
     fn make_writer(&'a self) -> Line {
-        Line {
-            to: self.clone(),
-            text: Vec::new(),
-        }
+        Line { to: self.clone(), text: Vec::new() }
     }
 }
 

@@ -17,11 +17,7 @@ impl Style {
     }
 
     fn sgr(self, code: u8, text: &str) -> String {
-        if self.colour && !text.is_empty() {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.colour && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
     pub(super) fn dim(self, text: &str) -> String {
@@ -62,15 +58,7 @@ pub(super) fn duration(nanoseconds: u64) -> String {
 
 /// Names and messages come from events and programs: no control character of theirs reaches the terminal.
 pub(super) fn clean(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
-        .collect()
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
 /// Cut or filled to exactly `width` columns; what was cut ends in `…`.
@@ -98,23 +86,8 @@ pub(super) fn fit(text: &str, width: usize) -> String {
 
 #[test]
 fn durations_and_widths() {
-    let shown = [
-        0,
-        999,
-        1_000,
-        12_345,
-        999_999,
-        1_500_000,
-        123_456_789,
-        61_000_000_000,
-    ]
-    .map(duration);
-    assert_eq!(
-        shown,
-        [
-            "0 ns", "999 ns", "1.00 µs", "12.3 µs", "1000 µs", "1.50 ms", "123 ms", "61.0 s"
-        ]
-    );
+    let shown = [0, 999, 1_000, 12_345, 999_999, 1_500_000, 123_456_789, 61_000_000_000].map(duration);
+    assert_eq!(shown, ["0 ns", "999 ns", "1.00 µs", "12.3 µs", "1000 µs", "1.50 ms", "123 ms", "61.0 s"]);
     assert_eq!(fit("abc", 5), "abc  ");
     assert_eq!(fit("abcdef", 4), "abc…");
     assert_eq!(fit("日本語", 4), "日… ");

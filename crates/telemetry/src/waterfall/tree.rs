@@ -30,11 +30,7 @@ impl Row<'_> {
     /// When it left the queue, if it waited in one.
     pub(super) fn dispatched(&self) -> Option<u64> {
         let dispatch = self.span.event_time(names::event::DISPATCH)?;
-        Some(
-            dispatch
-                .saturating_add_signed(self.shift)
-                .clamp(self.start, self.end),
-        )
+        Some(dispatch.saturating_add_signed(self.shift).clamp(self.start, self.end))
     }
 }
 
@@ -49,10 +45,7 @@ struct Visit<'a> {
 pub(super) fn rows(trace: &Trace) -> Vec<Row<'_>> {
     let spans: Vec<&Span> = trace.spans.iter().map(AsRef::as_ref).collect();
     let present: HashSet<SpanId> = spans.iter().map(|span| span.span_id).collect();
-    let parent_of = |span: &Span| {
-        span.parent
-            .filter(|parent| *parent != span.span_id && present.contains(parent))
-    };
+    let parent_of = |span: &Span| span.parent.filter(|parent| *parent != span.span_id && present.contains(parent));
     let mut children: HashMap<SpanId, Vec<&Span>> = HashMap::new();
     let mut roots = Vec::new();
     for span in &spans {
@@ -66,12 +59,7 @@ pub(super) fn rows(trace: &Trace) -> Vec<Row<'_>> {
     let mut shown = HashSet::new();
     // What no root leads to hangs in a circle: its earliest span is shown as a root.
     for root in roots.into_iter().chain(spans.iter().copied()) {
-        let mut stack = vec![Visit {
-            span: root,
-            ancestors: String::new(),
-            is_last: true,
-            parent: None,
-        }];
+        let mut stack = vec![Visit { span: root, ancestors: String::new(), is_last: true, parent: None }];
         while let Some(visit) = stack.pop() {
             if !shown.insert(visit.span.span_id) {
                 continue;
@@ -79,18 +67,11 @@ pub(super) fn rows(trace: &Trace) -> Vec<Row<'_>> {
             let (row, ancestors) = place(&visit, visit.parent.map(|index| &rows[index]), &present);
             let index = rows.len();
             rows.push(row);
-            let below = children
-                .get(&visit.span.span_id)
-                .map_or(&[][..], Vec::as_slice);
+            let below = children.get(&visit.span.span_id).map_or(&[][..], Vec::as_slice);
             // The stack gives them back in reverse.
             for (place, child) in below.iter().enumerate().rev() {
                 let is_last = place + 1 == below.len();
-                stack.push(Visit {
-                    span: child,
-                    ancestors: ancestors.clone(),
-                    is_last,
-                    parent: Some(index),
-                });
+                stack.push(Visit { span: child, ancestors: ancestors.clone(), is_last, parent: Some(index) });
             }
         }
     }
@@ -98,25 +79,13 @@ pub(super) fn rows(trace: &Trace) -> Vec<Row<'_>> {
 }
 
 /// A row, and the lines that its children begin with.
-fn place<'a>(
-    visit: &Visit<'a>,
-    parent: Option<&Row<'a>>,
-    present: &HashSet<SpanId>,
-) -> (Row<'a>, String) {
+fn place<'a>(visit: &Visit<'a>, parent: Option<&Row<'a>>, present: &HashSet<SpanId>) -> (Row<'a>, String) {
     let span = visit.span;
     let (branch, ancestors) = match parent {
         None => (String::new(), String::new()),
         Some(_) => (
-            format!(
-                "{}{}",
-                visit.ancestors,
-                if visit.is_last { "└ " } else { "├ " }
-            ),
-            format!(
-                "{}{}",
-                visit.ancestors,
-                if visit.is_last { "  " } else { "│ " }
-            ),
+            format!("{}{}", visit.ancestors, if visit.is_last { "└ " } else { "├ " }),
+            format!("{}{}", visit.ancestors, if visit.is_last { "  " } else { "│ " }),
         ),
     };
     let (shift, shift_is_own) = parent.map_or((0, false), |parent| shift(span, parent));
@@ -139,19 +108,14 @@ fn shift(span: &Span, parent: &Row<'_>) -> (i64, bool) {
     if span.service == parent.span.service {
         return (parent.shift, false);
     }
-    let is_call =
-        parent.span.kind == Kind::Client && matches!(span.kind, Kind::Server | Kind::Consumer);
-    let is_within = span.start.saturating_add(TOLERANCE) >= parent.start
-        && span.start <= parent.end.saturating_add(TOLERANCE);
+    let is_call = parent.span.kind == Kind::Client && matches!(span.kind, Kind::Server | Kind::Consumer);
+    let is_within =
+        span.start.saturating_add(TOLERANCE) >= parent.start && span.start <= parent.end.saturating_add(TOLERANCE);
     if !is_call || is_within {
         return (0, false);
     }
     let slack = (parent.end - parent.start).saturating_sub(span.duration());
-    let target = parent
-        .dispatched()
-        .unwrap_or(parent.start)
-        .max(parent.start)
-        + slack / 2;
+    let target = parent.dispatched().unwrap_or(parent.start).max(parent.start) + slack / 2;
     let target = target.min(parent.end.saturating_sub(span.duration()).max(parent.start));
     (target.wrapping_sub(span.start).cast_signed(), true)
 }

@@ -40,11 +40,7 @@ impl Waiting {
     }
 
     /// Lets it become the command.
-    pub(super) fn execute(
-        &self,
-        command: &Command,
-        stdin: Option<&OwnedFd>,
-    ) -> Result<(), NotStarted> {
+    pub(super) fn execute(&self, command: &Command, stdin: Option<&OwnedFd>) -> Result<(), NotStarted> {
         let descriptors: Vec<_> = stdin.iter().map(|descriptor| descriptor.as_fd()).collect();
         send_with(&self.control, command, &descriptors)
             .map_err(|error| NotStarted::new("hand over the command", &error))?;
@@ -79,12 +75,8 @@ fn replace(guard: u32, command: Command, descriptors: Vec<OwnedFd>) -> NotStarte
     if let Err(error) = std::env::set_current_dir(&command.dir) {
         return NotStarted::new("enter its folder", &error);
     }
-    let error = Program::new(&command.path)
-        .arg0(&command.arg0)
-        .args(&command.args)
-        .env_clear()
-        .envs(command.env)
-        .exec();
+    let error =
+        Program::new(&command.path).arg0(&command.arg0).args(&command.args).env_clear().envs(command.env).exec();
     NotStarted::new(super::super::channel::EXECUTE, &error)
 }
 

@@ -19,19 +19,15 @@ const EXECUTE: &str = "--execute";
 /// runtime, threads or a logger of its own.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let second_stage = args.into_iter().any(|arg| arg == EXECUTE);
-    let done = take_control().and_then(|control| {
-        if second_stage {
-            command::execute(&control)
-        } else {
-            watch::guard(control)
-        }
-    });
+    let done = take_control().and_then(
+        |control| {
+            if second_stage { command::execute(&control) } else { watch::guard(control) }
+        },
+    );
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprintln!(
-                "meshloom guard: {error}; this command is started by the coordinator and is of no use by hand"
-            );
+            eprintln!("meshloom guard: {error}; this command is started by the coordinator and is of no use by hand");
             ExitCode::from(70)
         }
     }
@@ -40,10 +36,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// The socket that is our standard input, moved away so that the command does not inherit it.
 fn take_control() -> io::Result<UnixStream> {
     if io::stdin().is_terminal() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "standard input is a terminal",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "standard input is a terminal"));
     }
     let control: OwnedFd = rustix::io::fcntl_dupfd_cloexec(io::stdin().as_fd(), 3)?;
     rustix::stdio::dup2_stdin(null()?)?;
@@ -51,8 +44,5 @@ fn take_control() -> io::Result<UnixStream> {
 }
 
 fn null() -> io::Result<std::fs::File> {
-    std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
+    std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")
 }

@@ -33,10 +33,7 @@ pub(super) fn guard(control: UnixStream) -> io::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     };
     if descriptors.len() != 1 + usize::from(command.stdin_piped) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the lock or the standard input did not come along",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the lock or the standard input did not come along"));
     }
     let mut lock = ReplicaLock::received(descriptors.remove(0));
     setsid()?;
@@ -44,9 +41,7 @@ pub(super) fn guard(control: UnixStream) -> io::Result<ExitCode> {
     rustix::process::set_child_subreaper(Some(getpid()))?;
 
     // One thread for good: a death signal goes by the thread that forked.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Handlers come before the child, so that none of its signals is missed.
         let mut guard = Guard::new(control)?;
@@ -64,11 +59,7 @@ pub(super) fn guard(control: UnixStream) -> io::Result<ExitCode> {
 }
 
 /// Starts the command; it does not run before the lock says so.
-fn start(
-    command: &Command,
-    stdin: Option<OwnedFd>,
-    lock: &mut ReplicaLock,
-) -> Result<i32, NotStarted> {
+fn start(command: &Command, stdin: Option<OwnedFd>, lock: &mut ReplicaLock) -> Result<i32, NotStarted> {
     let failed = |step: &'static str| move |error: io::Error| NotStarted::new(step, &error);
     let waiting = Waiting::start(&command.name).map_err(failed("fork"))?;
     // Only the command may hold what it writes to, or its readers would not see its end.
@@ -78,18 +69,11 @@ fn start(
             Ok(rustix::stdio::dup2_stderr(&null)?)
         })
         .map_err(failed("let go of its output"))?;
-    let pid = i32::try_from(waiting.process.id())
-        .map_err(|error| failed("fork")(io::Error::other(error)))?;
+    let pid = i32::try_from(waiting.process.id()).map_err(|error| failed("fork")(io::Error::other(error)))?;
     let session = getpid().as_raw_pid();
     let started = table::find(session).map_or(0, |entry| entry.started);
-    lock.write(&Record {
-        name: command.name.clone(),
-        session,
-        group: pid,
-        started,
-        boot: boot(),
-    })
-    .map_err(failed("write its lock"))?;
+    lock.write(&Record { name: command.name.clone(), session, group: pid, started, boot: boot() })
+        .map_err(failed("write its lock"))?;
     waiting.execute(command, stdin.as_ref())?;
     Ok(pid)
 }
@@ -109,12 +93,7 @@ struct Guard {
 impl Guard {
     fn new(control: UnixStream) -> io::Result<Self> {
         // A service manager may signal every process of the service; the coordinator decides what ends when.
-        for kind in [
-            SignalKind::terminate(),
-            SignalKind::interrupt(),
-            SignalKind::hangup(),
-            SignalKind::quit(),
-        ] {
+        for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()] {
             // Registering replaces the default action for as long as the process lives.
             drop(signal(kind)?);
         }
@@ -123,24 +102,13 @@ impl Guard {
         let (read, reports) = tokio::net::UnixStream::from_std(control)?.into_split();
         let (sender, requests) = mpsc::channel(1);
         tokio::spawn(listen(read, sender));
-        Ok(Self {
-            requests,
-            orphaned: false,
-            reports,
-            children,
-            command: None,
-            group: None,
-            ending: None,
-        })
+        Ok(Self { requests, orphaned: false, reports, children, command: None, group: None, ending: None })
     }
 
     async fn run(&mut self, pid: i32) -> io::Result<()> {
         self.command = Some(pid);
         self.group = Some(pid);
-        self.report(&Report::Started {
-            pid: pid.unsigned_abs(),
-        })
-        .await;
+        self.report(&Report::Started { pid: pid.unsigned_abs() }).await;
         self.run_to_end().await
     }
 
@@ -180,11 +148,7 @@ impl Guard {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if self.command == Some(Pid::as_raw(Some(pid))) {
                 self.command = None;
-                self.report(&Report::Exited {
-                    code: status.exit_status(),
-                    signal: status.terminating_signal(),
-                })
-                .await;
+                self.report(&Report::Exited { code: status.exit_status(), signal: status.terminating_signal() }).await;
                 self.end(DEFAULT_GRACE);
             }
         }

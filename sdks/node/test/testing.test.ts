@@ -100,3 +100,32 @@ test("run: a timeout aborts the signal; failures of a whole batch are named so",
   const failed = await run(broken, [1, 2]);
   assert.deepEqual([failed.retried[0]!.input, failed.retried[0]!.message], [-1, "all of it"]);
 });
+
+test("run: spans of the node and of the user's own, nested", async () => {
+  const traced = node("traced").map(async (event, { tracer }) => {
+    await Promise.resolve();
+    tracer.startActiveSpan("user-work", (span) => span.end());
+    if (event.json<number>() === 2) throw new Error("no");
+    return 1;
+  });
+  const { spans } = await run(traced, [1, 2], { spans: true });
+  assert.deepEqual(
+    spans.map(({ name, parent, error, attributes }) => [name, parent, error, attributes["meshloom.verdict"]]).sort(),
+    [
+      ["process traced", undefined, false, "delivered"],
+      ["process traced", undefined, true, "retry"],
+      ["user-work", "process traced", false, undefined],
+      ["user-work", "process traced", false, undefined],
+    ],
+  );
+  const sent = await run(
+    node("src").source(() => [1, 2]),
+    [],
+    { spans: true },
+  );
+  assert.deepEqual(
+    sent.spans.map(({ name }) => name),
+    ["send src", "send src"],
+  );
+  assert.deepEqual((await run(traced, [1])).spans, []);
+});

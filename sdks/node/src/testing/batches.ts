@@ -3,7 +3,7 @@ import { joinPayloads, writeI64, writeU32 } from "../columns/values.js";
 import { TIME_ABSENT } from "../columns/limits.js";
 import { ExtensionsWriter } from "../columns/extensions.js";
 import { StringsWriter } from "../columns/strings.js";
-import type { Batch, Strings } from "../gen/meshloom/v1/batch.js";
+import type { Batch, SpanContext, Strings } from "../gen/meshloom/v1/batch.js";
 import { encodePayload, isOutput, timeToNs } from "../output.js";
 import type { TestEvent } from "./run.js";
 
@@ -26,8 +26,17 @@ export function prepare(input: unknown, index: number): Prepared {
   return { data: encodePayload(value), contentType, uid, options, attempt: 1 };
 }
 
+/** A sampled context that is the event's own. */
+const hop = (uid: Buffer, index: number): SpanContext => ({
+  index,
+  traceId: uid,
+  spanId: uid.subarray(0, 8),
+  flags: 1,
+  traceState: "",
+});
+
 /** The events as a coordinator would send them. */
-export function toBatch(events: readonly Prepared[]): { batch: Batch; attempts: Buffer } {
+export function toBatch(events: readonly Prepared[], sampled: boolean): { batch: Batch; attempts: Buffer } {
   const column = (pick: (event: Prepared) => string | undefined): Strings | undefined => {
     const writer = new StringsWriter(events.length);
     events.forEach((event, i) => {
@@ -58,7 +67,7 @@ export function toBatch(events: readonly Prepared[]): { batch: Batch; attempts: 
       dataSchema: column((event) => event.options.dataSchema),
       from: column((event) => event.options.from),
       extensions: extensions.finish(events.length),
-      spans: [],
+      spans: sampled ? events.map(({ uid }, index) => hop(uid, index)) : [],
     },
   };
 }

@@ -5,4 +5,5 @@
  * @packageDocumentation
  */
 export { run } from "./run.js";
+export type { TestSpan } from "./spans.js";
 export type { RunOptions, RunResult, TestEvent, TestFailure, TestOutput } from "./run.js";

@@ -20,6 +20,7 @@ import { ProduceSession } from "../produce/session.js";
 import { CallTable } from "../transport/calls.js";
 import { PROTOCOL } from "../version.js";
 import { type Prepared, prepare, toBatch } from "./batches.js";
+import { recordSpans, type TestSpan } from "./spans.js";
 import { MemoryWire } from "./wire.js";
 
 /** Attributes that a test may give an input, by `output(value, { key })`. */
@@ -48,6 +49,8 @@ export interface RunOptions {
   timeoutMs?: number;
   /** Keep the events of one key in order. */
   ordered?: boolean;
+  /** Trace every event and tell the spans. The process must have no OpenTelemetry of its own. */
+  spans?: boolean;
   /** Sources: the checkpoint to go on from. */
   checkpoint?: unknown;
   /** Sources: stop after this many events. */
@@ -92,6 +95,8 @@ export interface RunResult {
   readonly rejected: TestFailure[];
   /** Every retry that was asked for, also those that were redelivered. */
   readonly retried: TestFailure[];
+  /** With `spans`: the spans that ended. */
+  readonly spans: readonly TestSpan[];
   /** Sources: the last checkpoint. */
   readonly checkpoint: unknown;
   /** Sources: whether it came to its end. */
@@ -101,14 +106,19 @@ export interface RunResult {
 /** Runs a node on inputs: JSON values, bytes, or `output(value, { key, ... })` for attributes. Throws if it cannot start. */
 export async function run(node: Node, inputs: readonly unknown[] = [], options: RunOptions = {}): Promise<RunResult> {
   const instances = new Instances();
+  const recorder = options.spans === true ? await recordSpans() : undefined;
   try {
-    return node.definition.role === "source"
-      ? await runSource(node, options, instances)
-      : await runTransform(node, inputs, options, instances);
+    const result =
+      node.definition.role === "source"
+        ? await runSource(node, options, instances)
+        : await runTransform(node, inputs, options, instances);
+    return { ...result, spans: recorder?.finished() ?? [] };
   } finally {
     await instances.close();
   }
 }
+
+type Untraced = Omit<RunResult, "spans">;
 
 const opening = (node: Node, options: RunOptions) => ({
   protocol: PROTOCOL,
@@ -125,7 +135,7 @@ async function runTransform(
   inputs: readonly unknown[],
   options: RunOptions,
   instances: Instances,
-): Promise<RunResult> {
+): Promise<Untraced> {
   const wire = new MemoryWire();
   const session = new ProcessSession(wire, [node.definition], instances, new CallTable(), () => undefined);
   const send = (request: ProcessRequest["request"]): void =>
@@ -146,7 +156,7 @@ async function runTransform(
     const again: Indexed[] = [];
     for (const part of split(left, options.splits ?? left.length)) {
       const prepared = part.map(({ event }) => event);
-      const work = { sequence: ++sequence, timeout, ...toBatch(prepared) };
+      const work = { sequence: ++sequence, timeout, ...toBatch(prepared, options.spans === true) };
       send({ $case: "work", value: work });
       again.push(...(await books.settle(wire, part, new Batch(work.batch, work.attempts))));
     }
@@ -208,7 +218,7 @@ class Books {
     }
   }
 
-  result(): RunResult {
+  result(): Untraced {
     const outputs = this.outputs.sort((a, b) => a.parent - b.parent);
     return {
       values: outputs.map((output) => output.value),
@@ -268,14 +278,21 @@ const outputExtensions = (outputs: Outputs, row: number): Record<string, Extensi
 const toValue = (data: Buffer, contentType: string | undefined): unknown =>
   contentType !== undefined && /[/+]json\b/.test(contentType) ? JSON.parse(data.toString()) : data;
 
-async function runSource(node: Node, options: RunOptions, instances: Instances): Promise<RunResult> {
+async function runSource(node: Node, options: RunOptions, instances: Instances): Promise<Untraced> {
   const wire = new MemoryWire();
   const session = new ProduceSession(wire, [node.definition], instances, () => undefined);
   const send = (request: ProduceRequest["request"]): void =>
     session.receive(asBuffer(ProduceRequest.encode({ request }).finish()));
   const checkpoint = options.checkpoint === undefined ? undefined : Buffer.from(JSON.stringify(options.checkpoint));
   const limit = options.limit ?? Infinity;
-  send({ $case: "open", value: { ...opening(node, options), checkpoint, trace: undefined } });
+  send({
+    $case: "open",
+    value: {
+      ...opening(node, options),
+      checkpoint,
+      trace: { rule: { $case: "ratio", value: options.spans === true ? 1 : 0 } },
+    },
+  });
   send({ $case: "demand", value: { events: BigInt(Math.min(limit, 1e12)), bytes: 1n << 50n } });
   const outputs: TestOutput[] = [];
   let [last, exhausted] = [options.checkpoint, false];

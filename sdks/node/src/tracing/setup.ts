@@ -36,7 +36,7 @@ export async function setUpTracing(env: NodeJS.ProcessEnv): Promise<Flush> {
 }
 
 /** Whether the application has registered a tracer provider. */
-function hasProvider(): boolean {
+export function hasProvider(): boolean {
   // The API hands out a proxy, whose delegate does nothing until a provider is registered.
   const proxy = trace.getTracerProvider() as TracerProvider & { getDelegate?(): TracerProvider };
   return (proxy.getDelegate?.() ?? proxy).constructor.name !== "NoopTracerProvider";

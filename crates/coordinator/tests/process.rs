@@ -1,6 +1,8 @@
 //! Processes under a guard, against the real system: nothing outlives its replica.
 
 #![allow(clippy::unwrap_used)]
+// They look at processes through /proc.
+#![cfg(target_os = "linux")]
 
 use std::{
     ffi::OsString,

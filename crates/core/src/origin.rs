@@ -50,9 +50,7 @@ enum Above {
 
 impl std::fmt::Debug for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Origin")
-            .field("open", &self.open())
-            .finish_non_exhaustive()
+        f.debug_struct("Origin").field("open", &self.open()).finish_non_exhaustive()
     }
 }
 
@@ -63,18 +61,8 @@ impl Origin {
     }
 
     fn new(above: Above, events: u32) -> Deliveries {
-        let origin = Self(Arc::new(Inner {
-            open: AtomicU64::new(events.into()),
-            lost: AtomicBool::new(false),
-            above,
-        }));
-        Deliveries {
-            runs: vec![Run {
-                origin,
-                len: events,
-                open: events,
-            }],
-        }
+        let origin = Self(Arc::new(Inner { open: AtomicU64::new(events.into()), lost: AtomicBool::new(false), above }));
+        Deliveries { runs: vec![Run { origin, len: events, open: events }] }
     }
 
     /// Deliveries still open.
@@ -89,10 +77,7 @@ impl Origin {
 
     fn release(&self, deliveries: u32) {
         let before = self.0.open.fetch_sub(deliveries.into(), Ordering::AcqRel);
-        debug_assert!(
-            before >= u64::from(deliveries),
-            "an origin was settled twice"
-        );
+        debug_assert!(before >= u64::from(deliveries), "an origin was settled twice");
         if before != u64::from(deliveries) {
             return;
         }
@@ -223,11 +208,7 @@ impl Deliveries {
             }
             debug_assert_eq!(run.len, run.open, "a split needs whole runs");
             let taken = rows.min(run.len);
-            front.runs.push(Run {
-                origin: run.origin.clone(),
-                len: taken,
-                open: taken,
-            });
+            front.runs.push(Run { origin: run.origin.clone(), len: taken, open: taken });
             rows -= taken;
             run.len -= taken;
             run.open -= taken;
@@ -254,19 +235,9 @@ impl Deliveries {
 
     /// A second delivery for every row, for one more edge of a fan-out.
     pub fn duplicate(&self) -> Self {
-        debug_assert_eq!(
-            self.len(),
-            self.open(),
-            "a duplicate of rows that were taken out"
-        );
-        let runs = self.runs.iter().map(|run| Run {
-            origin: run.origin.clone(),
-            len: run.len,
-            open: run.len,
-        });
-        let copy = Self {
-            runs: runs.collect(),
-        };
+        debug_assert_eq!(self.len(), self.open(), "a duplicate of rows that were taken out");
+        let runs = self.runs.iter().map(|run| Run { origin: run.origin.clone(), len: run.len, open: run.len });
+        let copy = Self { runs: runs.collect() };
         for run in &copy.runs {
             run.origin.add(run.len);
         }
@@ -291,11 +262,7 @@ impl Deliveries {
                 last.len += 1;
                 last.open += 1;
             }
-            _ => self.runs.push(Run {
-                origin: origin.clone(),
-                len: 1,
-                open: 1,
-            }),
+            _ => self.runs.push(Run { origin: origin.clone(), len: 1, open: 1 }),
         }
     }
 }
@@ -342,10 +309,7 @@ mod tests {
 
     impl Ledger for Book {
         fn closed(&self, frame: u64, outcome: Outcome) {
-            self.0
-                .lock()
-                .expect("no panic while held")
-                .push((frame, outcome));
+            self.0.lock().expect("no panic while held").push((frame, outcome));
         }
 
         fn redelivers(&self) -> bool {

@@ -94,9 +94,7 @@ impl InHand {
     }
 
     pub(super) fn open_rows(&self) -> Vec<u32> {
-        (0..self.rows())
-            .filter(|row| !self.closed[*row as usize])
-            .collect()
+        (0..self.rows()).filter(|row| !self.closed[*row as usize]).collect()
     }
 
     /// Marks rows closed and takes their deliveries out.
@@ -116,18 +114,8 @@ impl InHand {
         if let Some(outputs) = &result.outputs {
             self.hear_outputs(outputs, &mut said)?;
         }
-        let failed: BTreeSet<u32> = result
-            .failures
-            .iter()
-            .filter_map(|failure| failure.index)
-            .collect();
-        if failed.len()
-            < result
-                .failures
-                .iter()
-                .filter(|failure| failure.index.is_some())
-                .count()
-        {
+        let failed: BTreeSet<u32> = result.failures.iter().filter_map(|failure| failure.index).collect();
+        if failed.len() < result.failures.iter().filter(|failure| failure.index.is_some()).count() {
             return Err("it names an input in two failures".into());
         }
         for row in &failed {
@@ -135,9 +123,7 @@ impl InHand {
                 return Err(format!("it names input {row} of {}", self.rows()));
             }
             if self.closed[*row as usize] || said.answered.binary_search(row).is_ok() {
-                return Err(format!(
-                    "it names input {row}, which has been closed already"
-                ));
+                return Err(format!("it names input {row}, which has been closed already"));
             }
         }
         // A parent that was to go on and is not mentioned again had no more outputs.
@@ -148,9 +134,7 @@ impl InHand {
         {
             said.answered.insert(place, row);
         }
-        if let Some(row) = self
-            .continuing
-            .take_if(|row| failed.contains(row) || result.last)
+        if let Some(row) = self.continuing.take_if(|row| failed.contains(row) || result.last)
             && !failed.contains(&row)
         {
             said.answered.push(row);
@@ -167,16 +151,12 @@ impl InHand {
             }
         }
         if said.whole > 0 && self.open == 0 {
-            return Err(
-                "an output of the whole batch came after every input had been closed".into(),
-            );
+            return Err("an output of the whole batch came after every input had been closed".into());
         }
         said.answered.extend(&said.own);
         said.answered.dedup();
         if let Some(row) = said.answered.iter().find(|row| self.closed[**row as usize]) {
-            return Err(format!(
-                "an output names input {row}, which has been closed already"
-            ));
+            return Err(format!("an output names input {row}, which has been closed already"));
         }
         if outputs.continued() && said.whole == 0 {
             self.continuing = said.answered.pop();

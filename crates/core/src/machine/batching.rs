@@ -14,10 +14,7 @@ pub(super) struct BatchSize {
 
 impl BatchSize {
     pub(super) fn new(max: u32) -> Self {
-        Self {
-            target: FIRST_EVENTS.min(max),
-            max,
-        }
+        Self { target: FIRST_EVENTS.min(max), max }
     }
 
     /// Events to aim at now.

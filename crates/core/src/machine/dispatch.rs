@@ -47,26 +47,10 @@ impl Replica {
 }
 
 impl NodeMachine {
-    pub(super) fn replica_up(
-        &mut self,
-        replica: u32,
-        limits: Limits,
-        reports_progress: bool,
-        now: Moment,
-    ) {
+    pub(super) fn replica_up(&mut self, replica: u32, limits: Limits, reports_progress: bool, now: Moment) {
         let replica = &mut self.replicas[replica as usize];
-        debug_assert!(
-            replica.works.is_empty(),
-            "a replica came up with works of an earlier stream"
-        );
-        *replica = Replica {
-            up: true,
-            limits,
-            reports_progress,
-            heard: now,
-            next_sequence: 1,
-            ..Replica::default()
-        };
+        debug_assert!(replica.works.is_empty(), "a replica came up with works of an earlier stream");
+        *replica = Replica { up: true, limits, reports_progress, heard: now, next_sequence: 1, ..Replica::default() };
     }
 
     /// Sends works while there is a replica with a place, events for it, and room.
@@ -94,24 +78,11 @@ impl NodeMachine {
     }
 
     fn best_replica(&self) -> Option<usize> {
-        let with_place = self
-            .replicas
-            .iter()
-            .enumerate()
-            .filter(|(_, replica)| replica.has_place());
-        with_place
-            .min_by_key(|(_, replica)| replica.events_in_hand())
-            .map(|(index, _)| index)
+        let with_place = self.replicas.iter().enumerate().filter(|(_, replica)| replica.has_place());
+        with_place.min_by_key(|(_, replica)| replica.events_in_hand()).map(|(index, _)| index)
     }
 
-    fn next_work(
-        &mut self,
-        now: Moment,
-        limits: Limits,
-        allowed: u32,
-        idle: bool,
-        room: u64,
-    ) -> Option<Segment> {
+    fn next_work(&mut self, now: Moment, limits: Limits, allowed: u32, idle: bool, room: u64) -> Option<Segment> {
         loop {
             let segment = match self.next_isolated(limits) {
                 Some(segment) => segment,
@@ -161,19 +132,9 @@ impl NodeMachine {
     }
 
     /// Gathers events that may be batched freely, or notes how long a partial batch waits.
-    fn next_free(
-        &mut self,
-        now: Moment,
-        limits: Limits,
-        allowed: u32,
-        idle: bool,
-    ) -> Option<Segment> {
+    fn next_free(&mut self, now: Moment, limits: Limits, allowed: u32, idle: bool) -> Option<Segment> {
         let explicit = self.settings.linger.is_some();
-        let aim = if explicit {
-            self.settings.batch_events
-        } else {
-            self.size.events()
-        };
+        let aim = if explicit { self.settings.batch_events } else { self.size.events() };
         let events = aim.min(limits.events).min(allowed).max(1);
         let bytes = self.settings.batch_bytes.min(limits.bytes);
         let free = |segment: &&Segment| segment.isolation == Isolation::None;
@@ -201,9 +162,7 @@ impl NodeMachine {
 
     /// At least one event, at most `events`, and no second one past `bytes`.
     fn gather(&mut self, events: u32, bytes: u64) -> Segment {
-        let mut work = self
-            .pop_free(events, bytes)
-            .expect("the caller saw an event");
+        let mut work = self.pop_free(events, bytes).expect("the caller saw an event");
         if work.len() >= events || work.batch.bytes() as u64 >= bytes {
             return work;
         }
@@ -231,10 +190,7 @@ impl NodeMachine {
 
     /// The next segment that may be batched freely, cut to `events` and, but for its first event, to `bytes`.
     fn pop_free(&mut self, events: u32, bytes: u64) -> Option<Segment> {
-        let from_ready = self
-            .ready
-            .iter()
-            .position(|segment| segment.isolation == Isolation::None);
+        let from_ready = self.ready.iter().position(|segment| segment.isolation == Isolation::None);
         let segment = match from_ready {
             Some(place) => &mut self.ready[place],
             None => self.queue.front_mut()?,
@@ -289,13 +245,7 @@ impl NodeMachine {
         self.books.waiting -= u64::from(rows);
         self.books.in_hand += u64::from(rows);
         self.halving_in_hand |= segment.isolation == Isolation::Halving;
-        let Segment {
-            batch,
-            deliveries,
-            attempts,
-            parts,
-            isolation,
-        } = segment;
+        let Segment { batch, deliveries, attempts, parts, isolation } = segment;
         let (batch, hops) = self.open_hops(batch);
         let target = &mut self.replicas[replica];
         let sequence = target.next_sequence;
@@ -311,10 +261,7 @@ impl NodeMachine {
         };
         let in_hand = InHand::new(batch, deliveries, attempts, parts, isolation, hops, now);
         target.works.insert(sequence, in_hand);
-        self.actions.push(Action::Send {
-            replica: replica as u32,
-            work,
-        });
+        self.actions.push(Action::Send { replica: replica as u32, work });
     }
 
     /// Gives each sampled event the id of its `receive` span as its context.
@@ -325,33 +272,18 @@ impl NodeMachine {
         let hops: Vec<OpenHop> = batch
             .spans()
             .map(|(row, above)| {
-                let context = SpanContext {
-                    span_id: self.ids.span_id(),
-                    ..above.clone()
-                };
-                OpenHop {
-                    row: row as u32,
-                    context,
-                    parent: Some(above.span_id),
-                }
+                let context = SpanContext { span_id: self.ids.span_id(), ..above.clone() };
+                OpenHop { row: row as u32, context, parent: Some(above.span_id) }
             })
             .collect();
-        let batch = batch.with_spans(
-            hops.iter()
-                .map(|hop| (hop.row, hop.context.clone()))
-                .collect(),
-        );
+        let batch = batch.with_spans(hops.iter().map(|hop| (hop.row, hop.context.clone())).collect());
         (batch, hops)
     }
 
     pub(super) fn release_room(&mut self, segment: &Segment) {
         for part in &segment.parts {
             let (events, bytes) = (i64::from(part.rows), part.bytes as i64);
-            self.actions.push(Action::Room {
-                edge: part.edge,
-                events,
-                bytes,
-            });
+            self.actions.push(Action::Room { edge: part.edge, events, bytes });
         }
     }
 

@@ -90,11 +90,7 @@ pub(super) struct Ids {
 
 impl Ids {
     pub(super) fn new(seed: u64) -> Self {
-        Self {
-            state: seed,
-            second: Moment::default(),
-            traces_this_second: 0,
-        }
+        Self { state: seed, second: Moment::default(), traces_this_second: 0 }
     }
 
     pub(super) fn random(&mut self) -> u64 {
@@ -122,11 +118,6 @@ impl Ids {
         let mut trace_id = [0; 16];
         trace_id[..8].copy_from_slice(&self.random().to_be_bytes());
         trace_id[8..].copy_from_slice(&(self.random() | 1).to_be_bytes());
-        Some(SpanContext {
-            trace_id,
-            span_id: self.span_id(),
-            flags: 1,
-            trace_state: None,
-        })
+        Some(SpanContext { trace_id, span_id: self.span_id(), flags: 1, trace_state: None })
     }
 }

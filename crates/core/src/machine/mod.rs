@@ -85,6 +85,8 @@ pub enum Event {
         replica: u32,
         /// The work.
         sequence: u64,
+        /// Whether it said that it was the last.
+        last: bool,
         /// What is wrong with it.
         message: String,
     },
@@ -272,21 +274,13 @@ impl NodeMachine {
                 self.books.waiting += u64::from(segment.len());
                 self.queue.push_back(segment);
             }
-            Event::Up {
-                replica,
-                limits,
-                reports_progress,
-            } => self.replica_up(replica, limits, reports_progress, now),
+            Event::Up { replica, limits, reports_progress } => self.replica_up(replica, limits, reports_progress, now),
             Event::Down { replica } => self.replica_down(replica, now),
             Event::Result { replica, result } => self.result(replica, result, now),
-            Event::Malformed {
-                replica,
-                sequence,
-                message,
-            } => self.malformed(replica, sequence, message, now),
-            Event::Limits { replica, limits } => {
-                self.replicas[replica as usize].set_limits(limits, now)
+            Event::Malformed { replica, sequence, last, message } => {
+                self.malformed(replica, sequence, last, message, now)
             }
+            Event::Limits { replica, limits } => self.replicas[replica as usize].set_limits(limits, now),
             Event::Progress { replica, calls } => self.progress(replica, &calls, now),
             Event::Pressed => self.pressed = true,
             Event::InputsEnded => self.ended = true,
@@ -305,10 +299,7 @@ impl NodeMachine {
 
     /// When [`Event::Wake`] must come at the latest.
     pub fn next_deadline(&self) -> Option<Moment> {
-        [self.retries.next(), self.linger_until, self.patience_ends()]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.retries.next(), self.linger_until, self.patience_ends()].into_iter().flatten().min()
     }
 
     /// Whether work waits only for room in the memory budget.
@@ -338,8 +329,7 @@ impl NodeMachine {
 
     /// Whether events wait that no replica can take.
     pub fn waits_for_replica(&self) -> bool {
-        !(self.queue.is_empty() && self.ready.is_empty())
-            && self.replicas.iter().all(|replica| !replica.has_place())
+        !(self.queue.is_empty() && self.ready.is_empty()) && self.replicas.iter().all(|replica| !replica.has_place())
     }
 
     /// Events waiting to be drawn up as works, by edge, when the pipeline gives up on them.
@@ -353,15 +343,7 @@ impl NodeMachine {
     }
 
     fn books_balance(&self) -> bool {
-        let Books {
-            received,
-            answered,
-            consumed,
-            dead_lettered,
-            in_hand,
-            waiting,
-            ..
-        } = self.books;
+        let Books { received, answered, consumed, dead_lettered, in_hand, waiting, .. } = self.books;
         received == answered + consumed + dead_lettered + in_hand + waiting
     }
 }

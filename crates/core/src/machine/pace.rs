@@ -14,11 +14,7 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(per_second: Option<f64>) -> Self {
-        Self {
-            per_second,
-            tokens: per_second.map_or(0.0, |rate| rate.max(1.0)),
-            at: Moment::default(),
-        }
+        Self { per_second, tokens: per_second.map_or(0.0, |rate| rate.max(1.0)), at: Moment::default() }
     }
 
     /// Events that may go now, or when the next one may.
@@ -60,9 +56,6 @@ mod tests {
             pace.spend(1);
         }
         let elapsed = now - start;
-        assert!(
-            elapsed >= Duration::from_secs(4) && elapsed < Duration::from_millis(4001),
-            "{elapsed:?}"
-        );
+        assert!(elapsed >= Duration::from_secs(4) && elapsed < Duration::from_millis(4001), "{elapsed:?}");
     }
 }

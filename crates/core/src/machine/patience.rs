@@ -28,11 +28,7 @@ impl NodeMachine {
             }
             if work.cancelled.is_none() {
                 work.cancelled = Some(now);
-                self.actions.push(Action::Cancel {
-                    replica,
-                    sequence: call.sequence,
-                    reason: "TIMEOUT",
-                });
+                self.actions.push(Action::Cancel { replica, sequence: call.sequence, reason: "TIMEOUT" });
             }
         }
     }
@@ -48,72 +44,40 @@ impl NodeMachine {
             }
             let index = index as u32;
             if silent_until(replica, timeout).is_some_and(|until| until <= now)
-                && let Some((sequence, work)) = replica
-                    .works
-                    .iter_mut()
-                    .find(|(_, work)| work.cancelled.is_none())
+                && let Some((sequence, work)) = replica.works.iter_mut().find(|(_, work)| work.cancelled.is_none())
             {
                 work.cancelled = Some(now);
                 work.overdue.whole = true;
-                self.actions.push(Action::Cancel {
-                    replica: index,
-                    sequence: *sequence,
-                    reason: "TIMEOUT",
-                });
+                self.actions.push(Action::Cancel { replica: index, sequence: *sequence, reason: "TIMEOUT" });
             }
             if gives_up_at(replica).is_some_and(|at| at <= now) {
                 replica.restarting = true;
                 let why = format!(
                     "a handler call ran longer than `timeout: {timeout:?}` and did not end within {CANCEL_GRACE:?} after it was cancelled"
                 );
-                self.actions.push(Action::Restart {
-                    replica: index,
-                    why,
-                });
+                self.actions.push(Action::Restart { replica: index, why });
             }
         }
     }
 
     /// Nothing was read for a while, until `now`: that time is not counted against any replica.
     pub fn was_held_up(&mut self, now: Moment) {
-        self.replicas
-            .iter_mut()
-            .for_each(|replica| replica.heard = now);
+        self.replicas.iter_mut().for_each(|replica| replica.heard = now);
     }
 
     pub(super) fn patience_ends(&self) -> Option<Moment> {
         let timeout = self.settings.timeout?;
-        let active = self
-            .replicas
-            .iter()
-            .filter(|replica| replica.up && !replica.restarting);
-        active
-            .filter_map(|replica| {
-                silent_until(replica, timeout)
-                    .into_iter()
-                    .chain(gives_up_at(replica))
-                    .min()
-            })
-            .min()
+        let active = self.replicas.iter().filter(|replica| replica.up && !replica.restarting);
+        active.filter_map(|replica| silent_until(replica, timeout).into_iter().chain(gives_up_at(replica)).min()).min()
     }
 }
 
 /// With no progress the oldest work counts as one call begun at the stream's last message.
 fn silent_until(replica: &Replica, timeout: Duration) -> Option<Moment> {
-    let waits = replica.reports_progress
-        && replica
-            .works
-            .values()
-            .next()
-            .is_some_and(|work| work.cancelled.is_none());
+    let waits = replica.reports_progress && replica.works.values().next().is_some_and(|work| work.cancelled.is_none());
     waits.then(|| replica.heard + timeout.max(SILENCE))
 }
 
 fn gives_up_at(replica: &Replica) -> Option<Moment> {
-    replica
-        .works
-        .values()
-        .filter_map(|work| work.cancelled)
-        .min()
-        .map(|at| at + CANCEL_GRACE)
+    replica.works.values().filter_map(|work| work.cancelled).min().map(|at| at + CANCEL_GRACE)
 }

@@ -24,10 +24,7 @@ impl RetryPolicy {
     /// Delay after attempt `attempt` (from 1) failed, with equal jitter: half fixed, half by `random`.
     pub fn delay(&self, attempt: u32, random: u64) -> Duration {
         let doublings = attempt.saturating_sub(1).min(32);
-        let full = self
-            .initial
-            .saturating_mul(1 << doublings.min(31))
-            .min(self.max);
+        let full = self.initial.saturating_mul(1 << doublings.min(31)).min(self.max);
         let half = u64::try_from((full / 2).as_nanos()).unwrap_or(u64::MAX / 2);
         Duration::from_nanos(half + random % (half + 1))
     }

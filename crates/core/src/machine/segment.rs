@@ -101,19 +101,8 @@ impl Segment {
     /// Events that arrive at `now` over `edge`.
     pub fn arriving(batch: Batch, deliveries: Deliveries, edge: u32, now: Moment) -> Self {
         debug_assert_eq!(batch.len() as u32, deliveries.len());
-        let part = Part {
-            rows: batch.len() as u32,
-            bytes: batch.bytes() as u64,
-            edge,
-            since: now,
-        };
-        Self {
-            batch,
-            deliveries,
-            attempts: Attempts::One(1),
-            parts: vec![part],
-            isolation: Isolation::None,
-        }
+        let part = Part { rows: batch.len() as u32, bytes: batch.bytes() as u64, edge, since: now };
+        Self { batch, deliveries, attempts: Attempts::One(1), parts: vec![part], isolation: Isolation::None }
     }
 
     /// Number of events.
@@ -137,21 +126,12 @@ impl Segment {
             Attempts::One(n) => (Attempts::One(*n), Attempts::One(*n)),
             Attempts::Each(each) => {
                 let (front, back) = each.split_at(rows as usize);
-                (
-                    Attempts::Each(front.to_vec()),
-                    Attempts::Each(back.to_vec()),
-                )
+                (Attempts::Each(front.to_vec()), Attempts::Each(back.to_vec()))
             }
         };
         self.attempts = back;
         let parts = self.split_parts(rows, &batch);
-        Self {
-            batch,
-            deliveries,
-            attempts: front,
-            parts,
-            isolation: self.isolation,
-        }
+        Self { batch, deliveries, attempts: front, parts, isolation: self.isolation }
     }
 
     fn split_parts(&mut self, mut rows: u32, front: &Batch) -> Vec<Part> {
@@ -168,11 +148,7 @@ impl Segment {
             let bytes = front.slice(at as usize..(at + rows) as usize).bytes() as u64;
             // An edge's room must end at exactly what it was charged, whatever each side makes of shared bytes.
             let bytes = bytes.min(first.bytes);
-            parts.push(Part {
-                rows,
-                bytes,
-                ..*first
-            });
+            parts.push(Part { rows, bytes, ..*first });
             first.rows -= rows;
             first.bytes -= bytes;
             rows = 0;
@@ -182,8 +158,7 @@ impl Segment {
 
     /// Puts `other` behind these, as one batch to be. The batches are gathered by the caller.
     pub(super) fn absorb(&mut self, batches: &mut Vec<Batch>, other: Self, rows_so_far: u32) {
-        self.attempts
-            .append(rows_so_far, &other.attempts, other.len());
+        self.attempts.append(rows_so_far, &other.attempts, other.len());
         self.parts.extend(other.parts);
         self.deliveries.append(other.deliveries);
         batches.push(other.batch);
@@ -209,11 +184,7 @@ pub(super) fn select_parts(parts: &[Part], batch: &Batch, rows: &[u32]) -> Vec<P
             }
             _ => {
                 current = part;
-                selected.push(Part {
-                    rows: 1,
-                    bytes,
-                    ..parts[part]
-                });
+                selected.push(Part { rows: 1, bytes, ..parts[part] });
             }
         }
     }

@@ -25,29 +25,15 @@ impl NodeMachine {
         let target = &mut self.replicas[replica as usize];
         target.heard = now;
         let Some(mut work) = target.works.remove(&result.sequence) else {
-            self.break_off(
-                replica,
-                format!(
-                    "it answered work {}, which it does not have",
-                    result.sequence
-                ),
-            );
+            self.break_off(replica, format!("it answered work {}, which it does not have", result.sequence));
             return;
         };
-        let WorkResult {
-            sequence,
-            last,
-            busy,
-            ..
-        } = result;
+        let WorkResult { sequence, last, busy, .. } = result;
         if work.void {
             self.books.late_results += 1;
         } else if let Err((reason, message)) = self.take_in(replica, &mut work, result, now) {
             let message = format!("the result of work {sequence} was refused: {message}");
-            self.actions.push(Action::Warn {
-                replica,
-                message: message.clone(),
-            });
+            self.actions.push(Action::Warn { replica, message: message.clone() });
             self.fail_whole(replica, &mut work, &whole(reason, message), now);
             work.void = true;
         }
@@ -58,25 +44,23 @@ impl NodeMachine {
         }
     }
 
-    pub(super) fn malformed(&mut self, replica: u32, sequence: u64, message: String, now: Moment) {
+    pub(super) fn malformed(&mut self, replica: u32, sequence: u64, last: bool, message: String, now: Moment) {
         let Some(mut work) = self.replicas[replica as usize].works.remove(&sequence) else {
-            self.break_off(
-                replica,
-                format!("it answered work {sequence}, which it does not have: {message}"),
-            );
+            self.break_off(replica, format!("it answered work {sequence}, which it does not have: {message}"));
             return;
         };
         self.replicas[replica as usize].heard = now;
         if !work.void {
             let message = format!("the result of work {sequence} was refused: {message}");
-            self.actions.push(Action::Warn {
-                replica,
-                message: message.clone(),
-            });
+            self.actions.push(Action::Warn { replica, message: message.clone() });
             self.fail_whole(replica, &mut work, &whole(RESULT_MALFORMED, message), now);
             work.void = true;
         }
-        self.replicas[replica as usize].works.insert(sequence, work);
+        if last {
+            self.close(replica, work, Duration::ZERO, now);
+        } else {
+            self.replicas[replica as usize].works.insert(sequence, work);
+        }
     }
 
     pub(super) fn replica_down(&mut self, replica: u32, now: Moment) {
@@ -86,23 +70,17 @@ impl NodeMachine {
         for (_, mut work) in std::mem::take(&mut target.works) {
             self.halving_in_hand &= work.isolation != Isolation::Halving;
             if work.overdue.whole {
-                let message = format!(
-                    "a call for the whole batch ran longer than {:?}",
-                    self.settings.timeout
-                );
+                let message = format!("a call for the whole batch ran longer than {:?}", self.settings.timeout);
                 self.fail_whole(replica, &mut work, &whole("TIMEOUT", message), now);
                 continue;
             }
             let overdue = std::mem::take(&mut work.overdue.rows);
             let message = format!("the call ran longer than {:?}", self.settings.timeout);
-            let failures = overdue.into_iter().map(|row| Failure {
-                index: Some(row),
-                ..whole("TIMEOUT", message.clone())
-            });
+            let failures =
+                overdue.into_iter().map(|row| Failure { index: Some(row), ..whole("TIMEOUT", message.clone()) });
             let open = work.open_rows();
-            let failures: Vec<Failure> = failures
-                .filter(|failure| failure.index.is_some_and(|row| open.contains(&row)))
-                .collect();
+            let failures: Vec<Failure> =
+                failures.filter(|failure| failure.index.is_some_and(|row| open.contains(&row))).collect();
             self.fail_rows(replica, &mut work, failures, now);
             self.redeliver(replica, &mut work, now);
         }
@@ -124,13 +102,8 @@ impl NodeMachine {
         mut result: WorkResult,
         now: Moment,
     ) -> Result<(), (&'static str, String)> {
-        let whole_failure = result
-            .failures
-            .iter()
-            .position(|failure| failure.index.is_none());
-        let said = work
-            .hear(&result)
-            .map_err(|message| ("RESULT_INDEX_REPEATED", message))?;
+        let whole_failure = result.failures.iter().position(|failure| failure.index.is_none());
+        let said = work.hear(&result).map_err(|message| ("RESULT_INDEX_REPEATED", message))?;
         if let Some(outputs) = &result.outputs {
             let answer = outputs
                 .apply(&work.batch, &self.settings.identity, work.ordinals)
@@ -168,12 +141,8 @@ impl NodeMachine {
             result.consumed
         );
         let unnamed = work.open_rows().into_iter();
-        let failures = unnamed
-            .map(|row| Failure {
-                index: Some(row),
-                ..whole("UNACCOUNTED", message.clone())
-            })
-            .collect();
+        let failures =
+            unnamed.map(|row| Failure { index: Some(row), ..whole("UNACCOUNTED", message.clone()) }).collect();
         self.fail_rows(replica, work, failures, now);
         Ok(())
     }
@@ -190,29 +159,13 @@ impl NodeMachine {
         }
         let elapsed = now - work.dispatched;
         if work.isolation == Isolation::None && !work.void {
-            let spent = if busy.is_zero() {
-                elapsed
-            } else {
-                busy.min(elapsed)
-            };
+            let spent = if busy.is_zero() { elapsed } else { busy.min(elapsed) };
             self.size.learn(work.rows(), spent, self.settings.latency);
         }
-        self.actions.push(Action::Done {
-            replica,
-            events: work.rows(),
-            busy,
-            elapsed,
-        });
+        self.actions.push(Action::Done { replica, events: work.rows(), busy, elapsed });
     }
 
-    fn settle_rows(
-        &mut self,
-        replica: u32,
-        work: &mut InHand,
-        rows: &[u32],
-        verdict: &Verdict,
-        now: Moment,
-    ) {
+    fn settle_rows(&mut self, replica: u32, work: &mut InHand, rows: &[u32], verdict: &Verdict, now: Moment) {
         if rows.is_empty() {
             return;
         }
@@ -223,21 +176,16 @@ impl NodeMachine {
 
     /// Retries or letters for inputs that failed by name.
     fn fail_rows(&mut self, replica: u32, work: &mut InHand, failures: Vec<Failure>, now: Moment) {
-        let mut again: BTreeMap<(bool, u32, Option<Duration>), Vec<(u32, Failure)>> =
-            BTreeMap::new();
+        let mut again: BTreeMap<(bool, u32, Option<Duration>), Vec<(u32, Failure)>> = BTreeMap::new();
         for failure in failures {
             let Some(row) = failure.index else { continue };
             let attempt = work.attempts.of(row);
             let free = failure.reason == "CANCELLED" && work.cancelled.is_some();
-            let exhausted =
-                attempt >= self.settings.retry.attempts || work.isolation == Isolation::Halving;
+            let exhausted = attempt >= self.settings.retry.attempts || work.isolation == Isolation::Halving;
             if failure.action == FailureAction::Reject || (exhausted && !free) {
                 self.letter(replica, work, row, failure, now);
             } else {
-                again
-                    .entry((free, attempt, failure.retry_after))
-                    .or_default()
-                    .push((row, failure));
+                again.entry((free, attempt, failure.retry_after)).or_default().push((row, failure));
             }
         }
         for ((free, attempt, retry_after), mut group) in again {
@@ -261,40 +209,20 @@ impl NodeMachine {
             return;
         }
         if failure.action == FailureAction::Reject {
-            let each = rows
-                .into_iter()
-                .map(|row| Failure {
-                    index: Some(row),
-                    ..failure.clone()
-                })
-                .collect();
+            let each = rows.into_iter().map(|row| Failure { index: Some(row), ..failure.clone() }).collect();
             self.fail_rows(replica, work, each, now);
             return;
         }
         let group: Vec<(u32, Failure)> = rows.iter().map(|row| (*row, failure.clone())).collect();
-        let highest = rows
-            .iter()
-            .map(|row| work.attempts.of(*row))
-            .max()
-            .unwrap_or(1);
-        let exhausted =
-            highest >= self.settings.retry.attempts || work.isolation == Isolation::Halving;
+        let highest = rows.iter().map(|row| work.attempts.of(*row)).max().unwrap_or(1);
+        let exhausted = highest >= self.settings.retry.attempts || work.isolation == Isolation::Halving;
         if !exhausted {
             let contexts = self.failed_contexts(replica, work, &group, false, now);
             let segment = self.take_back(work, &rows, contexts, 1, Isolation::Exact);
             self.books.retried += rows.len() as u64;
             self.postpone(segment, highest, failure.retry_after, now);
         } else if let [row] = rows[..] {
-            self.letter(
-                replica,
-                work,
-                row,
-                Failure {
-                    index: Some(row),
-                    ..failure.clone()
-                },
-                now,
-            );
+            self.letter(replica, work, row, Failure { index: Some(row), ..failure.clone() }, now);
         } else {
             let contexts = self.failed_contexts(replica, work, &group, false, now);
             let mut second = self.take_back(work, &rows, contexts, 0, Isolation::Halving);
@@ -317,13 +245,7 @@ impl NodeMachine {
         self.ready.push_front(segment);
     }
 
-    fn postpone(
-        &mut self,
-        segment: Segment,
-        attempt: u32,
-        retry_after: Option<Duration>,
-        now: Moment,
-    ) {
+    fn postpone(&mut self, segment: Segment, attempt: u32, retry_after: Option<Duration>, now: Moment) {
         let delay = self.settings.retry.delay(attempt, self.ids.random());
         let delay = delay.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER));
         self.retries.push(now + delay, segment);
@@ -348,19 +270,9 @@ impl NodeMachine {
         let parts = select_parts(&work.parts, &work.batch, rows);
         for part in &parts {
             let (events, bytes) = (-i64::from(part.rows), -(part.bytes as i64));
-            self.actions.push(Action::Room {
-                edge: part.edge,
-                events,
-                bytes,
-            });
+            self.actions.push(Action::Room { edge: part.edge, events, bytes });
         }
-        Segment {
-            batch,
-            deliveries: work.close(rows),
-            attempts: work.attempts.select(rows, more),
-            parts,
-            isolation,
-        }
+        Segment { batch, deliveries: work.close(rows), attempts: work.attempts.select(rows, more), parts, isolation }
     }
 
     fn letter(&mut self, replica: u32, work: &mut InHand, row: u32, failure: Failure, now: Moment) {
@@ -373,16 +285,8 @@ impl NodeMachine {
             batch = batch.with_spans(vec![(0, context)]);
         }
         let deliveries = work.close(&[row]);
-        let Failure {
-            reason, message, ..
-        } = failure;
-        self.actions.push(Action::Letter(Letter {
-            batch,
-            deliveries,
-            reason,
-            message,
-            attempts,
-        }));
+        let Failure { reason, message, .. } = failure;
+        self.actions.push(Action::Letter(Letter { batch, deliveries, reason, message, attempts }));
     }
 
     /// Ends the hops of failed inputs; the contexts that their next attempts start from, by position in the group.
@@ -394,25 +298,14 @@ impl NodeMachine {
         free: bool,
         now: Moment,
     ) -> Vec<(u32, SpanContext)> {
-        let verdict = if free {
-            Verdict::Redelivered
-        } else {
-            Verdict::Retry
-        };
+        let verdict = if free { Verdict::Redelivered } else { Verdict::Retry };
         let mut contexts = Vec::new();
         for (position, (row, failure)) in group.iter().enumerate() {
-            let known = work
-                .hops
-                .binary_search_by_key(row, |hop| hop.row)
-                .ok()
-                .map(|place| work.hops[place].clone());
+            let known = work.hops.binary_search_by_key(row, |hop| hop.row).ok().map(|place| work.hops[place].clone());
             let context = self.failed_context(replica, work, *row, failure, &verdict, now);
             // Attempts are siblings: the next one hangs below the hop above, as this one did.
             let above = match known {
-                Some(hop) => hop.parent.map(|parent| SpanContext {
-                    span_id: parent,
-                    ..hop.context
-                }),
+                Some(hop) => hop.parent.map(|parent| SpanContext { span_id: parent, ..hop.context }),
                 None => context,
             };
             contexts.extend(above.map(|context| (position as u32, context)));
@@ -454,19 +347,8 @@ impl NodeMachine {
     ) {
         for hop in &work.hops {
             if rows.binary_search(&hop.row).is_ok() {
-                let ended = hop_of(
-                    replica,
-                    work,
-                    hop.row,
-                    &hop.context,
-                    hop.parent,
-                    verdict.clone(),
-                    now,
-                );
-                self.actions.push(Action::Span(Hop {
-                    reason: reason.clone(),
-                    ..ended
-                }));
+                let ended = hop_of(replica, work, hop.row, &hop.context, hop.parent, verdict.clone(), now);
+                self.actions.push(Action::Span(Hop { reason: reason.clone(), ..ended }));
             }
         }
     }
@@ -474,17 +356,10 @@ impl NodeMachine {
 
 /// The contexts from above of the sampled ones among these rows, by position.
 fn contexts_above(work: &InHand, rows: &[u32]) -> Vec<(u32, SpanContext)> {
-    let place = |hop: &super::hop::OpenHop| {
-        Some((
-            rows.binary_search(&hop.row).ok()? as u32,
-            hop.parent?,
-            hop.context.clone(),
-        ))
-    };
+    let place =
+        |hop: &super::hop::OpenHop| Some((rows.binary_search(&hop.row).ok()? as u32, hop.parent?, hop.context.clone()));
     let above = work.hops.iter().filter_map(place);
-    above
-        .map(|(row, span_id, context)| (row, SpanContext { span_id, ..context }))
-        .collect()
+    above.map(|(row, span_id, context)| (row, SpanContext { span_id, ..context })).collect()
 }
 
 fn hop_of(

@@ -1,0 +1,324 @@
+//! The actor's loop: feed what happened to the machine, carry out what it says, place outputs, sleep till the next thing.
+
+use std::{sync::Arc, time::Instant};
+
+use meshloom_core::{
+    exchange::{FromNode, Limits, ToNode},
+    machine::{Action, Event, Letter, NodeMachine, Segment},
+    origin::Deliveries,
+};
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::books::{NodeBooks, Times};
+use crate::{
+    clock::Clock,
+    flow::{Budget, EdgeBooks, Inbox, Input, Outbox, Room, Router},
+    phase::Phase,
+    spans::HopSpans,
+};
+
+/// What the actor hears of a replica.
+#[derive(Debug)]
+pub(crate) enum FromReplica {
+    /// It is ready.
+    Up {
+        /// How much it takes.
+        limits: Limits,
+        /// Whether it reports progress.
+        reports_progress: bool,
+        /// Where works go; its end is the half-close.
+        works: mpsc::Sender<ToNode>,
+    },
+    /// It said something.
+    Said(FromNode),
+    /// It answered a work in a way that breaks a rule.
+    Malformed {
+        /// The work.
+        sequence: u64,
+        /// Whether it said that it was the last.
+        last: bool,
+        /// The rule.
+        message: String,
+    },
+    /// Its stream is over; the driver brings it up again, or not.
+    Down,
+}
+
+/// The actor's end of a replica.
+#[derive(Debug)]
+pub(crate) struct ReplicaLink {
+    /// Works, while it is up.
+    pub(crate) works: Option<mpsc::Sender<ToNode>>,
+    /// Asks its driver to end it and start again; holds the reason.
+    pub(crate) restart: mpsc::Sender<String>,
+}
+
+/// Everything around the machine.
+pub(crate) struct Wiring {
+    pub(crate) node: Arc<str>,
+    pub(crate) inbox: Inbox,
+    /// Rooms and books of the edges into the node.
+    pub(crate) inputs: Vec<(Arc<Room>, Arc<EdgeBooks>)>,
+    pub(crate) router: Router,
+    pub(crate) outbox: Outbox,
+    pub(crate) replicas: Vec<ReplicaLink>,
+    pub(crate) from_replicas: mpsc::Receiver<(u32, FromReplica)>,
+    /// Room has come free on an edge below.
+    pub(crate) freed: Arc<Notify>,
+    /// Somebody above waits for room.
+    pub(crate) pressed: Arc<Notify>,
+    pub(crate) budget: Budget,
+    pub(crate) clock: Clock,
+    pub(crate) spans: HopSpans,
+    pub(crate) books: Arc<NodeBooks>,
+    pub(crate) phase: watch::Receiver<Phase>,
+}
+
+/// One node at work.
+pub(crate) struct NodeActor {
+    machine: NodeMachine,
+    wiring: Wiring,
+    inputs_open: usize,
+    times: Times,
+    draining: bool,
+}
+
+/// What woke the actor.
+enum Turn {
+    Input(Input),
+    Replica(u32, FromReplica),
+    Placed,
+    Event(Event),
+    Phase,
+}
+
+impl NodeActor {
+    pub(crate) fn new(machine: NodeMachine, wiring: Wiring) -> Self {
+        let inputs_open = wiring.inputs.len();
+        Self { machine, wiring, inputs_open, times: Times::default(), draining: false }
+    }
+
+    /// Runs until every input has ended and every event has its verdict, or the pipeline is given up.
+    pub(crate) async fn run(mut self) {
+        loop {
+            if self.is_done() {
+                break;
+            }
+            let starved = self.is_starved();
+            let began = Instant::now();
+            let waits = self.waits_for();
+            let turn = self.next_turn(starved).await;
+            let waited = began.elapsed();
+            match waits {
+                Waits::Below => self.times.waiting_below += waited,
+                Waits::Replica => self.times.waiting_for_replica += waited,
+                Waits::Work => self.times.waiting_for_work += waited,
+                Waits::Answers => {}
+            }
+            match turn {
+                Turn::Placed => self.place(),
+                Turn::Phase => {
+                    let phase = *self.wiring.phase.borrow_and_update();
+                    match phase {
+                        Phase::Abandoned => break,
+                        Phase::Draining if !self.draining => {
+                            self.draining = true;
+                            self.feed(Event::Drain);
+                        }
+                        _ => {}
+                    }
+                }
+                Turn::Event(event) => self.feed(event),
+                Turn::Input(Input::EdgeEnded) => {
+                    self.inputs_open -= 1;
+                    if self.inputs_open == 0 {
+                        self.feed(Event::InputsEnded);
+                    }
+                }
+                Turn::Input(Input::Events { edge, batch, deliveries }) => {
+                    let books = &self.wiring.inputs[edge as usize].1;
+                    books.received.fetch_add(batch.len() as u64, std::sync::atomic::Ordering::Relaxed);
+                    let segment = Segment::arriving(batch, deliveries, edge, self.wiring.clock.now());
+                    self.feed(Event::Arrived(segment));
+                }
+                Turn::Replica(replica, said) => self.hear(replica, said),
+            }
+            self.wiring.books.write(self.machine.books(), self.times);
+        }
+        // What is left was given up, or waits for a retry that the next run will make.
+        self.abandon().await;
+        self.wiring.books.write(self.machine.books(), self.times);
+        // The half-close of every replica, and the end of every edge below.
+        self.wiring.replicas.iter_mut().for_each(|replica| replica.works = None);
+        for edge in self.wiring.router.edges() {
+            edge.end().await;
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let settled = self.machine.is_idle() || (self.draining && self.machine.only_waits_for_retries());
+        self.inputs_open == 0 && settled && self.wiring.outbox.is_empty()
+    }
+
+    /// Asks again whether work waits for the budget, having first made sure that no release can be missed.
+    fn is_starved(&mut self) -> bool {
+        if !self.machine.is_starved() {
+            return false;
+        }
+        self.wiring.budget.mark_seen();
+        self.feed(Event::Wake);
+        self.machine.is_starved()
+    }
+
+    async fn next_turn(&mut self, starved: bool) -> Turn {
+        let Self { machine, wiring, .. } = self;
+        let full = !wiring.outbox.is_empty();
+        let deadline = machine.next_deadline().map(|moment| wiring.clock.instant(moment));
+        // While outputs wait below, nothing is taken in: no events, no further results, and no time is counted.
+        tokio::select! {
+            biased;
+            changed = wiring.phase.changed() => match changed {
+                Ok(()) => Turn::Phase,
+                Err(_) => std::future::pending().await,
+            },
+            () = wiring.freed.notified(), if full => Turn::Placed,
+            () = wiring.outbox.store_has_room(), if wiring.outbox.waits_for_store() => Turn::Placed,
+            Some((replica, said)) = wiring.from_replicas.recv(), if !full => Turn::Replica(replica, said),
+            Some(input) = wiring.inbox.recv(), if !full => Turn::Input(input),
+            () = wiring.pressed.notified(), if !full => Turn::Event(Event::Pressed),
+            () = wiring.budget.freed(), if !full && starved => Turn::Event(Event::Wake),
+            () = sleep_until(deadline), if !full && deadline.is_some() => Turn::Event(Event::Wake),
+        }
+    }
+
+    fn waits_for(&self) -> Waits {
+        if !self.wiring.outbox.is_empty() {
+            Waits::Below
+        } else if self.machine.waits_for_replica() {
+            Waits::Replica
+        } else if self.machine.is_idle() {
+            Waits::Work
+        } else {
+            Waits::Answers
+        }
+    }
+
+    fn hear(&mut self, replica: u32, said: FromReplica) {
+        let event = match said {
+            FromReplica::Up { limits, reports_progress, works } => {
+                self.wiring.replicas[replica as usize].works = Some(works);
+                Event::Up { replica, limits, reports_progress }
+            }
+            FromReplica::Said(FromNode::Result(result)) => Event::Result { replica, result },
+            FromReplica::Said(FromNode::Limits(limits)) => Event::Limits { replica, limits },
+            FromReplica::Said(FromNode::Progress(calls)) => Event::Progress { replica, calls },
+            FromReplica::Malformed { sequence, last, message } => Event::Malformed { replica, sequence, last, message },
+            FromReplica::Down => {
+                self.wiring.replicas[replica as usize].works = None;
+                Event::Down { replica }
+            }
+        };
+        self.feed(event);
+    }
+
+    fn feed(&mut self, event: Event) {
+        let now = self.wiring.clock.now();
+        for action in self.machine.handle(event, now, self.wiring.budget.room()) {
+            self.carry_out(action);
+        }
+        self.place();
+    }
+
+    fn place(&mut self) {
+        let was_full = !self.wiring.outbox.is_empty();
+        self.wiring.outbox.place(self.wiring.router.edges());
+        if was_full && self.wiring.outbox.is_empty() {
+            self.machine.was_held_up(self.wiring.clock.now());
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        let Wiring { node, router, outbox, .. } = &mut self.wiring;
+        match action {
+            Action::Send { replica, work } => self.send(replica, ToNode::Work(work)),
+            Action::Cancel { replica, sequence, reason } => {
+                self.send(replica, ToNode::Cancel { sequence, reason: reason.to_owned() });
+            }
+            Action::Forward { answer, deliveries } => router.route(answer.batch, &answer.routes, deliveries, outbox),
+            Action::Letter(letter) => router.letter(letter, outbox),
+            Action::Restart { replica, why } => {
+                tracing::warn!("{node}[{replica}] is restarted: {why}");
+                // A full channel holds an earlier request to do the same.
+                let _ = self.wiring.replicas[replica as usize].restart.try_send(why);
+            }
+            Action::Room { edge, events, bytes } => self.wiring.inputs[edge as usize].0.give(events, bytes),
+            Action::Span(hop) => self.wiring.spans.record(&hop),
+            Action::Done { events, busy, elapsed, .. } => {
+                let busy = if busy.is_zero() { elapsed } else { busy };
+                self.times.busy += busy;
+                self.wiring.books.handled(events, busy);
+            }
+            Action::Warn { replica, message } => tracing::warn!("{node}[{replica}]: {message}"),
+        }
+    }
+
+    fn send(&mut self, replica: u32, message: ToNode) {
+        let link = &self.wiring.replicas[replica as usize];
+        let Some(works) = &link.works else { return };
+        if let Err(mpsc::error::TrySendError::Full(_)) = works.try_send(message) {
+            // The machine keeps to the replica's limits, and the channel is larger than any: the writer is stuck.
+            let _ = link.restart.try_send("its stream takes no more works".into());
+        }
+    }
+
+    /// Gives up: what can come again is left to its source, the rest becomes dead letters.
+    async fn abandon(&mut self) {
+        for replica in 0..self.wiring.replicas.len() as u32 {
+            self.feed(Event::Down { replica });
+        }
+        let waiting = self.machine.abandon().into_iter().map(|segment| (segment.batch, segment.deliveries));
+        let left: Vec<_> = waiting.chain(self.wiring.outbox.abandon()).collect();
+        while let Ok(input) = self.wiring.inbox.try_recv() {
+            if let Input::Events { batch, deliveries, .. } = input {
+                self.drained(batch, deliveries);
+            }
+        }
+        for (batch, deliveries) in left {
+            self.drained(batch, deliveries);
+        }
+        self.wiring.outbox.place(&[]);
+        while self.wiring.outbox.waits_for_store() {
+            self.wiring.outbox.store_has_room().await;
+            self.wiring.outbox.place(&[]);
+        }
+    }
+
+    fn drained(&mut self, batch: meshloom_core::batch::Batch, mut deliveries: Deliveries) {
+        let rows = deliveries.irreplaceable();
+        if rows.is_empty() {
+            return;
+        }
+        let letter = Letter {
+            batch: batch.select(&rows).detach(),
+            deliveries: deliveries.take(rows),
+            reason: "DRAINED".into(),
+            message: "the pipeline ended before this event was finished, and its source cannot send it again".into(),
+            attempts: 0,
+        };
+        self.wiring.outbox.push_letter(crate::flow::LetterNote { node: self.wiring.node.clone(), letter });
+    }
+}
+
+enum Waits {
+    Below,
+    Replica,
+    Work,
+    Answers,
+}
+
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,96 @@
+//! What a node has done so far, for `status` and the summary.
+
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+use meshloom_core::machine::Books;
+
+/// Longest handler time per event that the histogram tells apart.
+const LONGEST: u64 = 3_600_000_000_000;
+/// Time over which the current rate is measured.
+const RATE_WINDOW: Duration = Duration::from_secs(2);
+
+/// Where a node's time goes, summed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Times {
+    /// In handlers, all calls.
+    pub(crate) busy: Duration,
+    /// The node had room but no work.
+    pub(crate) waiting_for_work: Duration,
+    /// Work waited for a replica.
+    pub(crate) waiting_for_replica: Duration,
+    /// Outputs waited for an edge below.
+    pub(crate) waiting_below: Duration,
+}
+
+/// Shared between an actor, which writes once per turn, and those who ask.
+#[derive(Debug)]
+pub(crate) struct NodeBooks(Mutex<Page>);
+
+#[derive(Debug)]
+struct Page {
+    books: Books,
+    times: Times,
+    handler: Histogram<u64>,
+    window: (Instant, u64),
+    rate: f64,
+}
+
+/// A copy of the books at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) books: Books,
+    pub(crate) times: Times,
+    pub(crate) handler_p50: Duration,
+    pub(crate) handler_p99: Duration,
+    pub(crate) rate: f64,
+}
+
+impl NodeBooks {
+    pub(crate) fn new() -> Self {
+        let handler = Histogram::new_with_bounds(1, LONGEST, 2).expect("the bounds are legal");
+        Self(Mutex::new(Page {
+            books: Books::default(),
+            times: Times::default(),
+            handler,
+            window: (Instant::now(), 0),
+            rate: 0.0,
+        }))
+    }
+
+    /// Takes over the actor's state. Short, and never across an await.
+    pub(crate) fn write(&self, books: Books, times: Times) {
+        let mut page = self.page();
+        page.books = books;
+        page.times = times;
+    }
+
+    /// A work of `events` inputs took `busy` in handlers.
+    pub(crate) fn handled(&self, events: u32, busy: Duration) {
+        let each = u64::try_from(busy.as_nanos()).unwrap_or(LONGEST) / u64::from(events.max(1));
+        self.page().handler.saturating_record_n(each.max(1), events.into());
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let mut page = self.page();
+        let closed = page.books.received - page.books.waiting - page.books.in_hand;
+        let elapsed = page.window.0.elapsed();
+        if elapsed >= RATE_WINDOW {
+            page.rate = (closed - page.window.1) as f64 / elapsed.as_secs_f64();
+            page.window = (Instant::now(), closed);
+        } else if page.rate == 0.0 && !elapsed.is_zero() {
+            page.rate = (closed - page.window.1) as f64 / elapsed.as_secs_f64().max(0.1);
+        }
+        let quantile = |q| Duration::from_nanos(page.handler.value_at_quantile(q));
+        let (handler_p50, handler_p99) =
+            if page.handler.is_empty() { Default::default() } else { (quantile(0.5), quantile(0.99)) };
+        Snapshot { books: page.books, times: page.times, handler_p50, handler_p99, rate: page.rate }
+    }
+
+    fn page(&self) -> std::sync::MutexGuard<'_, Page> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

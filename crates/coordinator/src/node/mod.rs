@@ -1,0 +1,9 @@
+//! The actor of one transform or sink: one task, one writer, around core's pure machine.
+
+mod actor;
+mod books;
+
+pub(crate) use self::{
+    actor::{FromReplica, NodeActor, ReplicaLink, Wiring},
+    books::NodeBooks,
+};

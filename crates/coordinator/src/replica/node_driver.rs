@@ -1,0 +1,245 @@
+//! Keeps one replica of a transform or sink up.
+
+use std::sync::Arc;
+
+use meshloom_config::{ConnectorSpec, NodeKind, NodeSpec};
+use tokio::sync::mpsc;
+
+use super::{
+    FirstStart, ReplicaBoard,
+    backoff::Backoff,
+    check::pick_handler,
+    dial::dial,
+    embedded,
+    launch::{Host, Placement, chain},
+    process_stream::{ProcessStream, StreamEnd, Voice, capped},
+};
+use crate::{error::RunError, node::FromReplica};
+
+/// How one session of a replica ended.
+pub(super) enum SessionEnd {
+    /// The actor had nothing more for it.
+    Finished,
+    /// Otherwise; it may be started again.
+    Failed(RunError),
+}
+
+/// What a driver of a node has.
+pub(crate) struct NodeSeat {
+    pub(crate) host: Arc<Host>,
+    pub(crate) spec: NodeSpec,
+    pub(crate) replica: u32,
+    /// `None`: it is part of the coordinator (`use`, `exec`).
+    pub(crate) placement: Option<Placement>,
+    /// Routes that other nodes take.
+    pub(crate) routes: Vec<String>,
+    pub(crate) actor: mpsc::Sender<(u32, FromReplica)>,
+    pub(crate) restart: mpsc::Receiver<String>,
+    pub(crate) board: ReplicaBoard,
+    pub(crate) fatal: mpsc::Sender<RunError>,
+}
+
+/// Runs until the actor is done with the replica, or the pipeline ends.
+pub(crate) async fn drive_node(mut seat: NodeSeat, first: FirstStart) {
+    let mut backoff = Backoff::new(seat.spec.restart);
+    let mut first = Some(first);
+    let voice = Voice { replica: seat.replica, actor: seat.actor.clone() };
+    loop {
+        seat.board.write(|state| state.state = "starting");
+        let ended = match &seat.placement {
+            Some(place) => {
+                let place = place.clone();
+                seat.remote(&place, &voice, &mut first, &mut backoff).await
+            }
+            None => seat.embedded(&voice, &mut first, &mut backoff).await,
+        };
+        let error = match ended {
+            SessionEnd::Finished => {
+                seat.board.write(|state| state.state = "stopped");
+                return;
+            }
+            SessionEnd::Failed(error) => error,
+        };
+        seat.board.write(|state| {
+            state.state = "down";
+            state.pid = 0;
+            state.last_error = error.to_string();
+        });
+        if let Some(first) = first.take() {
+            // The pipeline does not start; nobody waits any more if it is ending already.
+            let _ = first.send(Err(error));
+            return;
+        }
+        if seat.host.stop.is_cancelled() || seat.actor.is_closed() {
+            return;
+        }
+        let Some(wait) = backoff.down() else {
+            let _ = seat.fatal.send(error.with_remedy("`restart: never` is set at this node")).await;
+            return;
+        };
+        tracing::warn!("{}[{}] is down and starts again in {wait:.1?}: {error}", seat.spec.name, seat.replica);
+        seat.board.write(|state| state.restarts += 1);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = seat.host.stop.cancelled() => return,
+            () = seat.actor.closed() => return,
+        }
+    }
+}
+
+impl NodeSeat {
+    async fn remote(
+        &mut self,
+        place: &Placement,
+        voice: &Voice,
+        first: &mut Option<FirstStart>,
+        backoff: &mut Backoff,
+    ) -> SessionEnd {
+        let launched = match self.host.launch(&self.spec, self.replica, place).await {
+            Ok(launched) => launched,
+            Err(error) => return SessionEnd::Failed(error),
+        };
+        let opening = async {
+            let handler = pick_handler(&self.spec, &launched.described, &self.routes)?.name.clone();
+            let channel = dial(&launched.address, self.spec.timeout).await.map_err(|error| {
+                RunError::node(&self.spec.name, "NODE_UNREACHABLE", format!("{}: {}", launched.address, chain(&error)))
+            })?;
+            ProcessStream::open(&self.host, &self.spec, self.replica, &handler, channel).await
+        };
+        let opened = match &launched.process {
+            None => opening.await,
+            Some(process) => tokio::select! {
+                opened = opening => opened,
+                exit = process.exited() => Err(RunError::node(
+                    &self.spec.name,
+                    "START_FAILED",
+                    format!("it ended before it was ready: {}", crate::process_words(&exit)),
+                )),
+            },
+        };
+        let stream = match opened {
+            Ok(stream) => stream,
+            Err(error) => {
+                launched.end().await;
+                return SessionEnd::Failed(error);
+            }
+        };
+        let sdk = stream.opened.sdk.clone().unwrap_or_default();
+        let pid = launched.process.as_ref().map_or(0, |process| process.pid());
+        self.board.write(|state| {
+            state.state = "up";
+            state.pid = pid;
+            state.sdk = format!("{} {}", sdk.language, sdk.version);
+        });
+        let limits = capped(meshloom_wire::process::decode_limits(stream.opened.limits.unwrap_or_default()));
+        backoff.up();
+        let works = stream.works.clone();
+        let finished = stream.works.downgrade();
+        if !voice.say(FromReplica::Up { limits, reports_progress: true, works }).await {
+            launched.end().await;
+            return SessionEnd::Finished;
+        }
+        if let Some(first) = first.take() {
+            let _ = first.send(Ok(()));
+        }
+        let reading = stream.read(voice);
+        let exited = async {
+            match &launched.process {
+                Some(process) => process.exited().await,
+                None => std::future::pending().await,
+            }
+        };
+        let why = tokio::select! {
+            end = reading => match end {
+                StreamEnd::Closed if finished.upgrade().is_none() => None,
+                StreamEnd::Closed => Some(self.failed("STREAM_ENDED", "it ended its stream, though nobody had asked it to")),
+                // A process that died says so in a moment, and that says more than a broken stream.
+                StreamEnd::Broken(why) => Some(match &launched.process {
+                    Some(process) => self.death_or(process, why).await,
+                    None => self.failed("STREAM_LOST", why),
+                }),
+            },
+            exit = exited => Some(self.failed("DIED", crate::process_words(&exit))),
+            Some(why) = self.restart.recv() => Some(self.failed("RESTARTED", why)),
+            () = self.host.stop.cancelled() => Some(self.failed("STOPPED", "the pipeline is ending")),
+        };
+        if why.is_some() {
+            // First the events back to the queue, then the end of the process, which may take its time.
+            voice.say(FromReplica::Down).await;
+        }
+        launched.end().await;
+        why.map_or(SessionEnd::Finished, SessionEnd::Failed)
+    }
+
+    async fn death_or(&self, process: &crate::process::Process, why: String) -> RunError {
+        match tokio::time::timeout(std::time::Duration::from_secs(1), process.exited()).await {
+            Ok(exit) => self.failed("DIED", crate::process_words(&exit)),
+            Err(_) => self.failed("STREAM_LOST", why),
+        }
+    }
+
+    fn failed(&self, code: &'static str, message: impl Into<String>) -> RunError {
+        RunError::node(&self.spec.name, code, message)
+    }
+
+    /// A node in this process.
+    async fn embedded(&mut self, voice: &Voice, first: &mut Option<FirstStart>, backoff: &mut Backoff) -> SessionEnd {
+        let node = match embedded::open_node(&self.host, &self.spec, self.replica).await {
+            Ok(node) => node,
+            Err(error) => return SessionEnd::Failed(error),
+        };
+        let limits = capped(node.limits());
+        let (works, input) = mpsc::channel(super::process_stream::CHANNEL);
+        let asked_to_end = works.downgrade();
+        let (output, mut said) = mpsc::channel(1);
+        backoff.up();
+        let sdk = match &self.spec.kind {
+            NodeKind::Use(connector) => ConnectorSpec::name(connector).to_owned(),
+            _ => "exec".to_owned(),
+        };
+        self.board.write(|state| {
+            state.state = "up";
+            state.sdk = sdk;
+        });
+        if !voice.say(FromReplica::Up { limits, reports_progress: false, works }).await {
+            return SessionEnd::Finished;
+        }
+        if let Some(first) = first.take() {
+            let _ = first.send(Ok(()));
+        }
+        let mut running = node.run(input, output);
+        let passing = async {
+            while let Some(message) = said.recv().await {
+                if !voice.say(FromReplica::Said(message)).await {
+                    return;
+                }
+            }
+            // The node has let go of its output: it is about to return.
+            std::future::pending().await
+        };
+        let why = tokio::select! {
+            biased;
+            () = passing => None,
+            result = &mut running => match result {
+                Ok(()) if asked_to_end.upgrade().is_none() => None,
+                Ok(()) => Some(self.failed("STREAM_ENDED", "it ended, though nobody had asked it to")),
+                Err(error) => Some(RunError::node(&self.spec.name, error.code, error.message).with_remedy(error.remedy)),
+            },
+            Some(why) = self.restart.recv() => Some(self.failed("RESTARTED", why)),
+            () = self.host.stop.cancelled() => Some(self.failed("STOPPED", "the pipeline is ending")),
+        };
+        drop(running);
+        while let Some(message) = said.recv().await {
+            if !voice.say(FromReplica::Said(message)).await {
+                break;
+            }
+        }
+        match why {
+            Some(error) => {
+                voice.say(FromReplica::Down).await;
+                SessionEnd::Failed(error)
+            }
+            None => SessionEnd::Finished,
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Keeps a source up.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use meshloom_config::NodeSpec;
+use meshloom_core::exchange::FromSource;
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    FirstStart, ReplicaBoard,
+    backoff::Backoff,
+    check::pick_handler,
+    dial::dial,
+    embedded,
+    launch::{Host, Launched, Placement, chain},
+    process_stream::StreamEnd,
+    produce_stream::{COMMANDS, ProduceStream},
+};
+use crate::{error::RunError, flow::Budget, source::FromStream};
+
+/// What the driver of a source has.
+pub(crate) struct SourceSeat {
+    pub(crate) host: Arc<Host>,
+    pub(crate) spec: NodeSpec,
+    /// `None`: it is part of the coordinator (`use`, `exec`).
+    pub(crate) placement: Option<Placement>,
+    pub(crate) routes: Vec<String>,
+    pub(crate) budget: Budget,
+    pub(crate) actor: mpsc::Sender<FromStream>,
+    pub(crate) resume: watch::Receiver<Option<Bytes>>,
+    pub(crate) reopen: mpsc::Receiver<String>,
+    pub(crate) board: ReplicaBoard,
+    pub(crate) fatal: mpsc::Sender<RunError>,
+}
+
+enum SessionEnd {
+    Finished,
+    Failed(RunError),
+}
+
+/// Runs until the source is exhausted or told to stop, or the pipeline ends.
+pub(crate) async fn drive_source(mut seat: SourceSeat, first: FirstStart) {
+    let mut backoff = Backoff::new(seat.spec.restart);
+    let mut first = Some(first);
+    loop {
+        seat.board.write(|state| state.state = "starting");
+        let ended = match seat.placement.clone() {
+            Some(place) => seat.remote(&place, &mut first, &mut backoff).await,
+            None => seat.embedded(&mut first, &mut backoff).await,
+        };
+        let error = match ended {
+            SessionEnd::Finished => {
+                seat.board.write(|state| state.state = "stopped");
+                return;
+            }
+            SessionEnd::Failed(error) => error,
+        };
+        seat.board.write(|state| {
+            state.state = "down";
+            state.pid = 0;
+            state.last_error = error.to_string();
+        });
+        if let Some(first) = first.take() {
+            let _ = first.send(Err(error));
+            return;
+        }
+        let gone = seat.actor.send(FromStream::Down).await.is_err();
+        if gone || seat.host.stop.is_cancelled() {
+            return;
+        }
+        let Some(wait) = backoff.down() else {
+            let _ = seat.fatal.send(error.with_remedy("`restart: never` is set at this node")).await;
+            return;
+        };
+        tracing::warn!("{} is down and starts again in {wait:.1?}: {error}", seat.spec.name);
+        seat.board.write(|state| state.restarts += 1);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = seat.host.stop.cancelled() => return,
+            () = seat.actor.closed() => return,
+        }
+        // What was asked of the stream that is gone need not be asked of the next.
+        while seat.reopen.try_recv().is_ok() {}
+    }
+}
+
+impl SourceSeat {
+    async fn remote(&mut self, place: &Placement, first: &mut Option<FirstStart>, backoff: &mut Backoff) -> SessionEnd {
+        let launched = match self.host.launch(&self.spec, 0, place).await {
+            Ok(launched) => launched,
+            Err(error) => return SessionEnd::Failed(error),
+        };
+        let end = self.session(&launched, first, backoff).await;
+        launched.end().await;
+        end
+    }
+
+    async fn session(
+        &mut self,
+        launched: &Launched,
+        first: &mut Option<FirstStart>,
+        backoff: &mut Backoff,
+    ) -> SessionEnd {
+        let opening = async {
+            let handler = pick_handler(&self.spec, &launched.described, &self.routes)?;
+            let channel = dial(&launched.address, self.spec.timeout).await.map_err(|error| {
+                RunError::node(&self.spec.name, "NODE_UNREACHABLE", format!("{}: {}", launched.address, chain(&error)))
+            })?;
+            let resume = self.resume.borrow().clone();
+            let sampling = self.spec.trace.unwrap_or(self.host.pipeline.trace);
+            let (host, spec, budget) = (&self.host, &self.spec, self.budget.clone());
+            let stream = ProduceStream::open(host, spec, &handler.name, resume, sampling, budget, channel).await?;
+            Ok((stream, handler.replays))
+        };
+        let exited = async {
+            match &launched.process {
+                Some(process) => process.exited().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(exited);
+        let opened = tokio::select! {
+            opened = opening => opened,
+            exit = &mut exited => {
+                let message = format!("it ended before it was ready: {}", crate::process_words(&exit));
+                Err(RunError::node(&self.spec.name, "START_FAILED", message))
+            }
+        };
+        let (stream, replays) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return SessionEnd::Failed(error),
+        };
+        let sdk = stream.opened.sdk.clone().unwrap_or_default();
+        self.board.write(|state| {
+            state.state = "up";
+            state.pid = launched.process.as_ref().map_or(0, |process| process.pid());
+            state.sdk = format!("{} {}", sdk.language, sdk.version);
+        });
+        backoff.up();
+        let commands = stream.commands.clone();
+        if self.actor.send(FromStream::Opened { replays, commands }).await.is_err() {
+            return SessionEnd::Finished;
+        }
+        if let Some(first) = first.take() {
+            let _ = first.send(Ok(()));
+        }
+        let failed = |code, message: String| SessionEnd::Failed(RunError::node(&self.spec.name, code, message));
+        tokio::select! {
+            biased;
+            (end, exhausted) = stream.read(&self.actor) => match end {
+                _ if exhausted => SessionEnd::Finished,
+                // After Stop an orderly end is the end.
+                StreamEnd::Closed if self.host.draining.is_cancelled() => SessionEnd::Finished,
+                StreamEnd::Closed => failed("STREAM_ENDED", "it ended its stream without saying that it is exhausted".into()),
+                StreamEnd::Broken(why) => match tokio::time::timeout(std::time::Duration::from_secs(1), &mut exited).await {
+                    Ok(exit) => failed("DIED", crate::process_words(&exit)),
+                    Err(_) => failed("STREAM_LOST", why),
+                },
+            },
+            exit = &mut exited => failed("DIED", crate::process_words(&exit)),
+            Some(why) = self.reopen.recv() => failed("REOPENED", why),
+            () = self.host.stop.cancelled() => failed("STOPPED", "the pipeline is ending".into()),
+        }
+    }
+
+    async fn embedded(&mut self, first: &mut Option<FirstStart>, backoff: &mut Backoff) -> SessionEnd {
+        let resume = self.resume.borrow().clone();
+        let source = match embedded::open_source(&self.host, &self.spec, resume).await {
+            Ok(source) => source,
+            Err(error) => return SessionEnd::Failed(error),
+        };
+        let (commands, input) = mpsc::channel(COMMANDS);
+        let (output, mut said) = mpsc::channel(1);
+        backoff.up();
+        self.board.write(|state| {
+            state.state = "up";
+            state.sdk = self.spec.kind.key().to_owned();
+        });
+        if self.actor.send(FromStream::Opened { replays: source.replays(), commands }).await.is_err() {
+            return SessionEnd::Finished;
+        }
+        if let Some(first) = first.take() {
+            let _ = first.send(Ok(()));
+        }
+        let mut exhausted = false;
+        let mut running = source.run(input, output);
+        let result = {
+            let passing = async {
+                while let Some(message) = said.recv().await {
+                    exhausted |= matches!(message, FromSource::Exhausted);
+                    if self.actor.send(FromStream::Said(message)).await.is_err() {
+                        return;
+                    }
+                }
+                std::future::pending().await
+            };
+            tokio::select! {
+                biased;
+                () = passing => return SessionEnd::Finished,
+                result = &mut running => result,
+                Some(why) = self.reopen.recv() => return SessionEnd::Failed(RunError::node(&self.spec.name, "REOPENED", why)),
+                () = self.host.stop.cancelled() => {
+                    return SessionEnd::Failed(RunError::node(&self.spec.name, "STOPPED", "the pipeline is ending"));
+                }
+            }
+        };
+        drop(running);
+        while let Some(message) = said.recv().await {
+            exhausted |= matches!(message, FromSource::Exhausted);
+            if self.actor.send(FromStream::Said(message)).await.is_err() {
+                return SessionEnd::Finished;
+            }
+        }
+        match result {
+            Err(error) => {
+                SessionEnd::Failed(RunError::node(&self.spec.name, error.code, error.message).with_remedy(error.remedy))
+            }
+            Ok(()) if exhausted || self.host.draining.is_cancelled() => SessionEnd::Finished,
+            Ok(()) => {
+                SessionEnd::Failed(RunError::node(&self.spec.name, "STREAM_ENDED", "it ended without being exhausted"))
+            }
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! One run of a pipeline, from start to its end.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use meshloom_config::{Pipeline, suggest};
+use meshloom_proto::v1;
+use meshloom_telemetry::{Traces, receiver, traces};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin,
+    builds::build,
+    clock::Clock,
+    error::RunError,
+    flow::Budget,
+    options::{Options, StateChoice},
+    phase::Phase,
+    process::{LogReceiver, Processes, log_channel},
+    replica::Host,
+    state::{Checkpoints, LetterFile, StateDir, run_letters},
+    status::Views,
+    wiring::{self, Commons, Place, Wired},
+};
+
+/// Log lines of nodes that may wait to be written.
+const LOG_LINES: usize = 4096;
+/// Dead letters that may wait to be stored; past that their nodes wait.
+const LETTERS: usize = 1024;
+/// Time for the last spans to reach the collector.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// A pipeline that is about to run.
+pub struct Service {
+    pipeline: Arc<Pipeline>,
+    state: StateDir,
+    host: Arc<Host>,
+    traces: Traces,
+    attach: Vec<(String, meshloom_config::spec::Address)>,
+    otlp: JoinHandle<()>,
+    sockets: tempfile::TempDir,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The books at the end.
+    pub status: v1::PipelineStatus,
+    /// Why it ended before its time.
+    pub failure: Option<RunError>,
+    /// Durable events that were accepted, have not settled, and will be read again by the next run.
+    pub redelivered_next_time: u64,
+}
+
+/// A running pipeline.
+pub struct Handle {
+    shared: Arc<Shared>,
+    ended: JoinHandle<Ended>,
+}
+
+/// What the admin service and the handle have in common.
+pub(crate) struct Shared {
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) views: Views,
+    pub(crate) traces: Traces,
+    pub(crate) state_dir: std::path::PathBuf,
+    phase: watch::Sender<Phase>,
+    draining: CancellationToken,
+}
+
+impl Service {
+    /// Takes the state directory and makes everything that nodes need to start. Returns the nodes' log beside it.
+    ///
+    /// # Errors
+    /// The state cannot be used, `attach` names no node, or the system refuses a socket.
+    pub async fn prepare(pipeline: Pipeline, options: Options) -> Result<(Self, LogReceiver), RunError> {
+        for (name, _) in &options.attach {
+            check_attach(&pipeline, name)?;
+        }
+        let state = open_state(&options.state)?;
+        let traces = Traces::start(traces::Options { export: options.export, ..traces::Options::default() });
+        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(no_socket)?;
+        let otlp_address = listener.local_addr().map_err(no_socket)?;
+        let stop = CancellationToken::new();
+        let otlp = tokio::spawn({
+            let (traces, stop) = (traces.clone(), stop.clone());
+            async move {
+                if let Err(error) = receiver::serve(listener, traces, stop.cancelled_owned()).await {
+                    tracing::warn!("spans of nodes are no longer received: {error}");
+                }
+            }
+        });
+        // A socket's path has 108 bytes, which a state directory soon uses up.
+        let sockets = tempfile::Builder::new().prefix("meshloom-").tempdir().map_err(no_socket)?;
+        let (logs, log) = log_channel(LOG_LINES);
+        let pipeline = Arc::new(pipeline);
+        let (_, rest) = wiring::memory(&pipeline);
+        let host = Arc::new(Host {
+            pipeline: pipeline.clone(),
+            processes: Processes::new(options.guard, state.path(), logs.clone()),
+            logs,
+            sockets: sockets.path().to_owned(),
+            state_dir: state.path().to_owned(),
+            otlp: otlp_address,
+            budget: Budget::new(rest),
+            clock: Clock::new(),
+            draining: CancellationToken::new(),
+            stop,
+        });
+        Ok((Self { pipeline, state, host, traces, attach: options.attach, otlp, sockets }, log))
+    }
+
+    /// Builds and starts every node; returns once events flow.
+    ///
+    /// # Errors
+    /// All that kept nodes from starting. Nothing is left behind.
+    pub async fn start(self) -> Result<Handle, Vec<RunError>> {
+        let Self { pipeline, state, host, traces, attach, otlp, sockets } = self;
+        build(&pipeline.nodes, &host.processes).await.map_err(|error| vec![error])?;
+        let one = |error: RunError| vec![error];
+        let checkpoints = Checkpoints::open(state.path()).map_err(|error| one(error.into()))?;
+        let positions = read_positions(&pipeline, &checkpoints).map_err(one)?;
+        let (store, cut) = LetterFile::open(state.path(), pipeline.dead_letters_bytes).map_err(|error| {
+            one(RunError::system("STATE_UNUSABLE", format!("the dead letters cannot be opened: {error}")))
+        })?;
+        if cut > 0 {
+            tracing::warn!("{cut} bytes of a dead letter that a crash left unfinished were cut; its event comes again");
+        }
+        let (letters, notes) = mpsc::channel(LETTERS);
+        let letters_done = tokio::spawn(run_letters(Box::new(store), notes));
+        let (phase, phases) = watch::channel(Phase::Starting);
+        let (fatal, failures) = mpsc::channel(1);
+        let commons = Commons {
+            host: host.clone(),
+            traces: traces.clone(),
+            letters,
+            checkpoints,
+            positions,
+            attached: attach.into_iter().collect(),
+            phase: phases,
+            fatal,
+        };
+        let Wired { mut actors, mut drivers, starts, nodes, edges } = wiring::wire(&commons);
+        drop(commons);
+        let mut errors = Vec::new();
+        for start in starts {
+            match start.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => errors.push(error),
+                Err(_) => errors.push(RunError::system("START_FAILED", "a replica's driver ended without a word")),
+            }
+            if !errors.is_empty() {
+                // The others need not get ready any more.
+                host.stop.cancel();
+            }
+        }
+        if !errors.is_empty() {
+            phase.send_replace(Phase::Abandoned);
+            while actors.join_next().await.is_some() {}
+            while drivers.join_next().await.is_some() {}
+            let real = errors.iter().any(|error| error.code != "STOPPED");
+            errors.retain(|error| !real || error.code != "STOPPED");
+            return Err(errors);
+        }
+        let memory = wiring::memory(&pipeline).0;
+        let shared = Arc::new(Shared {
+            views: Views { started: SystemTime::now(), nodes, edges, budget: host.budget.clone(), memory },
+            pipeline,
+            traces,
+            state_dir: state.path().to_owned(),
+            phase,
+            draining: host.draining.clone(),
+        });
+        let admin = admin::serve(shared.clone(), sockets.path(), host.stop.clone()).map_err(|error| {
+            one(RunError::system("ADMIN_SOCKET", format!("the admin socket cannot be made: {error}")))
+        })?;
+        shared.phase.send_replace(Phase::Running);
+        let run =
+            Run { shared: shared.clone(), host, state, sockets, actors, drivers, letters_done, failures, otlp, admin };
+        Ok(Handle { shared, ended: tokio::spawn(run.to_its_end()) })
+    }
+}
+
+impl Handle {
+    /// The state now.
+    pub fn status(&self) -> v1::PipelineStatus {
+        self.shared.status()
+    }
+
+    /// The newest traces.
+    pub fn traces(&self) -> &Traces {
+        &self.shared.traces
+    }
+
+    /// Where the run keeps its state.
+    pub fn state_dir(&self) -> &std::path::Path {
+        &self.shared.state_dir
+    }
+
+    /// Stops the sources and lets what is in the pipeline finish, for at most the pipeline's `drain`.
+    pub fn drain(&self) {
+        self.shared.drain();
+    }
+
+    /// Waits for the end of the run. Safe to cancel.
+    pub async fn ended(&mut self) -> Ended {
+        match (&mut self.ended).await {
+            Ok(ended) => ended,
+            Err(error) => Ended {
+                status: self.shared.status(),
+                failure: Some(RunError::system("INTERNAL", format!("the coordinator failed: {error}"))),
+                redelivered_next_time: 0,
+            },
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn status(&self) -> v1::PipelineStatus {
+        self.views.status(&self.pipeline, (*self.phase.borrow()).into())
+    }
+
+    pub(crate) fn drain(&self) {
+        self.draining.cancel();
+        self.phase.send_if_modified(|phase| {
+            let forward = *phase < Phase::Draining;
+            *phase = (*phase).max(Phase::Draining);
+            forward
+        });
+    }
+}
+
+/// Everything that has to end in order.
+struct Run {
+    shared: Arc<Shared>,
+    host: Arc<Host>,
+    state: StateDir,
+    sockets: tempfile::TempDir,
+    actors: tokio::task::JoinSet<()>,
+    drivers: tokio::task::JoinSet<()>,
+    letters_done: JoinHandle<()>,
+    failures: mpsc::Receiver<RunError>,
+    otlp: JoinHandle<()>,
+    admin: JoinHandle<()>,
+}
+
+impl Run {
+    async fn to_its_end(mut self) -> Ended {
+        let mut failure = None;
+        let mut failures_open = true;
+        let mut deadline = None;
+        let mut phases = self.shared.phase.subscribe();
+        loop {
+            tokio::select! {
+                ended = self.actors.join_next() => match ended {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => {
+                        failure.get_or_insert(RunError::system("INTERNAL", format!("an actor failed: {error}")));
+                        self.shared.phase.send_replace(Phase::Abandoned);
+                    }
+                    None => break,
+                },
+                error = self.failures.recv(), if failures_open => match error {
+                    Some(error) => {
+                        failure.get_or_insert(error);
+                        self.shared.phase.send_replace(Phase::Abandoned);
+                    }
+                    None => failures_open = false,
+                },
+                _ = phases.wait_for(|phase| *phase >= Phase::Draining), if deadline.is_none() => {
+                    deadline = Some(tokio::time::Instant::now() + self.shared.pipeline.drain);
+                }
+                () = sleep_until(deadline), if deadline.is_some() => {
+                    tracing::warn!("the time to drain ({:?}) is over", self.shared.pipeline.drain);
+                    self.shared.phase.send_replace(Phase::Abandoned);
+                    deadline = Some(tokio::time::Instant::now() + Duration::from_secs(3600));
+                }
+            }
+        }
+        // Every event has its verdict or was given up; letters become durable before anything is reported.
+        let _ = self.letters_done.await;
+        if failure.is_some() {
+            self.host.stop.cancel();
+        }
+        // Nodes end by themselves after the half-close; one that does not is made to.
+        if tokio::time::timeout(self.shared.pipeline.drain, all(&mut self.drivers)).await.is_err() {
+            self.host.stop.cancel();
+            all(&mut self.drivers).await;
+        }
+        self.shared.traces.flush(FLUSH).await;
+        self.host.stop.cancel();
+        let _ = tokio::join!(self.otlp, self.admin);
+        let ended = Ended {
+            status: v1::PipelineStatus { phase: v1::PipelinePhase::Ended.into(), ..self.shared.status() },
+            failure,
+            redelivered_next_time: redelivered(&self.shared.views),
+        };
+        drop((self.sockets, self.state));
+        ended
+    }
+}
+
+async fn all(tasks: &mut tokio::task::JoinSet<()>) {
+    while tasks.join_next().await.is_some() {}
+}
+
+fn redelivered(views: &Views) -> u64 {
+    let sources = views.nodes.iter().filter_map(|view| match &view.place {
+        Place::Source(books) if books.replays.load(std::sync::atomic::Ordering::Relaxed) => Some(books.open()),
+        _ => None,
+    });
+    sources.sum()
+}
+
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn open_state(choice: &StateChoice) -> Result<StateDir, RunError> {
+    Ok(match choice {
+        StateChoice::Keep(path) => StateDir::open(path)?,
+        StateChoice::Ephemeral => StateDir::ephemeral()?,
+        StateChoice::Fresh(path) => {
+            let (state, aside) = StateDir::fresh(path)?;
+            if let Some(aside) = aside {
+                tracing::info!("the old state is now {}", aside.display());
+            }
+            state
+        }
+    })
+}
+
+fn check_attach(pipeline: &Pipeline, name: &str) -> Result<(), RunError> {
+    if pipeline.nodes.iter().any(|node| node.name == name) {
+        return Ok(());
+    }
+    let names = || pipeline.nodes.iter().map(|node| node.name.as_str());
+    let hint = suggest(name, names()).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+    let error = RunError::node(
+        name,
+        "HANDLER_UNKNOWN",
+        format!("`--attach` names a node that the pipeline does not have{hint}"),
+    );
+    Err(error.with_remedy(format!("its nodes are {}", names().collect::<Vec<_>>().join(", "))))
+}
+
+fn read_positions(
+    pipeline: &Pipeline,
+    checkpoints: &Checkpoints,
+) -> Result<HashMap<String, crate::state::Position>, RunError> {
+    let mut positions = HashMap::new();
+    for spec in pipeline.nodes.iter().filter(|spec| spec.is_source()) {
+        if let Some(position) = checkpoints.read(&spec.name)? {
+            positions.insert(spec.name.clone(), position);
+        }
+    }
+    for source in checkpoints.sources() {
+        if !positions.contains_key(&source) {
+            tracing::warn!(
+                "the state holds a position of source `{source}`, which the pipeline no longer has; a renamed source starts over"
+            );
+        }
+    }
+    Ok(positions)
+}
+
+fn no_socket(error: std::io::Error) -> RunError {
+    RunError::system("SOCKET", format!("no socket can be made: {error}"))
+}

@@ -1,0 +1,487 @@
+//! The source's loop.
+
+use std::{collections::VecDeque, sync::Arc, sync::atomic::Ordering};
+
+use bytes::Bytes;
+use meshloom_core::{
+    batch::Batch,
+    exchange::{FromSource, ToSource},
+    machine::Letter,
+    moment::Moment,
+    origin::{Origin, Outcome},
+    outputs::Routes,
+};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    admission::{Admission, Admitted},
+    books::SourceBooks,
+    credit::{Credit, Window},
+    ledger::FrameLedger,
+};
+use crate::{
+    clock::Clock,
+    error::RunError,
+    flow::{Budget, Charge, LetterNote, Outbox, Router},
+    phase::Phase,
+    spans::SourceSpans,
+    state::{Checkpoints, Position},
+};
+
+/// Frames that a source may be ahead of its position.
+const MAX_FRAMES_AHEAD: usize = 1 << 20;
+/// Violations in a row that fail the pipeline.
+const MAX_VIOLATIONS: u32 = 3;
+
+/// What the actor hears of the source's stream.
+#[derive(Debug)]
+pub(crate) enum FromStream {
+    /// It is ready; its credit is zero.
+    Opened {
+        /// Whether it sends lost events again.
+        replays: bool,
+        /// Where commands go.
+        commands: mpsc::Sender<ToSource>,
+    },
+    /// It said something.
+    Said(FromSource),
+    /// It is over. The driver opens it again unless it was exhausted or told to stop.
+    Down,
+}
+
+/// Everything around a source's state.
+pub(crate) struct SourceWiring {
+    pub(crate) node: Arc<str>,
+    pub(crate) stream: mpsc::Receiver<FromStream>,
+    /// Where the driver resumes when it opens the stream again.
+    pub(crate) resume: watch::Sender<Option<Bytes>>,
+    /// Asks the driver to end the stream and open it again; holds the reason.
+    pub(crate) reopen: mpsc::Sender<String>,
+    pub(crate) router: Router,
+    pub(crate) outbox: Outbox,
+    pub(crate) freed: Arc<Notify>,
+    pub(crate) ledger: Arc<FrameLedger>,
+    pub(crate) admission: Admission,
+    pub(crate) window: Window,
+    pub(crate) budget: Budget,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) position: Position,
+    pub(crate) clock: Clock,
+    pub(crate) spans: SourceSpans,
+    pub(crate) books: Arc<SourceBooks>,
+    pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) fatal: mpsc::Sender<RunError>,
+    /// Its clients learn of an event's fate only once it has settled, so that nothing is lost unsaid.
+    pub(crate) answers_when_settled: bool,
+}
+
+/// An accepted frame that is not below the position yet.
+#[derive(Debug)]
+struct Frame {
+    /// Its number on the stream that it came from, while that stream lives.
+    sequence: Option<u64>,
+    events: u64,
+    checkpoint: Option<Bytes>,
+    settled: bool,
+    /// What cannot come again is kept until it has settled.
+    kept: Option<Batch>,
+    _charge: Charge,
+}
+
+/// One source at work.
+pub(crate) struct SourceActor {
+    wiring: SourceWiring,
+    frames: VecDeque<Frame>,
+    /// Number of the first of `frames`, over the life of this coordinator.
+    first: u64,
+    credit: Credit,
+    commands: Option<mpsc::Sender<ToSource>>,
+    unsent: VecDeque<ToSource>,
+    last_sequence: u64,
+    violations: u32,
+    /// No more frames will come.
+    ended: bool,
+    stopping: bool,
+    stream_closed: bool,
+    announced: bool,
+    edges_ended: bool,
+    /// The newest position, and whether it is on disk.
+    dirty: bool,
+    settled_sequence: Option<u64>,
+    write: Option<JoinHandle<(Position, Option<u64>, std::io::Result<()>)>>,
+}
+
+enum Turn {
+    Stream(Option<FromStream>),
+    Settled,
+    Placed,
+    Written(Position, Option<u64>, std::io::Result<()>),
+    CommandRoom,
+    Phase,
+    BudgetRoom,
+}
+
+impl SourceActor {
+    pub(crate) fn new(wiring: SourceWiring) -> Self {
+        wiring.books.position.store(wiring.position.settled, Ordering::Relaxed);
+        Self {
+            wiring,
+            frames: VecDeque::new(),
+            first: 0,
+            credit: Credit::default(),
+            commands: None,
+            unsent: VecDeque::new(),
+            last_sequence: 0,
+            violations: 0,
+            ended: false,
+            stopping: false,
+            stream_closed: false,
+            announced: false,
+            edges_ended: false,
+            dirty: false,
+            settled_sequence: None,
+            write: None,
+        }
+    }
+
+    /// Runs until the source has ended and everything from it has settled, or the pipeline is given up.
+    pub(crate) async fn run(mut self) {
+        while !self.is_done() {
+            let no_room = self.grant();
+            self.send_commands();
+            match self.next_turn(no_room).await {
+                Turn::Stream(Some(FromStream::Opened { replays, commands })) => self.opened(replays, commands),
+                Turn::Stream(Some(FromStream::Said(FromSource::Produced { sequence, batch, checkpoint }))) => {
+                    self.produced(sequence, &batch, checkpoint).await;
+                }
+                Turn::Stream(Some(FromStream::Said(FromSource::Exhausted))) => {
+                    self.wiring.books.exhausted.store(true, Ordering::Relaxed);
+                    self.ended = true;
+                }
+                Turn::Stream(Some(FromStream::Down)) => {
+                    self.commands = None;
+                    self.unsent.clear();
+                    self.frames.iter_mut().for_each(|frame| frame.sequence = None);
+                    self.ended |= self.stopping;
+                }
+                Turn::Stream(None) => {
+                    self.commands = None;
+                    self.stream_closed = true;
+                    self.ended = true;
+                }
+                Turn::Settled => self.settle(),
+                Turn::Placed | Turn::BudgetRoom | Turn::CommandRoom => {}
+                Turn::Written(position, sequence, result) => self.written(position, sequence, result),
+                Turn::Phase => {
+                    let phase = *self.wiring.phase.borrow_and_update();
+                    if phase == Phase::Abandoned {
+                        break;
+                    }
+                    if phase == Phase::Draining && !self.stopping {
+                        self.stopping = true;
+                        self.unsent.push_back(ToSource::Stop);
+                        self.ended |= self.commands.is_none();
+                    }
+                }
+            }
+            self.wiring.outbox.place(self.wiring.router.edges());
+            if self.ended && !self.edges_ended && self.wiring.outbox.is_empty() {
+                self.edges_ended = true;
+                for edge in self.wiring.router.edges() {
+                    edge.end().await;
+                }
+            }
+            self.begin_write();
+        }
+        if let Some(write) = self.write.take()
+            && let Ok((position, sequence, result)) = write.await
+        {
+            self.written(position, sequence, result);
+        }
+        if !self.edges_ended {
+            for edge in self.wiring.router.edges() {
+                edge.end().await;
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.edges_ended && self.frames.is_empty() && !self.dirty && self.write.is_none() && self.unsent.is_empty()
+    }
+
+    async fn next_turn(&mut self, no_room: bool) -> Turn {
+        let full = !self.wiring.outbox.is_empty();
+        let Self { wiring, write, commands, unsent, stream_closed, .. } = self;
+        tokio::select! {
+            biased;
+            changed = wiring.phase.changed() => match changed {
+                Ok(()) => Turn::Phase,
+                Err(_) => std::future::pending().await,
+            },
+            () = wiring.ledger.changed() => Turn::Settled,
+            written = join(write) => match written {
+                Ok((position, sequence, result)) => { *write = None; Turn::Written(position, sequence, result) }
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            },
+            () = wiring.freed.notified(), if full => Turn::Placed,
+            () = wiring.outbox.store_has_room(), if wiring.outbox.waits_for_store() => Turn::Placed,
+            () = command_room(commands.as_ref()), if !unsent.is_empty() => Turn::CommandRoom,
+            said = wiring.stream.recv(), if !full && !*stream_closed => Turn::Stream(said),
+            () = wiring.budget.freed(), if no_room => Turn::BudgetRoom,
+        }
+    }
+
+    /// Grants credit while what was sent has been placed and there is room. Says whether room is what is missing.
+    fn grant(&mut self) -> bool {
+        let running = *self.wiring.phase.borrow() == Phase::Running;
+        let ready = running && !self.stopping && !self.ended && self.wiring.outbox.is_empty();
+        if !ready || self.commands.is_none() || self.frames.len() >= MAX_FRAMES_AHEAD {
+            return false;
+        }
+        self.wiring.budget.mark_seen();
+        let fits = self.wiring.budget.room() >= self.wiring.window.bytes || self.frames.is_empty();
+        if !fits {
+            return true;
+        }
+        if let Some((events, bytes)) = self.credit.top_up(self.wiring.window) {
+            self.unsent.push_back(ToSource::Demand { events, bytes });
+        }
+        false
+    }
+
+    fn send_commands(&mut self) {
+        let Some(commands) = &self.commands else {
+            self.unsent.clear();
+            return;
+        };
+        while let Some(command) = self.unsent.pop_front() {
+            match commands.try_send(command) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(command)) => {
+                    self.unsent.push_front(command);
+                    return;
+                }
+                // The stream is going down and will say so.
+                Err(mpsc::error::TrySendError::Closed(_)) => self.unsent.clear(),
+            }
+        }
+    }
+
+    fn opened(&mut self, replays: bool, commands: mpsc::Sender<ToSource>) {
+        self.wiring.ledger.set_redelivers(replays);
+        self.wiring.books.replays.store(replays, Ordering::Relaxed);
+        if !replays && !self.announced && !self.wiring.answers_when_settled {
+            self.announced = true;
+            tracing::warn!(
+                "{}: this source cannot send events again, so it runs as `durability: memory`: a crash of the coordinator loses what is on its way",
+                self.wiring.node
+            );
+        }
+        self.commands = Some(commands);
+        self.credit = Credit::default();
+        self.last_sequence = 0;
+        if self.stopping {
+            self.unsent.push_back(ToSource::Stop);
+        }
+    }
+
+    async fn produced(&mut self, sequence: u64, batch: &Batch, checkpoint: Option<Bytes>) {
+        if self.commands.is_none() || self.ended {
+            return;
+        }
+        let replays = self.wiring.books.replays.load(Ordering::Relaxed);
+        let admitted = if sequence == self.last_sequence + 1 {
+            self.credit
+                .spend(batch)
+                .map_err(|why| ("DEMAND_EXCEEDED", why))
+                .and_then(|()| self.wiring.admission.admit(batch, replays).map_err(|why| ("FRAME_REFUSED", why)))
+        } else {
+            Err(("FRAME_REFUSED", format!("frame {sequence} came after frame {}", self.last_sequence)))
+        };
+        match admitted {
+            Ok(admitted) => {
+                self.violations = 0;
+                self.last_sequence = sequence;
+                self.accept(sequence, admitted, checkpoint, replays);
+            }
+            Err((code, why)) => self.violated(code, &why).await,
+        }
+    }
+
+    fn accept(&mut self, sequence: u64, admitted: Admitted, checkpoint: Option<Bytes>, replays: bool) {
+        let Admitted { batch, refused } = admitted;
+        let batch = self.wiring.spans.sample(batch, self.wiring.clock.now());
+        let events = batch.len() as u64;
+        if let Some(checkpoint) = &checkpoint {
+            self.wiring.resume.send_replace(Some(checkpoint.clone()));
+        }
+        let number = self.first + self.frames.len() as u64;
+        let mut deliveries = Origin::frame(self.wiring.ledger.clone(), number, events as u32);
+        self.frames.push_back(Frame {
+            sequence: Some(sequence),
+            events,
+            settled: false,
+            kept: (!replays).then(|| batch.clone()),
+            _charge: self.wiring.budget.take(checkpoint.as_ref().map_or(0, Bytes::len) as u64),
+            checkpoint,
+        });
+        self.wiring.books.accepted.fetch_add(events, Ordering::Relaxed);
+        if refused.is_empty() {
+            self.wiring.router.route(batch, &Routes::default(), deliveries, &mut self.wiring.outbox);
+            return;
+        }
+        let mut passed: Vec<u32> = Vec::with_capacity(batch.len());
+        let mut next = 0;
+        for refusal in refused {
+            passed.extend(next..refusal.row);
+            next = refusal.row + 1;
+            let letter = Letter {
+                batch: batch.select(&[refusal.row]).detach(),
+                deliveries: deliveries.take([refusal.row]),
+                reason: refusal.reason.into(),
+                message: refusal.message,
+                attempts: 0,
+            };
+            self.wiring.router.letter(letter, &mut self.wiring.outbox);
+        }
+        passed.extend(next..batch.len() as u32);
+        let passing = deliveries.take(passed.iter().copied());
+        deliveries.settle();
+        if passed.is_empty() {
+            passing.settle();
+        } else {
+            self.wiring.router.route(batch.select(&passed), &Routes::default(), passing, &mut self.wiring.outbox);
+        }
+    }
+
+    /// A frame that was not accepted: the stream is opened again, and fails the pipeline at the third in a row.
+    async fn violated(&mut self, code: &'static str, why: &str) {
+        self.violations += 1;
+        let node = &self.wiring.node;
+        let message = format!("{node}: {code}: {why}; the frame was not accepted");
+        tracing::warn!("{message}");
+        self.commands = None;
+        if self.violations >= MAX_VIOLATIONS {
+            let error = RunError::node(node, code, format!("{why}, for the {MAX_VIOLATIONS}rd time in a row"));
+            // The run is failing already if nobody listens.
+            let _ = self.wiring.fatal.send(error).await;
+            return;
+        }
+        let _ = self.wiring.reopen.try_send(message);
+    }
+
+    /// Takes note of frames that ended, and moves the position past those below which all has settled.
+    fn settle(&mut self) {
+        for (number, outcome) in self.wiring.ledger.take() {
+            let Some(frame) = number.checked_sub(self.first).and_then(|at| self.frames.get_mut(at as usize)) else {
+                continue; // of a generation that was given up
+            };
+            match outcome {
+                Outcome::Settled => {
+                    frame.settled = true;
+                    frame.kept = None;
+                    self.wiring.books.settled.fetch_add(frame.events, Ordering::Relaxed);
+                    // A source without replay has no order to keep: it may forget each frame at once.
+                    if let (Some(sequence), false) = (frame.sequence, self.wiring.books.replays.load(Ordering::Relaxed))
+                    {
+                        self.unsent.push_back(ToSource::Settled { sequence, checkpoint: None });
+                    }
+                }
+                Outcome::Lost => {
+                    self.lost(number);
+                    return;
+                }
+            }
+        }
+        while self.frames.front().is_some_and(|frame| frame.settled) {
+            let Some(frame) = self.frames.pop_front() else { break };
+            self.first += 1;
+            self.wiring.position.settled += frame.events;
+            self.wiring.books.position.store(self.wiring.position.settled, Ordering::Relaxed);
+            self.settled_sequence = frame.sequence;
+            if let Some(checkpoint) = frame.checkpoint {
+                self.dirty |= checkpoint != self.wiring.position.checkpoint;
+                self.wiring.position.checkpoint = checkpoint;
+            }
+        }
+    }
+
+    fn lost(&mut self, number: u64) {
+        if *self.wiring.phase.borrow() == Phase::Abandoned {
+            return;
+        }
+        if !self.wiring.books.replays.load(Ordering::Relaxed) {
+            let Some(frame) = self.frames.get_mut((number - self.first) as usize) else { return };
+            let Some(batch) = frame.kept.take() else { return };
+            // The letter takes the place of all that was lost: its own origin settles the frame.
+            let deliveries = Origin::frame(self.wiring.ledger.clone(), number, batch.len() as u32);
+            let message = "the event was lost inside the coordinator, and its source cannot send it again".to_owned();
+            let letter = Letter { batch: batch.detach(), deliveries, reason: "LOST".into(), message, attempts: 0 };
+            self.wiring.outbox.push_letter(LetterNote { node: self.wiring.node.clone(), letter });
+            return;
+        }
+        let open: u64 = self.frames.iter().map(|frame| frame.events).sum();
+        let settled: u64 = self.frames.iter().filter(|frame| frame.settled).map(|frame| frame.events).sum();
+        tracing::warn!("{}: {} events were lost on the way and are read again", self.wiring.node, open - settled);
+        self.wiring.books.accepted.fetch_sub(open, Ordering::Relaxed);
+        self.wiring.books.settled.fetch_sub(settled, Ordering::Relaxed);
+        self.first += self.frames.len() as u64;
+        self.frames.clear();
+        self.commands = None;
+        let checkpoint = self.wiring.position.checkpoint.clone();
+        self.wiring.resume.send_replace((!checkpoint.is_empty()).then_some(checkpoint));
+        let _ = self.wiring.reopen.try_send("events were lost and must be read again".into());
+    }
+
+    /// Writes the position when it has moved; at most one write at a time.
+    fn begin_write(&mut self) {
+        if self.write.is_some() || !self.dirty {
+            return;
+        }
+        self.dirty = false;
+        let store = self.wiring.checkpoints.clone();
+        let node = self.wiring.node.clone();
+        let Moment(written) = self.wiring.clock.now();
+        let position = Position { written, ..self.wiring.position.clone() };
+        let sequence = self.settled_sequence;
+        self.write = Some(tokio::task::spawn_blocking(move || {
+            let result = store.write(&node, &position);
+            (position, sequence, result)
+        }));
+    }
+
+    fn written(&mut self, position: Position, sequence: Option<u64>, result: std::io::Result<()>) {
+        match result {
+            Ok(()) => {
+                if let Some(sequence) = sequence {
+                    self.unsent.push_back(ToSource::Settled { sequence, checkpoint: Some(position.checkpoint) });
+                }
+            }
+            Err(error) => {
+                tracing::error!(
+                    "{}: its position cannot be written, so after a restart more events will come again: {error}",
+                    self.wiring.node
+                );
+                self.dirty = !self.edges_ended;
+            }
+        }
+    }
+}
+
+async fn join<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, tokio::task::JoinError> {
+    match task {
+        Some(task) => task.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn command_room(commands: Option<&mpsc::Sender<ToSource>>) {
+    match commands {
+        // A closed channel says so through the stream.
+        Some(commands) if commands.reserve().await.is_ok() => {}
+        _ => std::future::pending().await,
+    }
+}

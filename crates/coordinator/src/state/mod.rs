@@ -1,0 +1,16 @@
+//! What a pipeline keeps on disk: its lock, its sources' positions, its dead letters.
+
+mod checkpoints;
+mod directory;
+mod durable;
+mod letter_file;
+mod letters;
+
+pub(crate) use self::{
+    checkpoints::{Checkpoints, Position},
+    letters::run_letters,
+};
+pub use self::{
+    directory::{StateDir, StateError},
+    letter_file::{LetterFile, LetterRecord, StoreLetters},
+};

@@ -1,0 +1,350 @@
+//! From the graph of a pipeline to actors with edges between them.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
+
+use meshloom_config::{NodeKind, Pipeline, spec::Address};
+use meshloom_core::{
+    graph::{EdgeId, NodeId, Port},
+    machine::{NodeMachine, RetryPolicy, Settings},
+    outputs::NodeIdentity,
+};
+use meshloom_telemetry::{SpanId, Traces};
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    error::RunError,
+    flow::{Edge, EdgeBooks, Input, LetterNote, Outbox, Room, Router},
+    node::{NodeActor, NodeBooks, ReplicaLink, Wiring},
+    phase::Phase,
+    replica::{Host, NodeSeat, Placement, ReplicaBoard, SourceSeat, drive_node, drive_source},
+    source::{Admission, FrameLedger, SourceActor, SourceBooks, SourceWiring, Window},
+    spans::{HopSpans, SourceSpans},
+    state::{Checkpoints, Position},
+};
+
+/// Memory that a node's first works may take beyond the shared rest: two batches.
+const NODE_RESERVE: u64 = 2 * (4 << 20);
+/// Receive window of a replica's stream.
+const STREAM_WINDOW: u64 = 8 << 20;
+/// The budget of a pipeline that does not set `memory`, at least.
+const DEFAULT_MEMORY: u64 = 256 << 20;
+/// Events that a source may be ahead of what was placed.
+const WINDOW_EVENTS: u64 = 16 * 1024;
+/// Payload bytes that a source may be ahead of what was placed.
+const WINDOW_BYTES: u64 = 4 << 20;
+
+/// What can be asked of a node while it runs.
+pub(crate) enum Place {
+    /// A source.
+    Source(Arc<SourceBooks>),
+    /// A transform or sink.
+    Node(Arc<NodeBooks>),
+}
+
+/// A node as `status` sees it.
+pub(crate) struct NodeView {
+    pub(crate) place: Place,
+    pub(crate) replicas: Vec<ReplicaBoard>,
+}
+
+/// An edge as `status` sees it.
+pub(crate) struct EdgeView {
+    pub(crate) label: Arc<str>,
+    pub(crate) to: Arc<str>,
+    pub(crate) books: Arc<EdgeBooks>,
+    pub(crate) room: Arc<Room>,
+}
+
+/// The pipeline at work.
+pub(crate) struct Wired {
+    pub(crate) actors: JoinSet<()>,
+    pub(crate) drivers: JoinSet<()>,
+    /// How each replica came up.
+    pub(crate) starts: Vec<oneshot::Receiver<Result<(), RunError>>>,
+    pub(crate) nodes: Vec<NodeView>,
+    pub(crate) edges: Vec<EdgeView>,
+}
+
+/// What all actors share.
+pub(crate) struct Commons {
+    pub(crate) host: Arc<Host>,
+    pub(crate) traces: Traces,
+    pub(crate) letters: mpsc::Sender<LetterNote>,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) positions: HashMap<String, Position>,
+    pub(crate) attached: HashMap<String, Address>,
+    pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) fatal: mpsc::Sender<RunError>,
+}
+
+/// Bytes of the budget, and of it what is left for sources and works after the reserves.
+pub(crate) fn memory(pipeline: &Pipeline) -> (u64, u64) {
+    let replicas: u64 = pipeline.nodes.iter().map(|node| u64::from(node.replicas)).sum();
+    let reserve = replicas * STREAM_WINDOW + pipeline.nodes.len() as u64 * NODE_RESERVE;
+    let budget = pipeline.memory.unwrap_or(DEFAULT_MEMORY.max(2 * reserve));
+    (budget, budget.saturating_sub(reserve))
+}
+
+/// Starts every actor and every driver.
+pub(crate) fn wire(commons: &Commons) -> Wired {
+    let pipeline = commons.host.pipeline.clone();
+    let graph = &pipeline.graph;
+    let mut wired = Wired {
+        actors: JoinSet::new(),
+        drivers: JoinSet::new(),
+        starts: Vec::new(),
+        nodes: Vec::new(),
+        edges: Vec::new(),
+    };
+    let ends: Vec<NodeEnds> = graph.nodes().map(|node| NodeEnds::new(&pipeline, node)).collect();
+    let mut inboxes = Vec::new();
+    let mut inputs: Vec<Vec<(Arc<Room>, Arc<EdgeBooks>)>> = vec![Vec::new(); ends.len()];
+    let mut outputs: Vec<Vec<(Port, Edge)>> = ends.iter().map(|_| Vec::new()).collect();
+    for ((node, end), node_inputs) in graph.nodes().zip(&ends).zip(&mut inputs) {
+        let (sender, inbox) = mpsc::channel::<Input>(end.inbox_places);
+        inboxes.push(inbox);
+        for (index, edge) in graph.inputs(node).iter().enumerate() {
+            let made = make_edge(&pipeline, *edge, index, &ends, sender.clone());
+            node_inputs.push((made.room.clone(), made.books.clone()));
+            wired.edges.push(EdgeView {
+                label: made.label.clone(),
+                to: made.to_node.clone(),
+                books: made.books.clone(),
+                room: made.room.clone(),
+            });
+            let from = graph.edge(*edge);
+            outputs[from.from.index()].push((from.port.clone(), made));
+        }
+    }
+    let sources = graph.sources().count().max(1) as u64;
+    let share = memory(&pipeline).1 / sources;
+    for (((node, inbox), inputs), outputs) in graph.nodes().zip(inboxes).zip(inputs).zip(outputs) {
+        let spec = pipeline.node(node);
+        let name: Arc<str> = spec.name.as_str().into();
+        let outbox = Outbox::new(outputs.len(), commons.letters.clone());
+        let router = Router::new(name.clone(), outputs, spec.discards.iter().cloned());
+        let freed = ends[node.index()].freed.clone();
+        let view = if spec.is_source() {
+            start_source(commons, &mut wired, node, name, router, outbox, freed, share)
+        } else {
+            let pressed = ends[node.index()].pressed.clone();
+            start_node(commons, &mut wired, node, name, router, outbox, Ends { inbox, inputs, freed, pressed })
+        };
+        wired.nodes.push(view);
+    }
+    wired
+}
+
+/// What is known of a node before its edges exist.
+struct NodeEnds {
+    inbox_places: usize,
+    freed: Arc<Notify>,
+    pressed: Arc<Notify>,
+}
+
+impl NodeEnds {
+    fn new(pipeline: &Pipeline, node: NodeId) -> Self {
+        let edges = pipeline.graph.inputs(node).len();
+        // Every message holds an event that an edge has admitted, or says that an edge has ended.
+        let inbox_places = (pipeline.node(node).queue.events as usize + 1) * edges + edges + 1;
+        Self { inbox_places, freed: Arc::default(), pressed: Arc::default() }
+    }
+}
+
+struct Ends {
+    inbox: mpsc::Receiver<Input>,
+    inputs: Vec<(Arc<Room>, Arc<EdgeBooks>)>,
+    freed: Arc<Notify>,
+    pressed: Arc<Notify>,
+}
+
+fn make_edge(pipeline: &Pipeline, id: EdgeId, index: usize, ends: &[NodeEnds], to: mpsc::Sender<Input>) -> Edge {
+    let edge = pipeline.graph.edge(id);
+    let spec = pipeline.node(edge.to);
+    let (freed, pressed) = (ends[edge.from.index()].freed.clone(), ends[edge.to.index()].pressed.clone());
+    Edge {
+        index: index as u32,
+        to_node: spec.name.as_str().into(),
+        label: pipeline.graph.upstream(id).into(),
+        labels_events: spec.from.len() > 1,
+        when: spec.from[index].when.clone(),
+        to,
+        room: Arc::new(Room::new(spec.queue.events, spec.queue.bytes, freed, pressed)),
+        books: Arc::default(),
+    }
+}
+
+/// The routes of a node that other nodes take.
+fn routes_taken(pipeline: &Pipeline, node: NodeId) -> Vec<String> {
+    let edges = pipeline.graph.outputs(node).iter();
+    let routes = edges.filter_map(|edge| match &pipeline.graph.edge(*edge).port {
+        Port::Route(name) => Some(name.clone()),
+        _ => None,
+    });
+    routes.collect()
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call, and each argument is one end of the node")]
+fn start_source(
+    commons: &Commons,
+    wired: &mut Wired,
+    node: NodeId,
+    name: Arc<str>,
+    router: Router,
+    outbox: Outbox,
+    freed: Arc<Notify>,
+    share: u64,
+) -> NodeView {
+    let Commons { host, .. } = commons;
+    let pipeline = &host.pipeline;
+    let spec = pipeline.node(node).clone();
+    let placement = Placement::of(&spec, 0, commons.attached.get(&spec.name));
+    let budget = host.budget.share(share);
+    let position = commons.positions.get(&spec.name).cloned().unwrap_or_default();
+    let start = (!position.checkpoint.is_empty()).then(|| position.checkpoint.clone());
+    let (resume, resume_from) = watch::channel(start);
+    let (reopen, reopens) = mpsc::channel(1);
+    let (said, stream) = mpsc::channel(1);
+    let books = Arc::new(SourceBooks::default());
+    let samples = placement.is_none();
+    let actor = SourceActor::new(SourceWiring {
+        node: name.clone(),
+        stream,
+        resume,
+        reopen,
+        router,
+        outbox,
+        freed,
+        ledger: Arc::new(FrameLedger::default()),
+        admission: Admission {
+            default_source: format!("{}/{}", pipeline.name, spec.name).into(),
+            key: spec.key.clone(),
+            max_event: spec.max_event,
+        },
+        window: Window { events: WINDOW_EVENTS, bytes: WINDOW_BYTES.min(share / 2).max(1) },
+        budget: budget.clone(),
+        checkpoints: commons.checkpoints.clone(),
+        position,
+        clock: host.clock,
+        spans: SourceSpans::new(commons.traces.clone(), &pipeline.name, &spec.name, pipeline.sampling(node), samples),
+        books: books.clone(),
+        phase: commons.phase.clone(),
+        fatal: commons.fatal.clone(),
+        answers_when_settled: answers_when_settled(&spec.kind),
+    });
+    wired.actors.spawn(actor.run());
+    let board = ReplicaBoard::default();
+    let (first, start) = oneshot::channel();
+    wired.starts.push(start);
+    let routes = routes_taken(pipeline, node);
+    let seat = SourceSeat {
+        host: host.clone(),
+        spec,
+        placement,
+        routes,
+        budget,
+        actor: said,
+        resume: resume_from,
+        reopen: reopens,
+        board: board.clone(),
+        fatal: commons.fatal.clone(),
+    };
+    wired.drivers.spawn(drive_source(seat, first));
+    NodeView { place: Place::Source(books), replicas: vec![board] }
+}
+
+/// Whether a source tells its clients only once their events have settled, so that a crash loses nothing unsaid.
+fn answers_when_settled(kind: &NodeKind) -> bool {
+    use meshloom_config::ConnectorSpec;
+    matches!(kind, NodeKind::Use(ConnectorSpec::HttpSource(_) | ConnectorSpec::Stdin(_)))
+}
+
+fn start_node(
+    commons: &Commons,
+    wired: &mut Wired,
+    node: NodeId,
+    name: Arc<str>,
+    router: Router,
+    outbox: Outbox,
+    ends: Ends,
+) -> NodeView {
+    let Commons { host, .. } = commons;
+    let pipeline = &host.pipeline;
+    let spec = pipeline.node(node).clone();
+    let attached = commons.attached.get(&spec.name);
+    let replicas = if attached.is_some() { 1 } else { spec.replicas };
+    let machine = NodeMachine::new(
+        Settings {
+            identity: NodeIdentity::new(&pipeline.name, &spec.name, pipeline.graph.shared_source(node)),
+            batch_events: spec.batch.events,
+            batch_bytes: spec.batch.bytes,
+            linger: spec.batch.linger,
+            latency: spec.batch.latency,
+            // A node in a debugger stands still as long as its user likes.
+            timeout: attached.is_none().then_some(spec.timeout),
+            retry: RetryPolicy { attempts: spec.retry.attempts, initial: spec.retry.initial, max: spec.retry.max },
+            rate: spec.rate.map(|rate| rate.per_second()),
+            seed: u64::from_be_bytes(SpanId::random().to_bytes()),
+        },
+        replicas,
+    );
+    let (said, from_replicas) = mpsc::channel(2 * replicas as usize);
+    let mut links = Vec::new();
+    let mut boards = Vec::new();
+    for replica in 0..replicas {
+        let (restart, restarts) = mpsc::channel(1);
+        links.push(ReplicaLink { works: None, restart });
+        let board = ReplicaBoard::default();
+        boards.push(board.clone());
+        let (first, start) = oneshot::channel();
+        wired.starts.push(start);
+        let seat = NodeSeat {
+            host: host.clone(),
+            placement: Placement::of(&spec, replica, attached),
+            spec: spec.clone(),
+            replica,
+            routes: routes_taken(pipeline, node),
+            actor: said.clone(),
+            restart: restarts,
+            board,
+            fatal: commons.fatal.clone(),
+        };
+        wired.drivers.spawn(drive_node(seat, first));
+    }
+    let books = Arc::new(NodeBooks::new());
+    let actor = NodeActor::new(
+        machine,
+        Wiring {
+            inbox: ends.inbox,
+            inputs: ends.inputs,
+            router,
+            outbox,
+            replicas: links,
+            from_replicas,
+            freed: ends.freed,
+            pressed: ends.pressed,
+            budget: host.budget.clone(),
+            clock: host.clock,
+            spans: HopSpans::new(commons.traces.clone(), &pipeline.name, &name),
+            node: name,
+            books: books.clone(),
+            phase: commons.phase.clone(),
+        },
+    );
+    wired.actors.spawn(actor.run());
+    NodeView { place: Place::Node(books), replicas: boards }
+}
+
+impl EdgeView {
+    /// Events that the node below has not taken yet.
+    pub(crate) fn queued(&self) -> u64 {
+        let load = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+        load(&self.books.produced).saturating_sub(load(&self.books.skipped) + load(&self.books.received))
+    }
+}

@@ -127,7 +127,7 @@ fn lines_keep_to_the_width_and_hostile_names_to_themselves() {
         let widest = shown.lines().map(unicode_width::UnicodeWidthStr::width).max().unwrap();
         // Notes keep 20 columns for words below the deepest spans.
         assert!(widest <= width.max(120), "{width}: {widest}\n{shown}");
-        assert_eq!(shown.matches("deep ").count(), 40.min(shown.matches("deep ").count()));
+        assert!(shown.lines().count() > 47, "a line for each of 47 spans\n{shown}");
     }
 }
 

@@ -27,11 +27,7 @@ pub(crate) trait Handler: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the node cannot go on at all.
-    fn call(
-        &self,
-        work: Work,
-        reply: &Reply,
-    ) -> impl Future<Output = Result<Answer, NodeError>> + Send;
+    fn call(&self, work: Work, reply: &Reply) -> impl Future<Output = Result<Answer, NodeError>> + Send;
 }
 
 /// What became of a work.
@@ -55,11 +51,7 @@ impl Answer {
     /// All inputs were consumed but for those that failed.
     pub(crate) fn consumed_but(events: usize, failures: Vec<Failure>) -> Self {
         let consumed = events.saturating_sub(failures.len());
-        Self::Done {
-            outputs: None,
-            failures,
-            consumed: u32::try_from(consumed).unwrap_or(u32::MAX),
-        }
+        Self::Done { outputs: None, failures, consumed: u32::try_from(consumed).unwrap_or(u32::MAX) }
     }
 }
 
@@ -78,21 +70,10 @@ pub(crate) fn retry(index: usize, reason: &'static str, message: impl Into<Strin
     failure(u32::try_from(index).ok(), Action::Retry, reason, message)
 }
 
-fn failure(
-    index: Option<u32>,
-    action: Action,
-    reason: &'static str,
-    message: impl Into<String>,
-) -> Failure {
+fn failure(index: Option<u32>, action: Action, reason: &'static str, message: impl Into<String>) -> Failure {
     let mut message = message.into();
     message.truncate(limits::truncate(&message, limits::FAILURE_MESSAGE_BYTES).len());
-    Failure {
-        index,
-        action,
-        reason: Cow::Borrowed(reason),
-        message,
-        retry_after: None,
-    }
+    Failure { index, action, reason: Cow::Borrowed(reason), message, retry_after: None }
 }
 
 /// The answer of a work that was taken back or ran out of time.
@@ -113,11 +94,7 @@ pub(crate) struct Reply {
 impl Reply {
     /// Sends outputs before the end of the call; `false`: nobody listens any more.
     pub(crate) async fn part(&self, outputs: Outputs) -> bool {
-        let result = WorkResult {
-            sequence: self.sequence,
-            outputs: Some(outputs),
-            ..WorkResult::default()
-        };
+        let result = WorkResult { sequence: self.sequence, outputs: Some(outputs), ..WorkResult::default() };
         self.output.send(FromNode::Result(result)).await.is_ok()
     }
 
@@ -206,12 +183,7 @@ pub(crate) async fn run<H: Handler>(
     Ok(())
 }
 
-async fn one<H: Handler>(
-    handler: Arc<H>,
-    work: Work,
-    reply: Reply,
-    default_limit: Duration,
-) -> Ended {
+async fn one<H: Handler>(handler: Arc<H>, work: Work, reply: Reply, default_limit: Duration) -> Ended {
     let (sequence, since) = (work.sequence, Instant::now());
     let limit = work.timeout.unwrap_or(default_limit);
     let call = handler.call(work, &reply);
@@ -225,36 +197,16 @@ async fn one<H: Handler>(
     };
     let busy = since.elapsed();
     Ok(Some(match answer {
-        Answer::Done {
-            outputs,
-            failures,
-            consumed,
-        } => WorkResult {
-            sequence,
-            outputs,
-            failures,
-            consumed,
-            last: true,
-            busy,
-        },
-        Answer::Failed(failure) => WorkResult {
-            busy,
-            ..last(sequence, failure)
-        },
-        Answer::Interrupted => WorkResult {
-            busy,
-            ..last(sequence, interrupted(busy, Some(limit)))
-        },
+        Answer::Done { outputs, failures, consumed } => {
+            WorkResult { sequence, outputs, failures, consumed, last: true, busy }
+        }
+        Answer::Failed(failure) => WorkResult { busy, ..last(sequence, failure) },
+        Answer::Interrupted => WorkResult { busy, ..last(sequence, interrupted(busy, Some(limit))) },
     }))
 }
 
 pub(crate) fn last(sequence: u64, failure: Failure) -> WorkResult {
-    WorkResult {
-        sequence,
-        failures: vec![failure],
-        last: true,
-        ..WorkResult::default()
-    }
+    WorkResult { sequence, failures: vec![failure], last: true, ..WorkResult::default() }
 }
 
 /// Ends every call in good order: programs are to be gone before the node is.
@@ -264,14 +216,8 @@ async fn stop(tasks: &mut JoinSet<Ended>, running: &HashMap<tokio::task::Id, Run
 }
 
 fn calls(running: &HashMap<tokio::task::Id, Running>) -> Vec<Call> {
-    let mut calls: Vec<Call> = running
-        .values()
-        .map(|call| Call {
-            sequence: call.sequence,
-            index: None,
-            age: call.since.elapsed(),
-        })
-        .collect();
+    let mut calls: Vec<Call> =
+        running.values().map(|call| Call { sequence: call.sequence, index: None, age: call.since.elapsed() }).collect();
     calls.sort_by_key(|call| std::cmp::Reverse(call.age));
     calls.truncate(limits::PROGRESS_CALLS);
     calls

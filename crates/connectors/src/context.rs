@@ -66,12 +66,6 @@ impl OpenContext {
     /// Writes a line of the connector's own to the node's log.
     pub(crate) async fn say(&self, line: impl Into<String>) {
         // A log that nobody reads any more is no reason to stop.
-        let _ = self
-            .log
-            .send(LogLine {
-                stream: LogStream::Node,
-                line: line.into(),
-            })
-            .await;
+        let _ = self.log.send(LogLine { stream: LogStream::Node, line: line.into() }).await;
     }
 }

@@ -19,11 +19,7 @@ pub type OpenError = NodeError;
 impl NodeError {
     /// An error with a remedy.
     pub fn new(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            remedy: remedy.into(),
-        }
+        Self { code, message: message.into(), remedy: remedy.into() }
     }
 }
 

@@ -16,10 +16,7 @@ const FRAME_EVENTS: u64 = 4096;
 /// Largest frame, in bytes of payload; a larger event goes alone.
 const FRAME_BYTES: u64 = 1 << 20;
 /// How far a stream that cannot be read again is read ahead of what has settled: a crash loses no more than this.
-const UNSETTLED: Credit = Credit {
-    events: 16_384,
-    bytes: 16 << 20,
-};
+const UNSETTLED: Credit = Credit { events: 16_384, bytes: 16 << 20 };
 
 /// How records become events.
 #[derive(Debug, Clone, Default)]
@@ -76,6 +73,8 @@ pub(crate) struct Feed {
     pub(crate) decoder: Decoder,
     reading: Reading,
     held: Option<Held>,
+    /// What was found behind the records of the last frame.
+    bad: Option<FormatError>,
     /// Given to each event with its offset: `IDENTITY@OFFSET`.
     identity: Option<String>,
 }
@@ -83,72 +82,49 @@ pub(crate) struct Feed {
 impl Feed {
     /// Events have no ids.
     pub(crate) fn new(decoder: Decoder, reading: Reading) -> Self {
-        Self {
-            decoder,
-            reading,
-            held: None,
-            identity: None,
-        }
+        Self { decoder, reading, held: None, bad: None, identity: None }
     }
 
     /// Events have ids from where they stand.
     pub(crate) fn with_identity(decoder: Decoder, reading: Reading, identity: String) -> Self {
-        Self {
-            identity: Some(identity),
-            ..Self::new(decoder, reading)
-        }
+        Self { identity: Some(identity), ..Self::new(decoder, reading) }
     }
 
     /// The next frame from what was fed; nothing: more bytes are needed.
     pub(crate) fn frame(&mut self, credit: Credit) -> Result<Option<Frame>, FormatError> {
-        let most = Credit {
-            events: credit.events.min(FRAME_EVENTS),
-            bytes: credit.bytes.min(FRAME_BYTES),
-        };
-        let mut frame = FrameBuilder {
-            builder: BatchBuilder::new(),
-            payload_bytes: 0,
-            end: 0,
-            id: String::new(),
-        };
+        let most = Credit { events: credit.events.min(FRAME_EVENTS), bytes: credit.bytes.min(FRAME_BYTES) };
+        let mut frame = FrameBuilder { builder: BatchBuilder::new(), payload_bytes: 0, end: 0, id: String::new() };
+        if let Some(bad) = self.bad.take() {
+            return Err(bad);
+        }
+        match self.fill(&mut frame, most) {
+            Ok(()) => {}
+            Err(bad) if frame.builder.is_empty() => return Err(bad),
+            // What stands before it is good.
+            Err(bad) => self.bad = Some(bad),
+        }
+        let end = frame.end;
+        Ok((!frame.builder.is_empty()).then(|| Frame { batch: frame.builder.finish(), end }))
+    }
+
+    fn fill(&mut self, frame: &mut FrameBuilder, most: Credit) -> Result<(), FormatError> {
+        let identity = self.identity.as_deref();
         if let Some(held) = self.held.take() {
             // Any credit admits one event, and an empty batch takes any.
-            let fits = frame.push(
-                &self.reading,
-                self.identity.as_deref(),
-                &held.payload,
-                held.start,
-                held.end,
-                most,
-            )?;
+            let fits = frame.push(&self.reading, identity, &held.payload, held.start, held.end, most)?;
             debug_assert!(fits, "one event must always fit");
         }
         while let Some(record) = self.decoder.next_record()? {
             if self.reading.skip_null && record.top_level && record.payload == b"null" {
                 continue;
             }
-            let identity = self.identity.as_deref();
-            if !frame.push(
-                &self.reading,
-                identity,
-                record.payload,
-                record.start,
-                record.end,
-                most,
-            )? {
-                self.held = Some(Held {
-                    payload: record.payload.to_vec(),
-                    start: record.start,
-                    end: record.end,
-                });
+            let (payload, start, end) = (record.payload, record.start, record.end);
+            if !frame.push(&self.reading, identity, payload, start, end, most)? {
+                self.held = Some(Held { payload: payload.to_vec(), start, end });
                 break;
             }
         }
-        let end = frame.end;
-        Ok((!frame.builder.is_empty()).then(|| Frame {
-            batch: frame.builder.finish(),
-            end,
-        }))
+        Ok(())
     }
 
     /// Reads a stream to its end, as fast as frames are taken and settle.
@@ -203,27 +179,17 @@ impl FrameBuilder {
         end: u64,
         most: Credit,
     ) -> Result<bool, FormatError> {
-        let bad = |message: String| FormatError {
-            code: "BAD_FORMAT",
-            message,
-            offset: start,
-        };
+        let bad = |message: String| FormatError { code: "BAD_FORMAT", message, offset: start };
         if reading.check_json {
             check_json(record).map_err(|error| bad(format!("not JSON: {error}")))?;
         }
         let envelope = match reading.envelope {
-            Envelope::CloudEvents => {
-                Some(cloudevents::parse(record).map_err(|error| bad(error.to_string()))?)
-            }
+            Envelope::CloudEvents => Some(cloudevents::parse(record).map_err(|error| bad(error.to_string()))?),
             Envelope::Data => None,
         };
-        let bytes = envelope
-            .as_ref()
-            .map_or(record.len(), |event| event.payload.len()) as u64;
+        let bytes = envelope.as_ref().map_or(record.len(), |event| event.payload.len()) as u64;
         let first = self.builder.is_empty();
-        if !first
-            && (self.builder.len() as u64 >= most.events || self.payload_bytes + bytes > most.bytes)
-        {
+        if !first && (self.builder.len() as u64 >= most.events || self.payload_bytes + bytes > most.bytes) {
             return Ok(false);
         }
         let pushed = match &envelope {
@@ -236,12 +202,7 @@ impl FrameBuilder {
                     let _ = write!(self.id, "{identity}@{start}");
                     self.id.as_str()
                 });
-                let event = Event {
-                    payload: record,
-                    content_type: reading.content_type,
-                    id,
-                    ..Event::default()
-                };
+                let event = Event { payload: record, content_type: reading.content_type, id, ..Event::default() };
                 self.builder.push(event)
             }
         };

@@ -20,10 +20,7 @@ use crate::{
 };
 
 /// Largest frame.
-const FRAME: Credit = Credit {
-    events: 1024,
-    bytes: 1 << 20,
-};
+const FRAME: Credit = Credit { events: 1024, bytes: 1 << 20 };
 
 /// Makes events up.
 pub(crate) struct Generator {
@@ -37,35 +34,24 @@ impl Generator {
     pub(crate) fn open(spec: Generate, context: &OpenContext) -> Result<Self, OpenError> {
         let done = match &context.checkpoint {
             None => 0,
-            Some(checkpoint) => std::str::from_utf8(checkpoint)
-                .ok()
-                .and_then(|text| text.parse().ok())
-                .ok_or_else(|| {
+            Some(checkpoint) => {
+                std::str::from_utf8(checkpoint).ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
                     OpenError::new(
                         "BAD_CHECKPOINT",
-                        format!(
-                            "node {}: the stored position is not one of `generate`",
-                            context.node
-                        ),
+                        format!("node {}: the stored position is not one of `generate`", context.node),
                         "if the node was something else before, start over with --fresh",
                     )
-                })?,
+                })?
+            }
         };
-        Ok(Self {
-            spec,
-            max_event: context.max_event,
-            done,
-        })
+        Ok(Self { spec, max_event: context.max_event, done })
     }
 
     async fn produce(mut self, mut link: Link) -> Result<(), NodeError> {
         let begin = Instant::now();
         let first = self.done;
         loop {
-            let left = self
-                .spec
-                .count
-                .map_or(u64::MAX, |count| count.saturating_sub(self.done));
+            let left = self.spec.count.map_or(u64::MAX, |count| count.saturating_sub(self.done));
             if left == 0 {
                 link.exhausted().await;
                 return Ok(());
@@ -100,11 +86,8 @@ impl Generator {
             if allowed > made {
                 return Ok(allowed - made);
             }
-            let wait = Duration::try_from_secs_f64(made as f64 / rate.per_second())
-                .unwrap_or(Duration::MAX);
-            let next = begin
-                .checked_add(wait)
-                .unwrap_or(begin + Duration::from_secs(86_400 * 365));
+            let wait = Duration::try_from_secs_f64(made as f64 / rate.per_second()).unwrap_or(Duration::MAX);
+            let next = begin.checked_add(wait).unwrap_or(begin + Duration::from_secs(86_400 * 365));
             tokio::select! {
                 () = sleep_until(next) => {}
                 heard = link.hear() => heard.map(|_| ())?,
@@ -118,47 +101,31 @@ impl Generator {
         while builder.is_empty() || (builder.len() as u64) < most.events {
             let number = self.done + 1;
             let data = format!("{{\"n\":{number}}}");
-            let payload = self
-                .spec
-                .template
-                .render(&EventView::of_payload(data.as_bytes()))
-                .map_err(|error| {
-                    NodeError::new(
-                        "TEMPLATE_FAILED",
-                        format!("event {number}: {error}"),
-                        "the template sees data.n, the event's number",
-                    )
-                })?;
+            let payload = self.spec.template.render(&EventView::of_payload(data.as_bytes())).map_err(|error| {
+                NodeError::new(
+                    "TEMPLATE_FAILED",
+                    format!("event {number}: {error}"),
+                    "the template sees data.n, the event's number",
+                )
+            })?;
             if payload.len() as u64 > self.max_event {
-                let message = format!(
-                    "event {number} has {} bytes, `max_event` is {}",
-                    payload.len(),
-                    self.max_event
-                );
-                return Err(NodeError::new(
-                    "EVENT_TOO_LARGE",
-                    message,
-                    "shorten the template, or raise `max_event`",
-                ));
+                let message = format!("event {number} has {} bytes, `max_event` is {}", payload.len(), self.max_event);
+                return Err(NodeError::new("EVENT_TOO_LARGE", message, "shorten the template, or raise `max_event`"));
             }
             if !builder.is_empty() && bytes + payload.len() as u64 > most.bytes {
                 break;
             }
             let id = number.to_string();
-            let content_type = if check_json(payload.as_bytes()).is_ok() {
-                "application/json"
-            } else {
-                "text/plain"
-            };
+            let content_type = if check_json(payload.as_bytes()).is_ok() { "application/json" } else { "text/plain" };
             let event = Event {
                 payload: payload.as_bytes(),
                 id: Some(&id),
                 content_type: Some(content_type),
                 ..Event::default()
             };
-            builder.push(event).map_err(|error| {
-                NodeError::new("EVENT_TOO_LARGE", error.to_string(), "shorten the template")
-            })?;
+            builder
+                .push(event)
+                .map_err(|error| NodeError::new("EVENT_TOO_LARGE", error.to_string(), "shorten the template"))?;
             bytes += payload.len() as u64;
             self.done = number;
         }

@@ -100,8 +100,7 @@ impl Link {
     pub(crate) async fn ready(&mut self, window: Option<Credit>) -> Result<Credit, Stopped> {
         self.catch_up()?;
         loop {
-            let room = window
-                .is_none_or(|w| self.unsettled.events < w.events && self.unsettled.bytes < w.bytes);
+            let room = window.is_none_or(|w| self.unsettled.events < w.events && self.unsettled.bytes < w.bytes);
             if room && self.credit.any() {
                 return Ok(self.credit);
             }
@@ -130,26 +129,15 @@ impl Link {
     }
 
     /// Sends a frame, which its caller has seen to be within the credit.
-    pub(crate) async fn send(
-        &mut self,
-        batch: Batch,
-        checkpoint: Option<Bytes>,
-    ) -> Result<Sequence, Stopped> {
+    pub(crate) async fn send(&mut self, batch: Batch, checkpoint: Option<Bytes>) -> Result<Sequence, Stopped> {
         let (events, bytes) = (batch.len() as u64, payload_bytes(&batch));
-        debug_assert!(
-            self.credit.admits(events, bytes),
-            "a frame of {events} events beyond the credit"
-        );
+        debug_assert!(self.credit.admits(events, bytes), "a frame of {events} events beyond the credit");
         self.credit.spend(events, bytes);
         self.sequence += 1;
         self.open.insert(self.sequence, Credit { events, bytes });
         self.unsettled.events += events;
         self.unsettled.bytes += bytes;
-        let frame = FromSource::Produced {
-            sequence: self.sequence,
-            batch,
-            checkpoint,
-        };
+        let frame = FromSource::Produced { sequence: self.sequence, batch, checkpoint };
         self.output.send(frame).await.map_err(|_| Stopped)?;
         Ok(self.sequence)
     }
@@ -173,7 +161,5 @@ impl Link {
 
 /// Bytes of a batch as `Demand` counts them.
 pub(crate) fn payload_bytes(batch: &Batch) -> u64 {
-    (0..batch.len())
-        .map(|row| batch.payload(row).len() as u64)
-        .sum()
+    (0..batch.len()).map(|row| batch.payload(row).len() as u64).sum()
 }

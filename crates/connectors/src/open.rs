@@ -43,17 +43,13 @@ pub fn open<'a>(spec: impl Into<Spec<'a>>, context: &OpenContext) -> Result<Open
         Spec::Exec(spec) => return exec::open(spec, context),
     };
     Ok(match spec.clone() {
-        ConnectorSpec::FileSource(spec) => {
-            Opened::Source(Box::new(FileSourceNode::open(spec, context.clone())?))
-        }
+        ConnectorSpec::FileSource(spec) => Opened::Source(Box::new(FileSourceNode::open(spec, context.clone())?)),
         ConnectorSpec::FileSink(spec) => Opened::Node(Box::new(FileSinkNode::open(spec, context)?)),
         ConnectorSpec::Stdin(spec) => Opened::Source(Box::new(Stdin::open(spec, context))),
         ConnectorSpec::Stdout(spec) => Opened::Node(Box::new(Stdout::open(spec))),
         ConnectorSpec::Generate(spec) => Opened::Source(Box::new(Generator::open(spec, context)?)),
         ConnectorSpec::Null => Opened::Node(Box::new(Null)),
-        ConnectorSpec::HttpSource(spec) => {
-            Opened::Source(Box::new(HttpSourceNode::open(spec, context.clone())?))
-        }
+        ConnectorSpec::HttpSource(spec) => Opened::Source(Box::new(HttpSourceNode::open(spec, context.clone())?)),
         ConnectorSpec::Webhook(spec) => Opened::Node(Box::new(WebhookNode::open(spec, context)?)),
     })
 }

@@ -1,8 +1,6 @@
 //! How programs are started: through a [`Spawner`], so that the coordinator can put its guard around them.
 
-use std::{
-    collections::BTreeMap, ffi::OsString, fmt, io, path::PathBuf, process::Stdio, time::Duration,
-};
+use std::{collections::BTreeMap, ffi::OsString, fmt, io, path::PathBuf, process::Stdio, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
@@ -49,12 +47,13 @@ impl fmt::Display for Exit {
         match self {
             Self::Code(code) => write!(f, "exit status {code}"),
             Self::Signal(number) => match Signal::from_named_raw(*number) {
-                Some(signal) => write!(
-                    f,
-                    "killed by {}",
-                    format!("{signal:?}").replace("Signal::", "SIG")
-                ),
-                None => write!(f, "killed by signal {number}"),
+                // Its name is `"Signal::KILL"`.
+                Some(signal) => {
+                    let name = format!("{signal:?}");
+                    let name = name.trim_matches('"').rsplit(':').next().unwrap_or_default();
+                    write!(f, "signal SIG{name}")
+                }
+                None => write!(f, "signal {number}"),
             },
         }
     }
@@ -107,19 +106,10 @@ impl Environment {
         inherited: impl IntoIterator<Item = (OsString, OsString)>,
         ours: impl IntoIterator<Item = (&'a str, String)>,
     ) -> BTreeMap<OsString, OsString> {
-        let mut all: BTreeMap<OsString, OsString> = inherited
-            .into_iter()
-            .filter(|(name, _)| self.inherits(&name.to_string_lossy()))
-            .collect();
-        all.extend(
-            ours.into_iter()
-                .map(|(name, value)| (name.into(), value.into())),
-        );
-        all.extend(
-            self.set
-                .iter()
-                .map(|(name, value)| (name.into(), value.into())),
-        );
+        let mut all: BTreeMap<OsString, OsString> =
+            inherited.into_iter().filter(|(name, _)| self.inherits(&name.to_string_lossy())).collect();
+        all.extend(ours.into_iter().map(|(name, value)| (name.into(), value.into())));
+        all.extend(self.set.iter().map(|(name, value)| (name.into(), value.into())));
         all
     }
 
@@ -152,19 +142,12 @@ impl Spawner for TokioSpawner {
                 .kill_on_drop(true)
                 .spawn()?;
             let missing = || io::Error::other("a standard stream of the child was not piped");
-            let group = child
-                .id()
-                .and_then(|id| i32::try_from(id).ok())
-                .and_then(Pid::from_raw);
+            let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
             Ok(Child {
                 stdin: Box::new(child.stdin.take().ok_or_else(missing)?),
                 stdout: Box::new(child.stdout.take().ok_or_else(missing)?),
                 stderr: Box::new(child.stderr.take().ok_or_else(missing)?),
-                process: Box::new(Group {
-                    child,
-                    group,
-                    exit: None,
-                }),
+                process: Box::new(Group { child, group, exit: None }),
             })
         })
     }
@@ -222,5 +205,34 @@ impl Process for Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_is_named_as_people_know_it() {
+        assert_eq!(Exit::Code(3).to_string(), "exit status 3");
+        assert_eq!(Exit::Signal(9).to_string(), "signal SIGKILL");
+        assert_eq!(Exit::Signal(11).to_string(), "signal SIGSEGV");
+        assert_eq!(Exit::Signal(60).to_string(), "signal 60");
+    }
+
+    #[test]
+    fn what_is_ours_is_never_inherited_and_the_user_has_the_last_word() {
+        let pairs = |pairs: &[(&str, &str)]| -> Vec<(OsString, OsString)> {
+            pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
+        };
+        let around = pairs(&[("PATH", "/bin"), ("MESHLOOM_X", "1"), ("OTEL_Y", "2"), ("LC_ALL", "C"), ("SECRET", "s")]);
+        let ours = [("MESHLOOM_ATTEMPT", "1".to_owned()), ("MINE", "ours".to_owned())];
+        let set = BTreeMap::from([("MINE".to_owned(), "yours".to_owned())]);
+        let open = Environment { clear: false, set: set.clone() };
+        let expected =
+            [("LC_ALL", "C"), ("MESHLOOM_ATTEMPT", "1"), ("MINE", "yours"), ("PATH", "/bin"), ("SECRET", "s")];
+        assert_eq!(open.complete(around.clone(), ours.clone()).into_iter().collect::<Vec<_>>(), pairs(&expected));
+        let clear = Environment { clear: true, set };
+        assert_eq!(clear.complete(around, ours).into_iter().collect::<Vec<_>>(), pairs(&expected[..4]));
     }
 }

@@ -28,49 +28,26 @@ pub(crate) struct Stdin {
 
 impl Stdin {
     pub(crate) fn open(spec: StdinSource, context: &OpenContext) -> Self {
-        Self::from_reader(spec, context, Box::new(tokio::io::stdin()))
+        Self::from_reader(spec, context.max_event, Box::new(tokio::io::stdin()))
     }
 
-    pub(crate) fn from_reader(
-        spec: StdinSource,
-        context: &OpenContext,
-        reader: Box<dyn AsyncRead + Send + Unpin>,
-    ) -> Self {
-        Self {
-            spec,
-            max_event: context.max_event,
-            reader,
-        }
+    pub(crate) fn from_reader(spec: StdinSource, max_event: u64, reader: Box<dyn AsyncRead + Send + Unpin>) -> Self {
+        Self { spec, max_event, reader }
     }
 
     async fn produce(self, mut link: Link) -> Result<(), NodeError> {
-        let content_type = if self.spec.format == ReadFormat::Text {
-            "text/plain"
-        } else {
-            "application/json"
-        };
-        let reading = Reading {
-            content_type: Some(content_type),
-            ..Reading::default()
-        };
-        let decoder = Decoder::new(
-            self.spec.format,
-            usize::try_from(self.max_event).unwrap_or(usize::MAX),
-        );
-        match Feed::new(decoder, reading)
-            .pump(&mut link, self.reader)
-            .await
-        {
+        let content_type = if self.spec.format == ReadFormat::Text { "text/plain" } else { "application/json" };
+        let reading = Reading { content_type: Some(content_type), ..Reading::default() };
+        let decoder = Decoder::new(self.spec.format, usize::try_from(self.max_event).unwrap_or(usize::MAX));
+        match Feed::new(decoder, reading).pump(&mut link, self.reader).await {
             Ok(()) => {
                 link.exhausted().await;
                 Ok(())
             }
             Err(FeedError::Stopped) => Ok(()),
-            Err(FeedError::Unreadable(error)) => Err(NodeError::new(
-                "READ_FAILED",
-                format!("standard input: {error}"),
-                "",
-            )),
+            Err(FeedError::Unreadable(error)) => {
+                Err(NodeError::new("READ_FAILED", format!("standard input: {error}"), ""))
+            }
             Err(FeedError::Bad(error)) => Err(NodeError::new(
                 error.code,
                 format!("standard input: {error}"),
@@ -110,10 +87,7 @@ impl Stdout {
     }
 
     pub(crate) fn to_writer(spec: StdoutSink, writer: Box<dyn AsyncWrite + Send + Unpin>) -> Self {
-        Self {
-            encoder: encoder(spec.format),
-            writer: Mutex::new(writer),
-        }
+        Self { encoder: encoder(spec.format), writer: Mutex::new(writer) }
     }
 }
 
@@ -144,10 +118,7 @@ impl Handler for Stdout {
 
 impl ProcessNode for Stdout {
     fn limits(&self) -> Limits {
-        Limits {
-            works: 1,
-            ..Limits::default()
-        }
+        Limits { works: 1, ..Limits::default() }
     }
 
     fn run(
@@ -157,5 +128,75 @@ impl ProcessNode for Stdout {
     ) -> BoxFuture<'static, Result<(), NodeError>> {
         // A slow reader is back-pressure, not a failure: half a line cannot be taken back.
         Box::pin(calls::run(*self, Duration::MAX, input, output))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use meshloom_config::connector::WriteFormat;
+    use meshloom_core::batch::{BatchBuilder, Event};
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    fn stdin(format: ReadFormat, max_event: u64, bytes: &'static [u8]) -> Box<Stdin> {
+        Box::new(Stdin::from_reader(StdinSource { format }, max_event, Box::new(bytes)))
+    }
+
+    #[tokio::test]
+    async fn standard_input_is_read_to_its_end_as_it_is_wanted() {
+        let source = stdin(ReadFormat::Csv, 100, b"a\n1\n2\n3\n");
+        assert!(!source.replays());
+        let (to, input) = mpsc::channel(4);
+        let (output, mut from) = mpsc::channel(4);
+        let task = tokio::spawn(source.run(input, output));
+        to.send(ToSource::Demand { events: 2, bytes: 1000 }).await.unwrap();
+        let Some(FromSource::Produced { batch, checkpoint, .. }) = from.recv().await else { panic!("no frame") };
+        assert_eq!((batch.len(), checkpoint), (2, None::<Bytes>));
+        assert_eq!(batch.payload(1), b"{\"a\":\"2\"}");
+        to.send(ToSource::Demand { events: 2, bytes: 1000 }).await.unwrap();
+        let Some(FromSource::Produced { batch, .. }) = from.recv().await else { panic!("no frame") };
+        assert_eq!(batch.len(), 1);
+        assert!(matches!(from.recv().await, Some(FromSource::Exhausted)));
+        task.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_event_too_large_is_an_error_behind_what_was_good() {
+        let (to, input) = mpsc::channel(4);
+        let (output, mut from) = mpsc::channel(4);
+        let task = tokio::spawn(stdin(ReadFormat::Text, 4, b"good\nnot good\n").run(input, output));
+        to.send(ToSource::Demand { events: 10, bytes: 1000 }).await.unwrap();
+        let Some(FromSource::Produced { batch, .. }) = from.recv().await else { panic!("no frame") };
+        assert_eq!(batch.payload(0), b"good");
+        assert!(from.recv().await.is_none());
+        let error = task.await.unwrap().unwrap_err();
+        assert_eq!(error.code, "EVENT_TOO_LARGE");
+        assert!(error.message.contains("byte 5"), "{error}");
+    }
+
+    fn work(payload: &str) -> Work {
+        let mut builder = BatchBuilder::new();
+        builder.push(Event { payload: payload.as_bytes(), ..Event::default() }).unwrap();
+        Work { sequence: 1, batch: builder.finish(), attempts: None, timeout: None }
+    }
+
+    #[tokio::test]
+    async fn standard_output_has_whole_lines_and_its_end_is_an_error() {
+        let (writer, mut reader) = tokio::io::duplex(1000);
+        let sink = Box::new(Stdout::to_writer(StdoutSink { format: WriteFormat::Text }, Box::new(writer)));
+        let (to, input) = mpsc::channel(4);
+        let (output, mut from) = mpsc::channel(4);
+        let task = tokio::spawn(sink.run(input, output));
+        to.send(ToNode::Work(work("one"))).await.unwrap();
+        let Some(FromNode::Result(result)) = from.recv().await else { panic!("no result") };
+        assert_eq!((result.consumed, result.last), (1, true));
+        let mut line = [0; 4];
+        reader.read_exact(&mut line).await.unwrap();
+        assert_eq!(&line, b"one\n");
+        drop(reader);
+        to.send(ToNode::Work(work("two"))).await.unwrap();
+        assert_eq!(task.await.unwrap().unwrap_err().code, "STDOUT_CLOSED");
     }
 }

@@ -56,11 +56,9 @@ impl WebhookNode {
             )
         };
         let url = reqwest::Url::parse(&spec.url).map_err(|error| bad("url", error.to_string()))?;
-        let method = Method::from_bytes(spec.method.as_bytes())
-            .map_err(|error| bad("method", error.to_string()))?;
+        let method = Method::from_bytes(spec.method.as_bytes()).map_err(|error| bad("method", error.to_string()))?;
         let headers = spec.headers.into_iter().map(|(name, value)| {
-            let name = HeaderName::try_from(&name)
-                .map_err(|error| bad("headers", format!("{name}: {error}")))?;
+            let name = HeaderName::try_from(&name).map_err(|error| bad("headers", format!("{name}: {error}")))?;
             Ok((name, value))
         });
         let headers = headers.collect::<Result<Vec<_>, OpenError>>()?;
@@ -81,32 +79,19 @@ impl WebhookNode {
             .user_agent(concat!("meshloom/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| bad("client", error.to_string()))?;
-        let sender = Sender {
-            client,
-            method,
-            url,
-            headers,
-            body: spec.body,
-        };
-        Ok(Self {
-            sender,
-            concurrency,
-            timeout: context.timeout,
-        })
+        let sender = Sender { client, method, url, headers, body: spec.body };
+        Ok(Self { sender, concurrency, timeout: context.timeout })
     }
 }
 
 /// TLS with the system's certificates; without any where no TLS is spoken.
 fn tls(needed: bool) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(if needed {
         builder.with_platform_verifier()?.with_no_client_auth()
     } else {
-        builder
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth()
+        builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
     })
 }
 
@@ -119,11 +104,7 @@ impl Sender {
         };
         match self.client.execute(request).await {
             Ok(answer) => judge(row, answer).await,
-            Err(error) if error.is_timeout() => Some(retry(
-                row,
-                "TIMEOUT",
-                format!("{}: no answer in time", self.url),
-            )),
+            Err(error) if error.is_timeout() => Some(retry(row, "TIMEOUT", format!("{}: no answer in time", self.url))),
             Err(error) => Some(retry(row, "CONNECTION_FAILED", words(&error))),
         }
     }
@@ -137,10 +118,7 @@ impl Sender {
         if let Ok(uid) = HeaderValue::from_str(uid.hex(&mut hex)) {
             headers.insert("idempotency-key", uid);
         }
-        if let Some(content_type) = batch
-            .content_type(row)
-            .and_then(|text| HeaderValue::from_str(text).ok())
-        {
+        if let Some(content_type) = batch.content_type(row).and_then(|text| HeaderValue::from_str(text).ok()) {
             headers.insert(CONTENT_TYPE, content_type);
         } else {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -148,11 +126,7 @@ impl Sender {
         for (name, template) in &self.headers {
             let text = template.render(&event).map_err(failed)?;
             let value = HeaderValue::from_str(&text).map_err(|_| {
-                reject(
-                    row,
-                    "BAD_HEADER",
-                    format!("header {name}: its value has characters that none may have"),
-                )
+                reject(row, "BAD_HEADER", format!("header {name}: its value has characters that none may have"))
             })?;
             headers.insert(name.clone(), value);
         }
@@ -175,28 +149,16 @@ async fn judge(row: usize, answer: Response) -> Option<Failure> {
         first_bytes(answer).await;
         return None;
     }
-    let wait = answer
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| retry_after(value.to_str().ok()?, SystemTime::now()));
+    let wait = answer.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, SystemTime::now()));
     let url = answer.url().clone();
     let said = first_bytes(answer).await;
     let message = format!("{url} answered {status}: {said}");
     Some(
-        if status == StatusCode::TOO_MANY_REQUESTS
-            || status == StatusCode::REQUEST_TIMEOUT
-            || status.is_server_error()
+        if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT || status.is_server_error()
         {
-            Failure {
-                retry_after: wait,
-                ..retry(row, "HTTP_STATUS", message)
-            }
+            Failure { retry_after: wait, ..retry(row, "HTTP_STATUS", message) }
         } else if status.is_redirection() {
-            reject(
-                row,
-                "HTTP_REDIRECT",
-                format!("{message}; redirects are not followed: write the final URL"),
-            )
+            reject(row, "HTTP_REDIRECT", format!("{message}; redirects are not followed: write the final URL"))
         } else {
             reject(row, "HTTP_STATUS", message)
         },
@@ -219,10 +181,7 @@ async fn first_bytes(mut answer: Response) -> String {
 fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let wait = match text.trim().parse() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(text.trim())
-            .ok()?
-            .duration_since(now)
-            .unwrap_or_default(),
+        Err(_) => httpdate::parse_http_date(text.trim()).ok()?.duration_since(now).unwrap_or_default(),
     };
     Some(wait.min(RETRY_AFTER_MOST))
 }
@@ -254,11 +213,7 @@ impl Handler for WebhookNode {
 impl ProcessNode for WebhookNode {
     fn limits(&self) -> Limits {
         // An event per work: each has its own time limit, and one that is taken back takes no other with it.
-        Limits {
-            works: self.concurrency,
-            events: 1,
-            ..Limits::default()
-        }
+        Limits { works: self.concurrency, events: 1, ..Limits::default() }
     }
 
     fn run(
@@ -279,14 +234,8 @@ mod tests {
     fn retry_after_is_seconds_or_a_date() {
         let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
         assert_eq!(retry_after("7", now), Some(Duration::from_secs(7)));
-        assert_eq!(
-            retry_after("Sun, 06 Nov 1994 08:50:00 GMT", now),
-            Some(Duration::from_secs(23))
-        );
-        assert_eq!(
-            retry_after("Sun, 06 Nov 1994 08:00:00 GMT", now),
-            Some(Duration::ZERO)
-        );
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:50:00 GMT", now), Some(Duration::from_secs(23)));
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:00:00 GMT", now), Some(Duration::ZERO));
         assert_eq!(retry_after("99999999", now), Some(RETRY_AFTER_MOST));
         assert_eq!(retry_after("soon", now), None);
     }

@@ -32,10 +32,7 @@ pub(super) struct Batches {
 
 impl Batches {
     pub(super) fn new(program: SharedProgram) -> Self {
-        Self {
-            encoder: encoder(&program.spec),
-            program,
-        }
+        Self { encoder: encoder(&program.spec), program }
     }
 
     async fn run_batch(&self, work: &Work, reply: &Reply) -> Answer {
@@ -44,11 +41,7 @@ impl Batches {
             return Answer::consumed_but(work.batch.len(), rejected);
         }
         let occasion = Occasion::of(&self.program.context.node, work);
-        let Run {
-            stdin,
-            mut stdout,
-            mut end,
-        } = match self.program.start_in_dir(&occasion).await {
+        let Run { stdin, mut stdout, mut end } = match self.program.start_in_dir(&occasion).await {
             Ok(run) => run,
             Err(failure) => return Answer::Failed(failure),
         };
@@ -82,10 +75,7 @@ impl Batches {
         let finished = match (ended, bad_output) {
             (Err(failure), _) => Err(failure),
             (Ok(_), Some(bad)) => Err(end.failure("BAD_OUTPUT", bad).await),
-            (Ok(Err(error)), None) => Err(whole(
-                "WRITE_FAILED",
-                format!("the program's standard input: {error}"),
-            )),
+            (Ok(Err(error)), None) => Err(whole("WRITE_FAILED", format!("the program's standard input: {error}"))),
             (Ok(Ok(())), None) => match collector.finish().await {
                 Ok(outputs) => Ok(outputs),
                 Err(bad) => Err(end.failure("BAD_OUTPUT", bad).await),
@@ -95,11 +85,7 @@ impl Batches {
             Err(failure) => Answer::Failed(failure),
             Ok(outputs) => {
                 let consumed = u32::try_from(batch.len()).unwrap_or(u32::MAX);
-                Answer::Done {
-                    outputs,
-                    failures: rejected,
-                    consumed,
-                }
+                Answer::Done { outputs, failures: rejected, consumed }
             }
         }
     }

@@ -53,13 +53,7 @@ pub(super) struct Collector<'a> {
 impl<'a> Collector<'a> {
     pub(super) fn new(spec: &ExecSpec, input: &'a Batch, reply: &'a Reply) -> Self {
         let decoder = decoder(spec, limits::EVENT_BYTES);
-        Self {
-            decoder,
-            envelope: spec.envelope,
-            input,
-            builder: OutputsBuilder::new(input),
-            reply,
-        }
+        Self { decoder, envelope: spec.envelope, input, builder: OutputsBuilder::new(input), reply }
     }
 
     /// Takes the next bytes. An error says what is wrong with them.
@@ -134,20 +128,12 @@ impl From<EmitError> for Refused {
 }
 
 /// Adds an output of the whole batch, which must be JSON.
-fn emit_whole(
-    builder: &mut OutputsBuilder,
-    payload: &[u8],
-    envelope: Envelope,
-) -> Result<(), Refused> {
+fn emit_whole(builder: &mut OutputsBuilder, payload: &[u8], envelope: Envelope) -> Result<(), Refused> {
     if envelope == Envelope::CloudEvents {
         return emit_envelope(builder, None, None, payload);
     }
-    crate::formats::check_json(payload)
-        .map_err(|error| Refused::Bad(format!("not JSON: {error}")))?;
-    let event = OutputEvent {
-        content_type: Some("application/json"),
-        ..OutputEvent::default()
-    };
+    crate::formats::check_json(payload).map_err(|error| Refused::Bad(format!("not JSON: {error}")))?;
+    let event = OutputEvent { content_type: Some("application/json"), ..OutputEvent::default() };
     Ok(builder.emit(None, Some(payload), event)?)
 }
 
@@ -159,7 +145,5 @@ pub(super) fn emit_envelope(
     json: &[u8],
 ) -> Result<(), Refused> {
     let event = cloudevents::parse(json).map_err(|error| Refused::Bad(error.to_string()))?;
-    Ok(event.output(parent_id, |overrides| {
-        builder.emit(parent, Some(&event.payload), overrides)
-    })?)
+    Ok(event.output(parent_id, |overrides| builder.emit(parent, Some(&event.payload), overrides))?)
 }

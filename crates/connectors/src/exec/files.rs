@@ -2,7 +2,6 @@
 
 use std::{
     fs, io,
-    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -17,13 +16,12 @@ use tokio::{io::AsyncReadExt, sync::mpsc};
 use super::{
     batch::CHUNK,
     collect::{Collector, encoder},
-    logs,
-    paths::{self, Placeholders},
-    program::{Occasion, Run, SharedProgram},
+    program::{Occasion, SharedProgram},
     record,
+    site::{Site, ignore_missing, start, wait},
 };
 use crate::{
-    BoxFuture, LogStream, NodeError, OpenError, ProcessNode,
+    BoxFuture, NodeError, OpenError, ProcessNode,
     calls::{self, Answer, Handler, Reply, whole},
     formats::Encoder,
 };
@@ -41,20 +39,10 @@ struct Folders {
     kept: PathBuf,
 }
 
-/// The files of one run.
-pub(super) struct Site {
-    scratch: PathBuf,
-    pub(super) cwd: PathBuf,
-    inputs: Vec<PathBuf>,
-    pub(super) output: Option<PathBuf>,
-}
-
 impl Files {
     pub(super) fn open(program: SharedProgram) -> Result<Self, OpenError> {
         let context = &program.context;
-        if program.spec.cwd == ExecCwd::Dir
-            && (context.replicas > 1 || context.concurrency.unwrap_or(1) > 1)
-        {
+        if program.spec.cwd == ExecCwd::Dir && (context.replicas > 1 || context.concurrency.unwrap_or(1) > 1) {
             return Err(OpenError::new(
                 "SHARED_FOLDER",
                 format!(
@@ -66,11 +54,7 @@ impl Files {
             ));
         }
         claim_output(&program)?;
-        let scratch = context
-            .state_dir
-            .join("scratch")
-            .join(&context.node)
-            .join(context.replica.to_string());
+        let scratch = context.state_dir.join("scratch").join(&context.node).join(context.replica.to_string());
         // What a crash has left.
         match fs::remove_dir_all(&scratch) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -81,11 +65,7 @@ impl Files {
         fs::create_dir_all(&scratch).map_err(|error| record::state_error(&scratch, &error))?;
         let kept = context.state_dir.join("failed").join(&context.node);
         let encoder = encoder(&program.spec);
-        Ok(Self {
-            folders: Folders { scratch, kept },
-            encoder,
-            program,
-        })
+        Ok(Self { folders: Folders { scratch, kept }, encoder, program })
     }
 
     /// Lays out the files of a run: those of an earlier one are removed, inputs are written.
@@ -96,45 +76,21 @@ impl Files {
             ExecCwd::Dir => self.program.context.dir.clone(),
             ExecCwd::Scratch => scratch.clone(),
         };
-        let inputs: Vec<PathBuf> = spec
-            .inputs
-            .iter()
-            .map(|input| cwd.join(&input.file))
-            .collect();
+        let inputs: Vec<PathBuf> = spec.inputs.iter().map(|input| cwd.join(&input.file)).collect();
         let output = spec.output.as_ref().map(|file| cwd.join(file));
-        let site = Site {
-            scratch,
-            cwd,
-            inputs,
-            output,
-        };
+        let site = Site { scratch, cwd, inputs, output };
         let rows = self.rows_by_upstream(batch)?;
         let (encoder, batch) = (self.encoder, batch.clone());
         let laid_out = tokio::task::spawn_blocking(move || {
             let result = site.lay_out(encoder, &batch, &rows);
-            result
-                .map(|()| site)
-                .map_err(|(path, error)| format!("{}: {error}", path.display()))
+            result.map(|()| site).map_err(|(path, error)| format!("{}: {error}", path.display()))
         });
-        let laid_out = laid_out
-            .await
-            .unwrap_or_else(|panic| Err(panic.to_string()));
-        laid_out.map_err(|error| {
-            whole(
-                "FILES_FAILED",
-                format!("the files of the run could not be written: {error}"),
-            )
-        })
+        let laid_out = laid_out.await.unwrap_or_else(|panic| Err(panic.to_string()));
+        laid_out.map_err(|error| whole("FILES_FAILED", format!("the files of the run could not be written: {error}")))
     }
 
     fn rows_by_upstream(&self, batch: &Batch) -> Result<Vec<Vec<usize>>, Failure> {
-        let names: Vec<String> = self
-            .program
-            .spec
-            .inputs
-            .iter()
-            .map(|input| input.upstream.to_string())
-            .collect();
+        let names: Vec<String> = self.program.spec.inputs.iter().map(|input| input.upstream.to_string()).collect();
         let mut rows = vec![Vec::new(); names.len()];
         for row in 0..batch.len() {
             let place = match batch.from(row) {
@@ -163,10 +119,7 @@ impl Files {
         }
         let occasion = Occasion::of(&self.program.context.node, work);
         let name = occasion.batch.clone().unwrap_or_default();
-        let site = match self
-            .prepare(&batch, &name, occasion.attempt.unwrap_or(1))
-            .await
-        {
+        let site = match self.prepare(&batch, &name, occasion.attempt.unwrap_or(1)).await {
             Ok(site) => site,
             Err(failure) => return Answer::Failed(failure),
         };
@@ -175,11 +128,7 @@ impl Files {
         match result {
             Ok(outputs) => {
                 let consumed = u32::try_from(batch.len()).unwrap_or(u32::MAX);
-                Answer::Done {
-                    outputs,
-                    failures: rejected,
-                    consumed,
-                }
+                Answer::Done { outputs, failures: rejected, consumed }
             }
             Err(Some(failure)) => Answer::Failed(failure),
             Err(None) => Answer::Interrupted,
@@ -214,51 +163,21 @@ impl Files {
 
     async fn tidy(&self, site: &Site, failed: bool) {
         let context = &self.program.context;
-        if failed && self.program.spec.keep_failed {
-            let kept = self
-                .folders
-                .kept
-                .join(site.scratch.file_name().unwrap_or_default());
+        if failed && self.program.spec.keep_failed && self.program.spec.cwd == ExecCwd::Scratch {
+            let kept = self.folders.kept.join(site.scratch.file_name().unwrap_or_default());
             let moved = fs::create_dir_all(&self.folders.kept)
                 .and_then(|()| fs::remove_dir_all(&kept).or_else(ignore_missing))
                 .and_then(|()| fs::rename(&site.scratch, &kept));
             match moved {
-                Ok(()) => {
-                    context
-                        .say(format!(
-                            "the folder of the failed batch is kept: {}",
-                            kept.display()
-                        ))
-                        .await
-                }
+                Ok(()) => context.say(format!("the folder of the failed batch is kept: {}", kept.display())).await,
                 Err(error) => {
                     let place = site.scratch.display();
-                    context
-                        .say(format!(
-                            "the folder of the failed batch stays at {place}: {error}"
-                        ))
-                        .await;
+                    context.say(format!("the folder of the failed batch stays at {place}: {error}")).await;
                 }
             }
-        } else if let Err(error) = tokio::fs::remove_dir_all(&site.scratch)
-            .await
-            .or_else(ignore_missing)
-        {
-            context
-                .say(format!(
-                    "{} could not be removed: {error}",
-                    site.scratch.display()
-                ))
-                .await;
+        } else if let Err(error) = tokio::fs::remove_dir_all(&site.scratch).await.or_else(ignore_missing) {
+            context.say(format!("{} could not be removed: {error}", site.scratch.display())).await;
         }
-    }
-}
-
-fn ignore_missing(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::NotFound {
-        Ok(())
-    } else {
-        Err(error)
     }
 }
 
@@ -274,144 +193,12 @@ pub(super) fn claim_output(program: &SharedProgram) -> Result<(), OpenError> {
     }
 }
 
-impl Site {
-    /// The site of a source's run: no inputs.
-    pub(super) fn of_source(program: &SharedProgram) -> io::Result<Self> {
-        let context = &program.context;
-        let scratch = context
-            .state_dir
-            .join("scratch")
-            .join(&context.node)
-            .join("run");
-        let cwd = match program.spec.cwd {
-            ExecCwd::Dir => context.dir.clone(),
-            ExecCwd::Scratch => scratch.clone(),
-        };
-        let output = program.spec.output.as_ref().map(|file| cwd.join(file));
-        let site = Self {
-            scratch,
-            cwd,
-            inputs: Vec::new(),
-            output,
-        };
-        site.clear().map_err(|(path, error)| {
-            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-        })?;
-        Ok(site)
-    }
-
-    fn clear(&self) -> Result<(), (PathBuf, io::Error)> {
-        let at = |path: &Path| {
-            let path = path.to_owned();
-            move |error| (path, error)
-        };
-        fs::remove_dir_all(&self.scratch)
-            .or_else(ignore_missing)
-            .map_err(at(&self.scratch))?;
-        fs::create_dir_all(&self.scratch).map_err(at(&self.scratch))?;
-        for file in self.inputs.iter().chain(&self.output) {
-            fs::remove_file(file)
-                .or_else(ignore_missing)
-                .map_err(at(file))?;
-            if let Some(folder) = file.parent() {
-                fs::create_dir_all(folder).map_err(at(folder))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn lay_out(
-        &self,
-        encoder: Encoder,
-        batch: &Batch,
-        rows: &[Vec<usize>],
-    ) -> Result<(), (PathBuf, io::Error)> {
-        self.clear()?;
-        for (path, rows) in self.inputs.iter().zip(rows) {
-            write_input(path, encoder, batch, rows).map_err(|error| (path.clone(), error))?;
-        }
-        Ok(())
-    }
-}
-
-fn write_input(path: &Path, encoder: Encoder, batch: &Batch, rows: &[usize]) -> io::Result<()> {
-    let mut file = fs::File::create(path)?;
-    let mut chunk = Vec::with_capacity(CHUNK);
-    encoder.begin(&mut chunk);
-    for (place, &row) in rows.iter().enumerate() {
-        encoder.write(batch, row, place == 0, &mut chunk);
-        if chunk.len() >= CHUNK {
-            file.write_all(&chunk)?;
-            chunk.clear();
-        }
-    }
-    encoder.end(&mut chunk);
-    file.write_all(&chunk)
-}
-
-/// Starts the program on the files of a run.
-pub(super) async fn start(
-    program: &SharedProgram,
-    site: &Site,
-    occasion: &Occasion,
-) -> Result<Run, Failure> {
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let mut values = vec![
-        ("dir".to_owned(), text(&program.context.dir)),
-        ("scratch".to_owned(), text(&site.scratch)),
-        (
-            "batch".to_owned(),
-            occasion.batch.clone().unwrap_or_default(),
-        ),
-    ];
-    values.extend(
-        site.output
-            .as_deref()
-            .map(|output| ("output".to_owned(), text(output))),
-    );
-    for (input, path) in program.spec.inputs.iter().zip(&site.inputs) {
-        values.push((format!("input.{}", input.upstream), text(path)));
-        if site.inputs.len() == 1 {
-            values.push(("input".to_owned(), text(path)));
-        }
-    }
-    let dir = &program.context.dir;
-    let placeholders = Placeholders::new(values);
-    let (command, args) =
-        paths::command(&program.spec.command, dir, site.cwd != *dir, &placeholders);
-    program.start(command, args, &site.cwd, occasion).await
-}
-
-/// Waits for its end; what it writes to its standard output goes to the log.
-pub(super) async fn wait(program: &SharedProgram, run: &mut Run) -> Result<(), Failure> {
-    // It gets no events there: it must not wait for any.
-    run.stdin = None;
-    let log = logs::copy(
-        &mut run.stdout,
-        LogStream::Stdout,
-        program.context.log.clone(),
-        None,
-    );
-    let ((), ended) = tokio::join!(log, run.end.wait());
-    ended
-}
-
-async fn read_output(
-    mut collector: Collector<'_>,
-    path: &Path,
-) -> Result<Option<Outputs>, (&'static str, String)> {
+async fn read_output(mut collector: Collector<'_>, path: &Path) -> Result<Option<Outputs>, (&'static str, String)> {
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => (
-            "OUTPUT_MISSING",
-            format!("ended well but did not write its output {}", path.display()),
-        ),
-        _ => (
-            "OUTPUT_UNREADABLE",
-            format!(
-                "wrote an output that cannot be read: {}: {error}",
-                path.display()
-            ),
-        ),
+        io::ErrorKind::NotFound => {
+            ("OUTPUT_MISSING", format!("ended well but did not write its output {}", path.display()))
+        }
+        _ => ("OUTPUT_UNREADABLE", format!("wrote an output that cannot be read: {}: {error}", path.display())),
     };
     let bad = |what: String| ("BAD_OUTPUT", format!("{what} of {}", path.display()));
     let mut file = tokio::fs::File::open(path).await.map_err(failed)?;

@@ -91,29 +91,17 @@ impl Works {
     /// Takes a work back.
     pub(super) fn cancel(&mut self, sequence: u64) {
         let limit = self.limit;
-        if let Some(at) = self
-            .waiting
-            .iter()
-            .position(|(work, _)| work.sequence == sequence)
-        {
+        if let Some(at) = self.waiting.iter().position(|(work, _)| work.sequence == sequence) {
             // It has not begun, so its time cannot be over.
             self.waiting.remove(at);
-            self.results
-                .push(last(sequence, interrupted(Duration::ZERO, None)));
+            self.results.push(last(sequence, interrupted(Duration::ZERO, None)));
         } else if let Some(open) = self.open.get_mut(&sequence).filter(|open| !open.cancelled) {
             open.cancelled = true;
             let age = open.since.elapsed();
             let limit = open.work.timeout.unwrap_or(limit);
-            self.results.push(WorkResult {
-                busy: age,
-                ..last(sequence, interrupted(age, Some(limit)))
-            });
+            self.results.push(WorkResult { busy: age, ..last(sequence, interrupted(age, Some(limit))) });
             self.writing.retain(|(writing, _)| *writing != sequence);
-            let asked = self
-                .asked
-                .iter()
-                .filter(|(asked, _)| *asked == sequence)
-                .count();
+            let asked = self.asked.iter().filter(|(asked, _)| *asked == sequence).count();
             open.left = asked;
             if asked == 0 {
                 self.open.remove(&sequence);
@@ -146,12 +134,10 @@ impl Works {
                     if self.asked.is_empty() {
                         self.oldest_since = Instant::now();
                     }
-                    self.asked
-                        .extend(u32::try_from(at).map(|row| (sequence, row)));
+                    self.asked.extend(u32::try_from(at).map(|row| (sequence, row)));
                 }
                 Err(unwritable) => {
-                    open.failures
-                        .push(reject(at, unwritable.reason, unwritable.message));
+                    open.failures.push(reject(at, unwritable.reason, unwritable.message));
                     open.left -= 1;
                     self.close_if_done(sequence);
                 }
@@ -163,10 +149,7 @@ impl Works {
         let Some((work, _)) = self.waiting.front() else {
             return false;
         };
-        let suspect = work
-            .attempts
-            .as_deref()
-            .is_some_and(|attempts| attempts.iter().any(|&attempt| attempt > 1));
+        let suspect = work.attempts.as_deref().is_some_and(|attempts| attempts.iter().any(|&attempt| attempt > 1));
         let alone = self.open.is_empty();
         if !alone && (suspect || self.open.values().any(|open| open.suspect)) {
             return false;
@@ -247,12 +230,7 @@ impl Works {
 
     /// What can be answered now; a work that is not done answers in parts.
     pub(super) fn results(&mut self) -> Vec<WorkResult> {
-        self.results.extend(
-            self.open
-                .values_mut()
-                .filter(|open| !open.cancelled)
-                .filter_map(Open::part),
-        );
+        self.results.extend(self.open.values_mut().filter(|open| !open.cancelled).filter_map(Open::part));
         std::mem::take(&mut self.results)
     }
 
@@ -263,20 +241,14 @@ impl Works {
         for (sequence, mut open) in std::mem::take(&mut self.open) {
             if !open.cancelled {
                 self.results.extend(open.part());
-                self.results.push(WorkResult {
-                    busy: open.since.elapsed(),
-                    ..last(sequence, failure.clone())
-                });
+                self.results.push(WorkResult { busy: open.since.elapsed(), ..last(sequence, failure.clone()) });
             }
         }
     }
 
     /// The process could not be started: all that waits for it comes again.
     pub(super) fn fail_waiting(&mut self, failure: &Failure) {
-        let failed = self
-            .waiting
-            .drain(..)
-            .map(|(work, _)| last(work.sequence, failure.clone()));
+        let failed = self.waiting.drain(..).map(|(work, _)| last(work.sequence, failure.clone()));
         self.results.extend(failed);
     }
 
@@ -288,16 +260,11 @@ impl Works {
 
     /// The time limit of the oldest line.
     pub(super) fn oldest_limit(&self) -> Duration {
-        self.asked
-            .front()
-            .map_or(self.limit, |(sequence, _)| self.limit_of(*sequence))
+        self.asked.front().map_or(self.limit, |(sequence, _)| self.limit_of(*sequence))
     }
 
     fn limit_of(&self, sequence: u64) -> Duration {
-        self.open
-            .get(&sequence)
-            .and_then(|open| open.work.timeout)
-            .unwrap_or(self.limit)
+        self.open.get(&sequence).and_then(|open| open.work.timeout).unwrap_or(self.limit)
     }
 
     /// What is running, oldest first.
@@ -318,25 +285,116 @@ impl Open {
             return None;
         }
         let full = std::mem::replace(&mut self.builder, OutputsBuilder::new(&self.work.batch));
-        Some(WorkResult {
-            sequence: self.work.sequence,
-            outputs: full.finish(false),
-            ..WorkResult::default()
-        })
+        Some(WorkResult { sequence: self.work.sequence, outputs: full.finish(false), ..WorkResult::default() })
     }
 }
 
 fn emit(open: &mut Open, row: u32, line: &[u8], envelope: Envelope) -> Result<(), Refused> {
     let at = row as usize;
     match envelope {
-        Envelope::CloudEvents => {
-            emit_envelope(&mut open.builder, Some(row), open.work.batch.id(at), line)
-        }
+        Envelope::CloudEvents => emit_envelope(&mut open.builder, Some(row), open.work.batch.id(at), line),
         Envelope::Data => {
             let changed = line != open.work.batch.payload(at);
-            Ok(open
-                .builder
-                .emit(Some(row), changed.then_some(line), OutputEvent::default())?)
+            Ok(open.builder.emit(Some(row), changed.then_some(line), OutputEvent::default())?)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshloom_core::batch::{BatchBuilder, Event};
+
+    use super::*;
+
+    fn work(sequence: u64, payloads: &[&str], attempt: u32) -> Work {
+        let mut builder = BatchBuilder::new();
+        for payload in payloads {
+            builder.push(Event { payload: payload.as_bytes(), ..Event::default() }).unwrap();
+        }
+        let attempts = Some(vec![attempt; payloads.len()].into());
+        Work { sequence, batch: builder.finish(), attempts, timeout: None }
+    }
+
+    fn works() -> Works {
+        Works::new(Encoder::Text, Envelope::Data, Duration::from_secs(30))
+    }
+
+    fn filled(works: &mut Works) -> String {
+        let mut out = Vec::new();
+        works.fill(&mut out, 1000);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn closed(works: &mut Works) -> Vec<u64> {
+        works.results().iter().filter(|result| result.last).map(|result| result.sequence).collect()
+    }
+
+    #[test]
+    fn a_work_that_has_failed_before_goes_alone() {
+        let mut works = works();
+        works.take(work(1, &["a", "b"], 1));
+        works.take(work(2, &["c"], 2));
+        works.take(work(3, &["d"], 1));
+        assert_eq!(filled(&mut works), "a\nb\n");
+        works.answer(b"A").unwrap();
+        assert_eq!(filled(&mut works), "");
+        works.answer(b"B").unwrap();
+        assert_eq!(filled(&mut works), "c\n");
+        works.answer(b"C").unwrap();
+        assert_eq!(filled(&mut works), "d\n");
+        assert_eq!(closed(&mut works), [1, 2]);
+        assert_eq!(works.answer(b""), Ok(()));
+        assert_eq!(works.answer(b"more"), Err(TooMany));
+        assert_eq!(closed(&mut works), [3]);
+        assert!(works.is_empty());
+    }
+
+    #[test]
+    fn no_more_is_encoded_than_there_is_room_for() {
+        let mut works = works();
+        works.take(work(1, &["aaaa"; 10], 1));
+        let mut out = Vec::new();
+        works.fill(&mut out, 8);
+        assert_eq!(out.len(), 10);
+        out.clear();
+        works.fill(&mut out, 1000);
+        assert_eq!(out.len(), 40);
+    }
+
+    #[test]
+    fn a_failure_closes_what_was_begun_and_leaves_what_waits() {
+        let mut works = works();
+        works.take(work(1, &["a", "b"], 1));
+        works.take(work(2, &["c"], 2));
+        filled(&mut works);
+        works.answer(b"A").unwrap();
+        works.fail(&crate::calls::whole("EXIT_STATUS", "gone"));
+        let results = works.results();
+        assert_eq!(
+            results.iter().map(|result| (result.sequence, result.last)).collect::<Vec<_>>(),
+            [(1, false), (1, true)]
+        );
+        assert_eq!(results[0].outputs.as_ref().map(|outputs| outputs.len()), Some(1));
+        assert_eq!((results[1].failures.len(), results[1].consumed), (1, 0));
+        assert_eq!(works.deadline(), None);
+        assert_eq!(filled(&mut works), "c\n");
+        assert!(works.deadline().is_some());
+    }
+
+    #[test]
+    fn a_work_taken_back_before_it_has_begun_is_never_written() {
+        let mut works = works();
+        works.take(work(1, &["a"], 2));
+        works.take(work(2, &["b"], 1));
+        filled(&mut works);
+        works.cancel(2);
+        works.cancel(1);
+        let results = works.results();
+        assert!(results.iter().all(|result| result.last && result.failures[0].reason == "CANCELLED"));
+        assert_eq!(results.len(), 2);
+        // Its line is still with the process.
+        assert_eq!(works.answer(b"A"), Ok(()));
+        assert_eq!(filled(&mut works), "");
+        assert!(works.is_empty());
     }
 }

@@ -44,10 +44,7 @@ impl Lines {
 
 impl ProcessNode for Lines {
     fn limits(&self) -> Limits {
-        Limits {
-            works: self.program.context.concurrency.unwrap_or(WORKS).max(1),
-            ..Limits::default()
-        }
+        Limits { works: self.program.context.concurrency.unwrap_or(WORKS).max(1), ..Limits::default() }
     }
 
     fn run(
@@ -118,10 +115,7 @@ impl Driver {
             if !listening && self.works.is_empty() {
                 break;
             }
-            match self
-                .next(&mut input, listening, &mut tick, &mut chunk)
-                .await
-            {
+            match self.next(&mut input, listening, &mut tick, &mut chunk).await {
                 Event::Word(Some(ToNode::Work(work))) => self.works.take(work),
                 Event::Word(Some(ToNode::Cancel { sequence, .. })) => self.works.cancel(sequence),
                 Event::Word(None) => listening = false,
@@ -133,9 +127,7 @@ impl Driver {
                 Event::MayStart => {}
                 Event::Tick => {
                     // A report that finds no room is worth nothing later.
-                    let _ = self
-                        .output
-                        .try_send(FromNode::Progress(self.works.progress()));
+                    let _ = self.output.try_send(FromNode::Progress(self.works.progress()));
                 }
                 Event::Gone => break,
             }
@@ -179,12 +171,7 @@ impl Driver {
         if self.process.is_none() && self.works.has_waiting() && Instant::now() >= self.ready_at {
             match self.program.start_in_dir(&Occasion::default()).await {
                 Ok(run) => {
-                    self.process = Some(Live {
-                        run,
-                        outgoing: Vec::new(),
-                        written: 0,
-                        partial: Vec::new(),
-                    });
+                    self.process = Some(Live { run, outgoing: Vec::new(), written: 0, partial: Vec::new() });
                 }
                 Err(failure) => {
                     self.works.fail_waiting(&failure);
@@ -229,21 +216,14 @@ impl Driver {
             live.partial.clear();
             if answered.is_err() {
                 return self
-                    .fail(
-                        "BAD_OUTPUT",
-                        "wrote more lines than it was given: it must write exactly one for each",
-                    )
+                    .fail("BAD_OUTPUT", "wrote more lines than it was given: it must write exactly one for each")
                     .await;
             }
             self.wait = RESTART_FIRST;
         }
         live.partial.extend_from_slice(rest);
         if live.partial.len() > limits::EVENT_BYTES {
-            self.fail(
-                "BAD_OUTPUT",
-                format!("wrote a line larger than {} bytes", limits::EVENT_BYTES),
-            )
-            .await;
+            self.fail("BAD_OUTPUT", format!("wrote a line larger than {} bytes", limits::EVENT_BYTES)).await;
         }
     }
 
@@ -264,20 +244,11 @@ impl Driver {
         let failure = match tokio::time::timeout(FAREWELL, live.run.end.wait()).await {
             Ok(Err(failure)) => failure,
             Ok(Ok(())) => {
-                live.run
-                    .end
-                    .failure(
-                        "EXIT_STATUS",
-                        "ended with exit status 0 before it had answered every line",
-                    )
-                    .await
+                live.run.end.failure("EXIT_STATUS", "ended with exit status 0 before it had answered every line").await
             }
             Err(_elapsed) => {
                 live.run.end.terminate().await;
-                live.run
-                    .end
-                    .failure("EXIT_STATUS", format!("{what} and did not end"))
-                    .await
+                live.run.end.failure("EXIT_STATUS", format!("{what} and did not end")).await
             }
         };
         self.failed(failure).await;
@@ -294,13 +265,7 @@ impl Driver {
     async fn failed(&mut self, failure: Failure) {
         self.process = None;
         if !self.works.has_asked() {
-            self.program
-                .context
-                .say(format!(
-                    "{}; it is started again with the next event",
-                    failure.message
-                ))
-                .await;
+            self.program.context.say(format!("{}; it is started again with the next event", failure.message)).await;
         }
         self.works.fail(&failure);
         self.back_off();
@@ -322,8 +287,7 @@ impl Driver {
             // What it still says answers nobody.
             let _ = tokio::io::copy(&mut run.stdout, &mut sink).await;
         };
-        let ended =
-            tokio::time::timeout(FAREWELL, async { tokio::join!(drain, run.end.wait()).1 }).await;
+        let ended = tokio::time::timeout(FAREWELL, async { tokio::join!(drain, run.end.wait()).1 }).await;
         match ended {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => self.program.context.say(failure.message).await,

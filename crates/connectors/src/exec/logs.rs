@@ -72,8 +72,7 @@ pub(super) async fn copy(
         };
         reader.consume(used);
         if whole || (ended && !line.is_empty()) {
-            let text =
-                String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(&line)).into_owned();
+            let text = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(&line)).into_owned();
             if let Some(tail) = &tail {
                 tail.push(&text);
             }

@@ -12,6 +12,7 @@ mod logs;
 mod paths;
 mod program;
 mod record;
+mod site;
 mod source;
 
 use std::sync::Arc;

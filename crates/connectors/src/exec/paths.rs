@@ -15,9 +15,7 @@ pub(super) struct Placeholders {
 
 impl Placeholders {
     pub(super) fn new(values: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self {
-            values: values.into_iter().collect(),
-        }
+        Self { values: values.into_iter().collect() }
     }
 
     /// Replaces each `{name}` that is known. Any other brace is the program's own.
@@ -27,11 +25,10 @@ impl Placeholders {
         while let Some(open) = rest.find('{') {
             out.push_str(&rest[..open]);
             rest = &rest[open..];
-            let known = self.values.iter().find(|(name, _)| {
-                rest[1..]
-                    .strip_prefix(name.as_str())
-                    .is_some_and(|behind| behind.starts_with('}'))
-            });
+            let known = self
+                .values
+                .iter()
+                .find(|(name, _)| rest[1..].strip_prefix(name.as_str()).is_some_and(|behind| behind.starts_with('}')));
             let used = match known {
                 Some((name, value)) => {
                     out.push_str(value);
@@ -66,11 +63,7 @@ pub(super) fn command(
         OsString::from(placeholders.fill(arg))
     });
     let program = Path::new(&command.program);
-    let program = if command.program.contains('/') {
-        dir.join(program)
-    } else {
-        PathBuf::from(program)
-    };
+    let program = if command.program.contains('/') { dir.join(program) } else { PathBuf::from(program) };
     (program.into_os_string(), args.collect())
 }
 
@@ -81,18 +74,10 @@ mod tests {
     #[test]
     fn known_placeholders_are_filled_and_other_braces_left_alone() {
         let placeholders = Placeholders::new(
-            [
-                ("input", "/s/in"),
-                ("input.a", "/s/a"),
-                ("output", "/s/{input}"),
-            ]
-            .map(|(n, v)| (n.into(), v.into())),
+            [("input", "/s/in"), ("input.a", "/s/a"), ("output", "/s/{input}")].map(|(n, v)| (n.into(), v.into())),
         );
         assert_eq!(placeholders.fill("x={input.a},{input}"), "x=/s/a,/s/in");
-        assert_eq!(
-            placeholders.fill("{print $1} {inputs} {{input}} {"),
-            "{print $1} {inputs} {/s/in} {"
-        );
+        assert_eq!(placeholders.fill("{print $1} {inputs} {{input}} {"), "{print $1} {inputs} {/s/in} {");
         // What was filled in is not looked at again.
         assert_eq!(placeholders.fill("{output}"), "/s/{input}");
     }
@@ -108,10 +93,7 @@ mod tests {
         };
         let script = dir.path().join("job.py").into_os_string();
         let (program, args) = command(&words("python3 -u job.py job.py"), dir.path(), true, &none);
-        assert_eq!(
-            (program, args),
-            ("python3".into(), vec!["-u".into(), script, "job.py".into()])
-        );
+        assert_eq!((program, args), ("python3".into(), vec!["-u".into(), script, "job.py".into()]));
         let (_, args) = command(&words("python3 job.py"), dir.path(), false, &none);
         assert_eq!(args, ["job.py"]);
         let (program, _) = command(&words("./job.py"), dir.path(), true, &none);

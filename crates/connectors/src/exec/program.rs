@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
 use meshloom_config::ExecSpec;
 use meshloom_core::{
     exchange::{Failure, Work},
-    ids,
+    ids, limits,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -17,6 +17,9 @@ use crate::{CommandLine, Exit, LogStream, OpenContext, Process, calls::whole};
 
 /// Longest wait for the last words of a program that has gone: someone else may hold its standard error open.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How much of a command a message repeats.
+const NAME_BYTES: usize = 80;
 
 /// A program and all around it.
 pub(super) struct Program {
@@ -39,20 +42,11 @@ impl Occasion {
     /// Of a work.
     pub(super) fn of(node: &str, work: &Work) -> Self {
         let batch = &work.batch;
-        let inputs =
-            (0..batch.len()).map(|row| (batch.from(row).unwrap_or_default(), batch.uid(row)));
+        let inputs = (0..batch.len()).map(|row| (batch.from(row).unwrap_or_default(), batch.uid(row)));
         let name = ids::WholeBatch::new(node, inputs).output(0);
-        let attempt = work
-            .attempts
-            .as_deref()
-            .and_then(|attempts| attempts.iter().max().copied())
-            .unwrap_or(1);
+        let attempt = work.attempts.as_deref().and_then(|attempts| attempts.iter().max().copied()).unwrap_or(1);
         let traceparent = batch.spans().next().map(|(_, span)| traceparent(span));
-        Self {
-            batch: Some(name.hex(&mut [0; 32]).to_owned()),
-            attempt: Some(attempt),
-            traceparent,
-        }
+        Self { batch: Some(name.hex(&mut [0; 32]).to_owned()), attempt: Some(attempt), traceparent }
     }
 }
 
@@ -84,7 +78,11 @@ impl Program {
 
     /// The command as the user wrote it, for messages.
     pub(super) fn name(&self) -> String {
-        format!("`{}`", self.spec.command)
+        let command = self.spec.command.to_string();
+        match limits::truncate(&command, NAME_BYTES) {
+            whole if whole.len() == command.len() => format!("`{whole}`"),
+            cut => format!("`{cut}...`"),
+        }
     }
 
     /// Starts it with these arguments in this folder.
@@ -96,71 +94,25 @@ impl Program {
         occasion: &Occasion,
     ) -> Result<Run, Failure> {
         let mut ours = vec![("PYTHONUNBUFFERED", "1".to_owned())];
-        ours.extend(
-            occasion
-                .attempt
-                .map(|attempt| ("MESHLOOM_ATTEMPT", attempt.to_string())),
-        );
-        ours.extend(
-            occasion
-                .batch
-                .clone()
-                .map(|batch| ("MESHLOOM_BATCH", batch)),
-        );
-        ours.extend(
-            occasion
-                .traceparent
-                .clone()
-                .map(|context| ("TRACEPARENT", context)),
-        );
+        ours.extend(occasion.attempt.map(|attempt| ("MESHLOOM_ATTEMPT", attempt.to_string())));
+        ours.extend(occasion.batch.clone().map(|batch| ("MESHLOOM_BATCH", batch)));
+        ours.extend(occasion.traceparent.clone().map(|context| ("TRACEPARENT", context)));
         let env = self.context.environment.complete(std::env::vars_os(), ours);
-        let line = CommandLine {
-            program,
-            args,
-            dir: cwd.to_owned(),
-            env,
-        };
+        let line = CommandLine { program, args, dir: cwd.to_owned(), env };
         let child = self.context.spawner.spawn(line).await.map_err(|error| {
-            whole(
-                "SPAWN_FAILED",
-                format!(
-                    "{} could not be started in {}: {error}",
-                    self.name(),
-                    cwd.display()
-                ),
-            )
+            whole("SPAWN_FAILED", format!("{} could not be started in {}: {error}", self.name(), cwd.display()))
         })?;
         let tail = Tail::default();
-        let stderr = logs::copy(
-            child.stderr,
-            LogStream::Stderr,
-            self.context.log.clone(),
-            Some(tail.clone()),
-        );
-        let end = End {
-            process: child.process,
-            stderr: tokio::spawn(stderr),
-            tail,
-            command: self.name(),
-        };
-        Ok(Run {
-            stdin: Some(child.stdin),
-            stdout: child.stdout,
-            end,
-        })
+        let stderr = logs::copy(child.stderr, LogStream::Stderr, self.context.log.clone(), Some(tail.clone()));
+        let end = End { process: child.process, stderr: tokio::spawn(stderr), tail, command: self.name() };
+        Ok(Run { stdin: Some(child.stdin), stdout: child.stdout, end })
     }
 
     /// Starts it as it was written, in the node's folder.
     pub(super) async fn start_in_dir(&self, occasion: &Occasion) -> Result<Run, Failure> {
         let command = &self.spec.command;
         let args = command.args.iter().map(OsString::from).collect();
-        self.start(
-            OsString::from(&command.program),
-            args,
-            &self.context.dir,
-            occasion,
-        )
-        .await
+        self.start(OsString::from(&command.program), args, &self.context.dir, occasion).await
     }
 }
 
@@ -174,29 +126,18 @@ impl End {
     async fn judge(&mut self, exit: Result<Exit, String>) -> Result<(), Failure> {
         match exit {
             Ok(exit) if exit.success() => Ok(()),
-            Ok(exit) => Err(self
-                .failure("EXIT_STATUS", format!("ended with {exit}"))
-                .await),
-            Err(error) => Err(self
-                .failure("EXIT_STATUS", format!("could not be waited for: {error}"))
-                .await),
+            Ok(exit) => Err(self.failure("EXIT_STATUS", format!("ended with {exit}")).await),
+            Err(error) => Err(self.failure("EXIT_STATUS", format!("could not be waited for: {error}")).await),
         }
     }
 
     /// A failure of the run, with the program's last words.
-    pub(super) async fn failure(
-        &mut self,
-        reason: &'static str,
-        what: impl Into<String>,
-    ) -> Failure {
+    pub(super) async fn failure(&mut self, reason: &'static str, what: impl Into<String>) -> Failure {
         if !self.stderr.is_finished() {
             // Not an error if it takes longer: then the words so far must do.
             let _ = tokio::time::timeout(LAST_WORDS, &mut self.stderr).await;
         }
-        whole(
-            reason,
-            format!("{} {}{}", self.command, what.into(), self.tail.quoted()),
-        )
+        whole(reason, format!("{} {}{}", self.command, what.into(), self.tail.quoted()))
     }
 
     /// Ends the program and waits until it is gone.

@@ -41,10 +41,7 @@ pub(super) fn claim(context: &OpenContext, output: &Path) -> Result<(), OpenErro
 pub(super) fn state_error(path: &Path, error: &io::Error) -> OpenError {
     OpenError::new(
         "STATE_DIR",
-        format!(
-            "the state directory cannot be used: {}: {error}",
-            path.display()
-        ),
+        format!("the state directory cannot be used: {}: {error}", path.display()),
         "give it to the user that runs Meshloom, or choose another with --state",
     )
 }

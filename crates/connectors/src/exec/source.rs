@@ -10,9 +10,9 @@ use meshloom_core::exchange::{Failure, FromSource, ToSource};
 use tokio::{io::AsyncRead, sync::mpsc};
 
 use super::{
-    collect,
-    files::{self, Site},
+    collect, files,
     program::{Occasion, Run, SharedProgram},
+    site::{self, Site},
 };
 use crate::{
     BoxFuture, NodeError, OpenError, SourceNode,
@@ -36,9 +36,7 @@ impl From<FeedError> for Ended {
     fn from(error: FeedError) -> Self {
         match error {
             FeedError::Stopped => Self::Stopped,
-            FeedError::Bad(error) => {
-                Self::Failed(crate::calls::whole(error.code, error.to_string()))
-            }
+            FeedError::Bad(error) => Self::Failed(crate::calls::whole(error.code, error.to_string())),
             FeedError::Unreadable(error) => Self::Failed(crate::calls::whole("READ_FAILED", error)),
         }
     }
@@ -50,10 +48,7 @@ impl ExecSource {
             if program.spec.output.is_none() {
                 return Err(OpenError::new(
                     "OUTPUT_MISSING",
-                    format!(
-                        "node {}: a source in mode files has no output to read",
-                        program.context.node
-                    ),
+                    format!("node {}: a source in mode files has no output to read", program.context.node),
                     "name it with `output`",
                 ));
             }
@@ -65,12 +60,7 @@ impl ExecSource {
     fn reading(&self) -> Reading {
         let spec = &self.program.spec;
         let content_type = (spec.mode != ExecMode::Lines).then_some("application/json");
-        Reading {
-            envelope: spec.envelope,
-            content_type,
-            skip_null: true,
-            check_json: spec.mode != ExecMode::Lines,
-        }
+        Reading { envelope: spec.envelope, content_type, skip_null: true, check_json: spec.mode != ExecMode::Lines }
     }
 
     fn decoder(&self) -> Decoder {
@@ -83,33 +73,18 @@ impl ExecSource {
     }
 
     async fn once(&self, link: &mut Link) -> Result<(), Ended> {
-        let occasion = Occasion {
-            attempt: Some(1),
-            ..Occasion::default()
-        };
+        let occasion = Occasion { attempt: Some(1), ..Occasion::default() };
         if self.program.spec.mode == ExecMode::Files {
             return self.once_with_files(link, &occasion).await;
         }
-        let Run {
-            stdin,
-            stdout,
-            mut end,
-        } = self
-            .program
-            .start_in_dir(&occasion)
-            .await
-            .map_err(Ended::Failed)?;
+        let Run { stdin, stdout, mut end } = self.program.start_in_dir(&occasion).await.map_err(Ended::Failed)?;
         drop(stdin);
         if let Err(ended) = self.feed(link, stdout).await {
             let exit = end.terminate().await;
             return Err(match ended {
-                Ended::Failed(failure) if exit.is_some() => Ended::Failed(
-                    end.failure(
-                        "BAD_OUTPUT",
-                        format!("wrote bad output: {}", failure.message),
-                    )
-                    .await,
-                ),
+                Ended::Failed(failure) if exit.is_some() => {
+                    Ended::Failed(end.failure("BAD_OUTPUT", format!("wrote bad output: {}", failure.message)).await)
+                }
                 other => other,
             });
         }
@@ -119,42 +94,36 @@ impl ExecSource {
     async fn once_with_files(&self, link: &mut Link, occasion: &Occasion) -> Result<(), Ended> {
         let failed = |what: String| Ended::Failed(crate::calls::whole("FILES_FAILED", what));
         let site = Site::of_source(&self.program).map_err(|error| failed(error.to_string()))?;
-        let mut run = files::start(&self.program, &site, occasion)
-            .await
-            .map_err(Ended::Failed)?;
-        loop {
-            let heard = tokio::select! {
-                ended = files::wait(&self.program, &mut run) => {
-                    ended.map_err(Ended::Failed)?;
-                    break;
+        let mut run = site::start(&self.program, &site, occasion).await.map_err(Ended::Failed)?;
+        let ended = {
+            let mut wait = std::pin::pin!(site::wait(&self.program, &mut run));
+            loop {
+                tokio::select! {
+                    ended = &mut wait => break Some(ended),
+                    heard = link.hear() => if heard.is_err() {
+                        break None;
+                    }
                 }
-                heard = link.hear() => heard,
-            };
-            if heard.is_err() {
-                run.end.terminate().await;
-                return Err(Ended::Stopped);
             }
-        }
+        };
+        let Some(ended) = ended else {
+            run.end.terminate().await;
+            return Err(Ended::Stopped);
+        };
+        ended.map_err(Ended::Failed)?;
         let Some(path) = &site.output else {
             return Ok(());
         };
         match tokio::fs::File::open(path).await {
             Ok(file) => self.feed(link, Box::new(file)).await,
             Err(error) => {
-                let what = format!(
-                    "ended well but its output cannot be read: {}: {error}",
-                    path.display()
-                );
+                let what = format!("ended well but its output cannot be read: {}: {error}", path.display());
                 Err(Ended::Failed(run.end.failure("OUTPUT_MISSING", what).await))
             }
         }
     }
 
-    async fn feed(
-        &self,
-        link: &mut Link,
-        reader: Box<dyn AsyncRead + Send + Unpin>,
-    ) -> Result<(), Ended> {
+    async fn feed(&self, link: &mut Link, reader: Box<dyn AsyncRead + Send + Unpin>) -> Result<(), Ended> {
         let mut feed = Feed::new(self.decoder(), self.reading());
         feed.pump(link, reader).await.map_err(Ended::from)
     }
@@ -178,10 +147,7 @@ impl ExecSource {
                 link.exhausted().await;
                 return Ok(());
             };
-            if pause(&mut link, every.saturating_sub(started.elapsed()))
-                .await
-                .is_err()
-            {
+            if pause(&mut link, every.saturating_sub(started.elapsed())).await.is_err() {
                 return Ok(());
             }
         }

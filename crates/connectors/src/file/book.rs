@@ -18,10 +18,7 @@ pub(super) struct Book {
 
 impl Book {
     pub(super) fn new(positions: Vec<Position>) -> Self {
-        Self {
-            positions,
-            claimed: HashSet::new(),
-        }
+        Self { positions, claimed: HashSet::new() }
     }
 
     pub(super) fn position(&self, index: usize) -> &Position {
@@ -29,12 +26,7 @@ impl Book {
     }
 
     /// The stored position of a file; with `same_inode` only one that was made of this very file.
-    pub(super) fn known(
-        &mut self,
-        file: &File,
-        glimpse: &mut Glimpse,
-        same_inode: bool,
-    ) -> io::Result<Option<usize>> {
+    pub(super) fn known(&mut self, file: &File, glimpse: &mut Glimpse, same_inode: bool) -> io::Result<Option<usize>> {
         for (index, position) in self.positions.iter_mut().enumerate() {
             if self.claimed.contains(&index) || (same_inode && position.inode != glimpse.inode) {
                 continue;
@@ -60,11 +52,7 @@ impl Book {
                 return Ok(Some(index));
             }
         }
-        let taken = |identity: &str| {
-            self.positions
-                .iter()
-                .any(|position| position.identity == identity)
-        };
+        let taken = |identity: &str| self.positions.iter().any(|position| position.identity == identity);
         let Some(fresh) = glimpse.fresh(lines, taken) else {
             return Ok(None);
         };
@@ -75,12 +63,7 @@ impl Book {
     }
 
     /// Moves a position; gives the checkpoint that says so.
-    pub(super) fn advance(
-        &mut self,
-        index: usize,
-        file: &File,
-        offset: u64,
-    ) -> Result<Bytes, String> {
+    pub(super) fn advance(&mut self, index: usize, file: &File, offset: u64) -> Result<Bytes, String> {
         let tail = tail(file, offset).map_err(|error| error.to_string())?;
         let position = &mut self.positions[index];
         (position.offset, position.tail) = (offset, tail);

@@ -29,12 +29,7 @@ impl Glimpse {
         let mut head = vec![0; PREFIX];
         let read = read_full(file, &mut head, 0)?;
         head.truncate(read);
-        Ok(Self {
-            head,
-            length: meta.len(),
-            inode: meta.ino(),
-            prints: HashMap::new(),
-        })
+        Ok(Self { head, length: meta.len(), inode: meta.ino(), prints: HashMap::new() })
     }
 
     fn print(&mut self, prefix: usize) -> Option<&str> {
@@ -54,18 +49,14 @@ impl Glimpse {
     ///
     /// A file that grows is known by its first `lines` lines, which do not change when more comes; any other by its
     /// first [`PREFIX`] bytes.
-    pub(super) fn fresh(
-        &mut self,
-        lines: Option<usize>,
-        taken: impl Fn(&str) -> bool,
-    ) -> Option<Position> {
+    pub(super) fn fresh(&mut self, lines: Option<usize>, taken: impl Fn(&str) -> bool) -> Option<Position> {
         let prefix = match lines {
             Some(lines) if self.head.len() < PREFIX => {
                 memchr::memchr_iter(b'\n', &self.head).nth(lines.saturating_sub(1))? + 1
             }
-            Some(lines) => memchr::memchr_iter(b'\n', &self.head)
-                .nth(lines.saturating_sub(1))
-                .map_or(PREFIX, |at| at + 1),
+            Some(lines) => {
+                memchr::memchr_iter(b'\n', &self.head).nth(lines.saturating_sub(1)).map_or(PREFIX, |at| at + 1)
+            }
             None => self.head.len(),
         };
         let inode = self.inode;
@@ -76,13 +67,7 @@ impl Glimpse {
             identity = format!("{print}~{number}");
             number += 1;
         }
-        Some(Position {
-            identity,
-            prefix,
-            offset: 0,
-            tail: hash(b""),
-            inode,
-        })
+        Some(Position { identity, prefix, offset: 0, tail: hash(b""), inode })
     }
 }
 

@@ -40,14 +40,7 @@ impl Position {
 /// When there are more files than a checkpoint can hold.
 pub(super) fn encode<'a>(positions: impl Iterator<Item = &'a Position>) -> Result<Bytes, String> {
     let mut text = format!("{HEADER}\n");
-    for Position {
-        identity,
-        prefix,
-        offset,
-        tail,
-        inode,
-    } in positions
-    {
+    for Position { identity, prefix, offset, tail, inode } in positions {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{identity} {prefix} {offset} {tail} {inode}");
     }
@@ -70,15 +63,10 @@ pub(super) fn decode(checkpoint: &[u8]) -> Result<Vec<Position>, String> {
     match lines.next() {
         Some(HEADER) => {}
         other => {
-            return Err(format!(
-                "it begins with `{}` instead of `{HEADER}`",
-                other.unwrap_or_default()
-            ));
+            return Err(format!("it begins with `{}` instead of `{HEADER}`", other.unwrap_or_default()));
         }
     }
-    lines
-        .map(|line| position(line).ok_or_else(|| format!("`{line}` is no position of a file")))
-        .collect()
+    lines.map(|line| position(line).ok_or_else(|| format!("`{line}` is no position of a file"))).collect()
 }
 
 fn position(line: &str) -> Option<Position> {
@@ -99,17 +87,8 @@ mod tests {
 
     #[test]
     fn a_checkpoint_comes_back_as_it_was() {
-        let one = Position {
-            identity: hash(b"x"),
-            prefix: 1,
-            offset: 7,
-            tail: hash(b"y"),
-            inode: 9,
-        };
-        let two = Position {
-            identity: format!("{}~2", hash(b"x")),
-            ..one.clone()
-        };
+        let one = Position { identity: hash(b"x"), prefix: 1, offset: 7, tail: hash(b"y"), inode: 9 };
+        let two = Position { identity: format!("{}~2", hash(b"x")), ..one.clone() };
         let checkpoint = encode([&one, &two].into_iter()).unwrap();
         assert_eq!(decode(&checkpoint).unwrap(), [one.clone(), two.clone()]);
         assert_eq!(two.print(), one.identity);
@@ -118,23 +97,11 @@ mod tests {
 
     #[test]
     fn a_checkpoint_of_something_else_is_refused() {
-        for bad in [
-            &b"17"[..],
-            b"",
-            b"meshloom-file 2\n",
-            b"meshloom-file 1\nx 1 2\n",
-            b"\xff",
-        ] {
+        for bad in [&b"17"[..], b"", b"meshloom-file 2\n", b"meshloom-file 1\nx 1 2\n", b"\xff"] {
             assert!(decode(bad).is_err(), "{bad:?}");
         }
         let many: Vec<Position> = (0..2000)
-            .map(|n| Position {
-                identity: hash(b"x"),
-                prefix: 1024,
-                offset: n,
-                tail: hash(b"y"),
-                inode: n,
-            })
+            .map(|n| Position { identity: hash(b"x"), prefix: 1024, offset: n, tail: hash(b"y"), inode: n })
             .collect();
         assert!(encode(many.iter()).unwrap_err().contains("do not fit"));
     }

@@ -57,19 +57,10 @@ impl FileSinkNode {
             )
         };
         let alone = context.replicas <= 1;
-        let mut file = Appender {
-            spec: spec.clone(),
-            alone,
-            torn: false,
-            open: None,
-        };
+        let mut file = Appender { spec: spec.clone(), alone, torn: false, open: None };
         let ours = claim(context, &spec.path).map_err(refused)?;
         file.mend(ours && alone).map_err(refused)?;
-        Ok(Self {
-            encoder,
-            file: Arc::new(Mutex::new(file)),
-            timeout: context.timeout,
-        })
+        Ok(Self { encoder, file: Arc::new(Mutex::new(file)), timeout: context.timeout })
     }
 }
 
@@ -127,11 +118,7 @@ impl Appender {
             let age = open.since.elapsed().unwrap_or_default();
             if moved {
                 self.open = None;
-            } else if self
-                .spec
-                .rotate
-                .is_some_and(|rotate| rotate::is_due(&rotate, size, age, more))
-            {
+            } else if self.spec.rotate.is_some_and(|rotate| rotate::is_due(&rotate, size, age, more)) {
                 rotate::move_aside(&self.spec.path, SystemTime::now())?;
                 self.open = None;
             }
@@ -151,9 +138,7 @@ impl Appender {
         let alone = self.alone;
         let open = self.ready(lines.len() as u64)?;
         let before = open.file.metadata()?.len();
-        let written = (&open.file)
-            .write_all(lines)
-            .and_then(|()| open.file.sync_data());
+        let written = (&open.file).write_all(lines).and_then(|()| open.file.sync_data());
         // Half a line must not stay, nor a line that will come again.
         if written.is_err() {
             self.torn = !alone || open.file.set_len(before).is_err();
@@ -164,11 +149,7 @@ impl Appender {
 
 impl OpenFile {
     fn append_to(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .read(true)
-            .open(path)?;
+        let file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
         let meta = file.metadata()?;
         // The name of a new file must survive a crash as well as its content.
         if meta.len() == 0
@@ -176,15 +157,8 @@ impl OpenFile {
         {
             File::open(folder)?.sync_all()?;
         }
-        let since = meta
-            .created()
-            .or_else(|_| meta.modified())
-            .unwrap_or_else(|_| SystemTime::now());
-        Ok(Self {
-            file,
-            inode: (meta.dev(), meta.ino()),
-            since,
-        })
+        let since = meta.created().or_else(|_| meta.modified()).unwrap_or_else(|_| SystemTime::now());
+        Ok(Self { file, inode: (meta.dev(), meta.ino()), since })
     }
 }
 
@@ -216,20 +190,13 @@ impl Handler for FileSinkNode {
                 encoder.write(&batch, row, row == 0, &mut lines);
             }
             if !lines.is_empty() {
-                file.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .append(&lines)?;
+                file.lock().unwrap_or_else(PoisonError::into_inner).append(&lines)?;
             }
             Ok::<_, io::Error>(Answer::consumed_but(work.batch.len(), rejected))
         });
-        let written = written
-            .await
-            .unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        let written = written.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
         Ok(written.unwrap_or_else(|error| {
-            Answer::Failed(whole(
-                "WRITE_FAILED",
-                format!("the file cannot be written: {error}"),
-            ))
+            Answer::Failed(whole("WRITE_FAILED", format!("the file cannot be written: {error}")))
         }))
     }
 }
@@ -237,10 +204,7 @@ impl Handler for FileSinkNode {
 impl ProcessNode for FileSinkNode {
     fn limits(&self) -> Limits {
         // One write and one sync at a time, in the order in which works come.
-        Limits {
-            works: 1,
-            ..Limits::default()
-        }
+        Limits { works: 1, ..Limits::default() }
     }
 
     fn run(

@@ -80,10 +80,7 @@ impl FileSourceNode {
             Some(checkpoint) => position::decode(checkpoint).map_err(|error| {
                 OpenError::new(
                     "BAD_CHECKPOINT",
-                    format!(
-                        "node {}: the stored position is not one of a file source: {error}",
-                        context.node
-                    ),
+                    format!("node {}: the stored position is not one of a file source: {error}", context.node),
                     "if the node was something else before, start over with --fresh",
                 )
             })?,
@@ -92,11 +89,7 @@ impl FileSourceNode {
         if files.is_empty() && !spec.follow {
             return Err(OpenError::new(
                 "NO_FILES",
-                format!(
-                    "node {}: no file matches {}",
-                    context.node,
-                    spec.paths.join(", ")
-                ),
+                format!("node {}: no file matches {}", context.node, spec.paths.join(", ")),
                 "connector paths are relative to the pipeline file; `follow: true` waits for files to come",
             ));
         }
@@ -111,11 +104,7 @@ impl FileSourceNode {
                 "narrow the pattern, or move files away once they have been read",
             ));
         }
-        Ok(Self {
-            spec,
-            context,
-            positions,
-        })
+        Ok(Self { spec, context, positions })
     }
 }
 
@@ -134,10 +123,7 @@ impl Reader {
         let mut files = Vec::new();
         for path in scan(&self.spec.paths)? {
             if let Some((file, mut glimpse)) = look(&path)? {
-                let position = self
-                    .book
-                    .known(&file, &mut glimpse, true)
-                    .map_err(|error| unreadable(&path, &error))?;
+                let position = self.book.known(&file, &mut glimpse, true).map_err(|error| unreadable(&path, &error))?;
                 files.push((path, position));
             }
         }
@@ -146,13 +132,8 @@ impl Reader {
                 continue;
             };
             let position = match position {
-                Some(position) if self.book.position(position).inode == glimpse.inode => {
-                    Some(position)
-                }
-                _ => self
-                    .book
-                    .identify(&file, &mut glimpse, None)
-                    .map_err(|error| unreadable(&path, &error))?,
+                Some(position) if self.book.position(position).inode == glimpse.inode => Some(position),
+                _ => self.book.identify(&file, &mut glimpse, None).map_err(|error| unreadable(&path, &error))?,
             };
             if let Some(position) = position {
                 let mut open = self.begin(file, path, position).await?;
@@ -187,47 +168,31 @@ impl Reader {
 
     /// Opens files that are new, and finds those that were renamed or cut off.
     async fn discover(&mut self, files: &mut Vec<Open>) -> Result<(), Ended> {
-        let lines = if self.spec.format == ReadFormat::Csv {
-            2
-        } else {
-            1
-        };
+        let lines = if self.spec.format == ReadFormat::Csv { 2 } else { 1 };
         let mut new = Vec::new();
         for path in scan(&self.spec.paths)? {
             let Some((file, mut glimpse)) = look(&path)? else {
                 continue;
             };
             let meta = file.metadata().map_err(|error| unreadable(&path, &error))?;
-            if let Some(at) = files
-                .iter()
-                .position(|open| (open.device, open.inode) == (meta.dev(), meta.ino()))
-            {
+            if let Some(at) = files.iter().position(|open| (open.device, open.inode) == (meta.dev(), meta.ino())) {
                 if meta.len() >= files[at].feed.decoder.fed() {
                     files[at].path = path;
                     continue;
                 }
-                self.context
-                    .say(format!(
-                        "{} was cut off: it is read again from its beginning",
-                        path.display()
-                    ))
-                    .await;
+                self.context.say(format!("{} was cut off: it is read again from its beginning", path.display())).await;
                 files.remove(at);
             }
             // Known files first, as in `read_all`.
-            let known = self
-                .book
-                .known(&file, &mut glimpse, true)
-                .map_err(|error| unreadable(&path, &error))?;
+            let known = self.book.known(&file, &mut glimpse, true).map_err(|error| unreadable(&path, &error))?;
             new.push((file, glimpse, path, known));
         }
         for (file, mut glimpse, path, known) in new {
             let position = match known {
                 Some(position) => Some(position),
-                None => self
-                    .book
-                    .identify(&file, &mut glimpse, Some(lines))
-                    .map_err(|error| unreadable(&path, &error))?,
+                None => {
+                    self.book.identify(&file, &mut glimpse, Some(lines)).map_err(|error| unreadable(&path, &error))?
+                }
             };
             if let Some(position) = position {
                 files.push(self.begin(file, path, position).await?);
@@ -240,15 +205,8 @@ impl Reader {
     async fn begin(&self, file: File, path: PathBuf, position: usize) -> Result<Open, Ended> {
         let meta = file.metadata().map_err(|error| unreadable(&path, &error))?;
         let limit = usize::try_from(self.context.max_event).unwrap_or(usize::MAX);
-        let content_type = if self.spec.format == ReadFormat::Text {
-            "text/plain"
-        } else {
-            "application/json"
-        };
-        let reading = Reading {
-            content_type: Some(content_type),
-            ..Reading::default()
-        };
+        let content_type = if self.spec.format == ReadFormat::Text { "text/plain" } else { "application/json" };
+        let reading = Reading { content_type: Some(content_type), ..Reading::default() };
         let known = self.book.position(position);
         let decoder = Decoder::new(self.spec.format, limit);
         let mut open = Open {
@@ -264,12 +222,7 @@ impl Reader {
         if offset > 0 {
             while !open.feed.decoder.can_jump() {
                 // A table's header: it comes before any position, or the position is not of this file.
-                if open
-                    .read()
-                    .await
-                    .map_err(|error| unreadable(&open.path, &error))?
-                    == 0
-                {
+                if open.read().await.map_err(|error| unreadable(&open.path, &error))? == 0 {
                     break;
                 }
                 let header = open.feed.decoder.next_record().map(|_| ());
@@ -285,33 +238,21 @@ impl Reader {
         let mut ended = false;
         loop {
             let credit = self.link.ready(None).await?;
-            if let Some(frame) = open
-                .feed
-                .frame(credit)
-                .map_err(|error| bad_format(&open.path, &error))?
-            {
-                let checkpoint = self
-                    .book
-                    .advance(open.position, &open.file, frame.end)
-                    .map_err(|error| {
-                        NodeError::new(
-                            "CHECKPOINT_FAILED",
-                            format!("{}: {error}", open.path.display()),
-                            "narrow the pattern, or move files away once they have been read",
-                        )
-                    })?;
+            if let Some(frame) = open.feed.frame(credit).map_err(|error| bad_format(&open.path, &error))? {
+                let checkpoint = self.book.advance(open.position, &open.file, frame.end).map_err(|error| {
+                    NodeError::new(
+                        "CHECKPOINT_FAILED",
+                        format!("{}: {error}", open.path.display()),
+                        "narrow the pattern, or move files away once they have been read",
+                    )
+                })?;
                 self.link.send(frame.batch, Some(checkpoint)).await?;
                 continue;
             }
             if ended {
                 return Ok(());
             }
-            if open
-                .read()
-                .await
-                .map_err(|error| unreadable(&open.path, &error))?
-                == 0
-            {
+            if open.read().await.map_err(|error| unreadable(&open.path, &error))? == 0 {
                 if !last {
                     return Ok(());
                 }
@@ -342,16 +283,13 @@ impl Open {
 
     /// Whether the name under which it was found is still its own.
     fn has_its_name(&self) -> bool {
-        self.path
-            .metadata()
-            .is_ok_and(|meta| (meta.dev(), meta.ino()) == (self.device, self.inode))
+        self.path.metadata().is_ok_and(|meta| (meta.dev(), meta.ino()) == (self.device, self.inode))
     }
 }
 
 /// Opens a file and looks at it; `None`: it is there no more.
 fn look(path: &Path) -> Result<Option<(File, Glimpse)>, NodeError> {
-    let looked =
-        File::open(path).and_then(|file| Glimpse::of(&file).map(|glimpse| (file, glimpse)));
+    let looked = File::open(path).and_then(|file| Glimpse::of(&file).map(|glimpse| (file, glimpse)));
     match looked {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -393,11 +331,7 @@ impl SourceNode for FileSourceNode {
             context: self.context,
         };
         Box::pin(async move {
-            let ended = if follow {
-                reader.follow().await
-            } else {
-                reader.read_all().await
-            };
+            let ended = if follow { reader.follow().await } else { reader.read_all().await };
             match ended {
                 Ok(()) | Err(Ended::Stopped) => Ok(()),
                 Err(Ended::Failed(error)) => Err(error),

@@ -94,8 +94,7 @@ struct Raw<'a> {
 /// # Errors
 /// Not a JSON object, a required attribute missing or empty, an attribute of a wrong type or name, a bad time.
 pub fn parse(json: &[u8]) -> Result<Envelope, EnvelopeError> {
-    let raw: RawFields<'_> =
-        serde_json::from_slice(json).or_else(|error| refuse(error.to_string()))?;
+    let raw: RawFields<'_> = serde_json::from_slice(json).or_else(|error| refuse(error.to_string()))?;
     raw.envelope()
 }
 
@@ -136,9 +135,9 @@ impl<'de> serde::Deserialize<'de> for RawFields<'de> {
                             continue;
                         }
                     };
-                    *slot = map.next_value::<Option<String>>().map_err(|error| {
-                        A::Error::custom(format!("attribute `{name}`: {error}"))
-                    })?;
+                    *slot = map
+                        .next_value::<Option<String>>()
+                        .map_err(|error| A::Error::custom(format!("attribute `{name}`: {error}")))?;
                 }
                 Ok(raw)
             }
@@ -157,11 +156,7 @@ impl RawFields<'_> {
             }
             None => return refuse("specversion is missing"),
         }
-        for (name, value) in [
-            ("id", &raw.id),
-            ("source", &raw.source),
-            ("type", &raw.type_),
-        ] {
+        for (name, value) in [("id", &raw.id), ("source", &raw.source), ("type", &raw.type_)] {
             if value.as_deref().unwrap_or_default().is_empty() {
                 return refuse(format!("{name} is missing or empty"));
             }
@@ -169,9 +164,7 @@ impl RawFields<'_> {
         let payload = match (raw.data, raw.data_base64) {
             (Some(_), Some(_)) => return refuse("it has both data and data_base64"),
             (None, None) => Vec::new(),
-            (None, Some(text)) => STANDARD
-                .decode(&text)
-                .or_else(|error| refuse(format!("data_base64: {error}")))?,
+            (None, Some(text)) => STANDARD.decode(&text).or_else(|error| refuse(format!("data_base64: {error}")))?,
             (Some(data), None) => data_bytes(data, raw.datacontenttype.as_deref())?,
         };
         let time_ns = raw.time.as_deref().map(parse_time).transpose()?;
@@ -184,9 +177,7 @@ impl RawFields<'_> {
         Ok(Envelope {
             payload,
             // Without datacontenttype the data of the JSON format is JSON.
-            content_type: raw
-                .datacontenttype
-                .or_else(|| raw.data.is_some().then(|| "application/json".into())),
+            content_type: raw.datacontenttype.or_else(|| raw.data.is_some().then(|| "application/json".into())),
             id: raw.id,
             source: raw.source,
             type_: raw.type_,
@@ -214,61 +205,41 @@ fn data_bytes(data: &RawValue, content_type: Option<&str>) -> Result<Vec<u8>, En
 
 /// Reads the time of an event, RFC 3339.
 pub(crate) fn parse_time(text: &str) -> Result<i64, EnvelopeError> {
-    let time = DateTime::parse_from_rfc3339(text)
-        .or_else(|error| refuse(format!("time `{text}`: {error}")))?;
-    time.timestamp_nanos_opt()
-        .ok_or_else(|| EnvelopeError(format!("time `{text}` is out of range")))
+    let time = DateTime::parse_from_rfc3339(text).or_else(|error| refuse(format!("time `{text}`: {error}")))?;
+    time.timestamp_nanos_opt().ok_or_else(|| EnvelopeError(format!("time `{text}` is out of range")))
 }
 
 /// Reads an extension attribute; `null` is the same as none.
 fn extension(name: &str, value: Value) -> Result<Option<Extension>, EnvelopeError> {
     if !limits::is_extension_name(name) {
-        return refuse(format!(
-            "attribute `{name}`: names are lower-case letters and digits"
-        ));
+        return refuse(format!("attribute `{name}`: names are lower-case letters and digits"));
     }
     Ok(Some(match value {
         Value::Null => return Ok(None),
         Value::Bool(value) => Extension::Boolean(value),
         Value::String(value) => Extension::String(value),
-        Value::Number(number) => match number
-            .as_i64()
-            .and_then(|number| i32::try_from(number).ok())
-        {
+        Value::Number(number) => match number.as_i64().and_then(|number| i32::try_from(number).ok()) {
             Some(number) => Extension::Integer(number),
             None => {
-                return refuse(format!(
-                    "attribute `{name}`: numbers are integers of 32 bits"
-                ));
+                return refuse(format!("attribute `{name}`: numbers are integers of 32 bits"));
             }
         },
         Value::Array(_) | Value::Object(_) => {
-            return refuse(format!(
-                "attribute `{name}` is an array or object; put it into data"
-            ));
+            return refuse(format!("attribute `{name}` is an array or object; put it into data"));
         }
     }))
 }
 
 /// Whether a media type says JSON.
 pub(crate) fn is_json(content_type: &str) -> bool {
-    let media_type = content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json")
 }
 
 impl Envelope {
     /// Hands on the event, as an event of a batch.
     pub fn event<T>(&self, span: Option<&SpanContext>, take: impl FnOnce(Event<'_>) -> T) -> T {
-        let extensions: Vec<_> = self
-            .extensions
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.value()))
-            .collect();
+        let extensions: Vec<_> = self.extensions.iter().map(|(name, value)| (name.as_str(), value.value())).collect();
         take(Event {
             payload: &self.payload,
             content_type: self.content_type.as_deref(),
@@ -289,11 +260,8 @@ impl Envelope {
 impl Envelope {
     /// Hands on the event, as an output of an event whose id is `parent_id`: the same id is no new identity.
     pub fn output<T>(&self, parent_id: Option<&str>, take: impl FnOnce(OutputEvent<'_>) -> T) -> T {
-        let extensions: Vec<_> = self
-            .extensions
-            .iter()
-            .map(|(name, value)| (name.as_str(), Some(value.value())))
-            .collect();
+        let extensions: Vec<_> =
+            self.extensions.iter().map(|(name, value)| (name.as_str(), Some(value.value()))).collect();
         take(OutputEvent {
             content_type: self.content_type.as_deref(),
             type_: self.type_.as_deref(),
@@ -334,9 +302,9 @@ pub fn write(batch: &Batch, row: usize, out: &mut Vec<u8>) {
         let json = match value {
             ExtensionValue::Boolean(value) => value.to_string(),
             ExtensionValue::Integer(value) => value.to_string(),
-            ExtensionValue::String(value)
-            | ExtensionValue::Uri(value)
-            | ExtensionValue::UriReference(value) => json_string(value),
+            ExtensionValue::String(value) | ExtensionValue::Uri(value) | ExtensionValue::UriReference(value) => {
+                json_string(value)
+            }
             ExtensionValue::Binary(value) => json_string(&STANDARD.encode(value)),
             ExtensionValue::Timestamp(value) => json_string(&format_time(value)),
         };

@@ -44,19 +44,10 @@ impl Csv {
     }
 
     pub(super) fn resume(&mut self) {
-        *self = Self {
-            header: self.header.take(),
-            ..Self::default()
-        };
+        *self = Self { header: self.header.take(), ..Self::default() };
     }
 
-    pub(super) fn step(
-        &mut self,
-        input: &[u8],
-        offset: u64,
-        end: bool,
-        limit: usize,
-    ) -> Result<Step, FormatError> {
+    pub(super) fn step(&mut self, input: &[u8], offset: u64, end: bool, limit: usize) -> Result<Step, FormatError> {
         if input.is_empty() && !end {
             return Ok(Step::default());
         }
@@ -80,16 +71,10 @@ impl Csv {
                 // At the end an empty read flushes the last row; before it, it only means "more, please".
                 ReadRecordResult::InputEmpty if end && consumed == input.len() && read > 0 => {}
                 ReadRecordResult::InputEmpty => {
-                    return Ok(Step {
-                        consumed,
-                        found: None,
-                    });
+                    return Ok(Step { consumed, found: None });
                 }
                 ReadRecordResult::End => {
-                    return Ok(Step {
-                        consumed,
-                        found: None,
-                    });
+                    return Ok(Step { consumed, found: None });
                 }
                 ReadRecordResult::Record => return self.row(consumed, start, limit),
             }
@@ -98,10 +83,7 @@ impl Csv {
 
     fn row(&mut self, consumed: usize, start: u64, limit: usize) -> Result<Step, FormatError> {
         let text = std::str::from_utf8(&self.fields[..self.filled]).map_err(|_| {
-            FormatError::bad(
-                "a row is not UTF-8: convert the file first, for example with iconv",
-                start,
-            )
+            FormatError::bad("a row is not UTF-8: convert the file first, for example with iconv", start)
         })?;
         let mut from = 0;
         let fields = self.ends[..self.ended].iter().map(|&to| {
@@ -109,10 +91,7 @@ impl Csv {
             from = to;
             // The fields together are UTF-8, but a boundary can still cut a character in two.
             field.ok_or_else(|| {
-                FormatError::bad(
-                    "a row is not UTF-8: convert the file first, for example with iconv",
-                    start,
-                )
+                FormatError::bad("a row is not UTF-8: convert the file first, for example with iconv", start)
             })
         });
         let fields = fields.collect::<Result<Vec<_>, _>>()?;
@@ -124,28 +103,20 @@ impl Csv {
             Some(header) => {
                 if header.len() != fields.len() {
                     let (has, s) = (fields.len(), if fields.len() == 1 { "" } else { "s" });
-                    let message = format!(
-                        "a row has {has} field{s} and the header has {}",
-                        header.len()
-                    );
+                    let message = format!("a row has {has} field{s} and the header has {}", header.len());
                     return Err(FormatError::bad(message, start));
                 }
                 self.scratch.clear();
                 for (index, (name, field)) in header.iter().zip(&fields).enumerate() {
                     self.scratch.push(if index == 0 { b'{' } else { b',' });
                     self.scratch.extend_from_slice(name.as_bytes());
-                    self.scratch
-                        .extend_from_slice(json_string(field).as_bytes());
+                    self.scratch.extend_from_slice(json_string(field).as_bytes());
                 }
                 self.scratch.push(b'}');
                 if self.scratch.len() > limit {
                     return Err(FormatError::too_large(limit, start));
                 }
-                Some(Found {
-                    start,
-                    place: Place::Scratch,
-                    top_level: true,
-                })
+                Some(Found { start, place: Place::Scratch, top_level: true })
             }
         };
         (self.filled, self.ended, self.start) = (0, 0, None);
@@ -156,10 +127,7 @@ impl Csv {
 fn names(fields: &[&str], start: u64) -> Result<Vec<String>, FormatError> {
     for (index, name) in fields.iter().enumerate() {
         if fields[..index].contains(name) {
-            return Err(FormatError::bad(
-                format!("the header names `{name}` twice"),
-                start,
-            ));
+            return Err(FormatError::bad(format!("the header names `{name}` twice"), start));
         }
     }
     Ok(fields.iter().map(|name| json_string(name) + ":").collect())

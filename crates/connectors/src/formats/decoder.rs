@@ -35,19 +35,11 @@ pub struct FormatError {
 
 impl FormatError {
     pub(super) fn too_large(limit: usize, offset: u64) -> Self {
-        Self {
-            code: "EVENT_TOO_LARGE",
-            message: format!("an event is larger than the limit of {limit} bytes"),
-            offset,
-        }
+        Self { code: "EVENT_TOO_LARGE", message: format!("an event is larger than the limit of {limit} bytes"), offset }
     }
 
     pub(super) fn bad(message: impl Into<String>, offset: u64) -> Self {
-        Self {
-            code: "BAD_FORMAT",
-            message: message.into(),
-            offset,
-        }
+        Self { code: "BAD_FORMAT", message: message.into(), offset }
     }
 }
 
@@ -80,13 +72,7 @@ enum Splitter {
 }
 
 impl Splitter {
-    fn step(
-        &mut self,
-        input: &[u8],
-        offset: u64,
-        end: bool,
-        limit: usize,
-    ) -> Result<Step, FormatError> {
+    fn step(&mut self, input: &[u8], offset: u64, end: bool, limit: usize) -> Result<Step, FormatError> {
         match self {
             Self::Lines(lines) => lines.step(input, offset, end, limit),
             Self::Json(json) => json.step(input, offset, end, limit),
@@ -126,14 +112,7 @@ impl Decoder {
             ReadFormat::Json => Splitter::Json(Box::default()),
             ReadFormat::Csv => Splitter::Csv(Box::default()),
         };
-        Self {
-            splitter,
-            limit,
-            buffer: Vec::new(),
-            position: 0,
-            base: 0,
-            ended: false,
-        }
+        Self { splitter, limit, buffer: Vec::new(), position: 0, base: 0, ended: false }
     }
 
     /// Whether [`Decoder::jump`] may be used: a table must have seen its header.
@@ -190,9 +169,7 @@ impl Decoder {
             if offset == 0 && !self.ended && BOM.starts_with(&self.buffer) {
                 return Ok(None);
             }
-            let step = self
-                .splitter
-                .step(&self.buffer[at..], offset, self.ended, self.limit)?;
+            let step = self.splitter.step(&self.buffer[at..], offset, self.ended, self.limit)?;
             self.position += step.consumed;
             let Some(found) = step.found else {
                 if step.consumed == 0 {
@@ -205,12 +182,7 @@ impl Decoder {
                 Place::Scratch => self.splitter.scratch(),
             };
             let end = self.base + self.position as u64;
-            return Ok(Some(Record {
-                payload,
-                start: found.start,
-                end,
-                top_level: found.top_level,
-            }));
+            return Ok(Some(Record { payload, start: found.start, end, top_level: found.top_level }));
         }
     }
 }
@@ -220,11 +192,7 @@ mod tests {
     use super::*;
 
     /// Decodes with chunks of every size, which must all agree.
-    fn decode(
-        format: ReadFormat,
-        input: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(String, u64, u64)>, FormatError> {
+    fn decode(format: ReadFormat, input: &[u8], limit: usize) -> Result<Vec<(String, u64, u64)>, FormatError> {
         let whole = run(format, input, limit, input.len().max(1));
         for chunk in 1..input.len().min(40) {
             assert_eq!(run(format, input, limit, chunk), whole, "chunks of {chunk}");
@@ -243,11 +211,7 @@ mod tests {
         let mut chunks = input.chunks(chunk);
         loop {
             while let Some(record) = decoder.next_record()? {
-                found.push((
-                    String::from_utf8_lossy(record.payload).into_owned(),
-                    record.start,
-                    record.end,
-                ));
+                found.push((String::from_utf8_lossy(record.payload).into_owned(), record.start, record.end));
             }
             match chunks.next() {
                 Some(chunk) => decoder.feed(chunk),
@@ -258,19 +222,12 @@ mod tests {
     }
 
     fn payloads(format: ReadFormat, input: &str) -> Vec<String> {
-        decode(format, input.as_bytes(), 1000)
-            .unwrap()
-            .into_iter()
-            .map(|record| record.0)
-            .collect()
+        decode(format, input.as_bytes(), 1000).unwrap().into_iter().map(|record| record.0).collect()
     }
 
     #[test]
     fn lines_are_cut_at_newlines_and_blank_ones_skipped_in_ndjson() {
-        assert_eq!(
-            payloads(ReadFormat::Ndjson, "{\"a\":1}\r\n\n  \n2\n3"),
-            ["{\"a\":1}", "2", "3"]
-        );
+        assert_eq!(payloads(ReadFormat::Ndjson, "{\"a\":1}\r\n\n  \n2\n3"), ["{\"a\":1}", "2", "3"]);
         assert_eq!(payloads(ReadFormat::Text, "one\n\ntwo"), ["one", "", "two"]);
         assert_eq!(payloads(ReadFormat::Text, "\u{feff}one\n"), ["one"]);
         assert!(payloads(ReadFormat::Text, "").is_empty());
@@ -300,11 +257,7 @@ mod tests {
                 decoder.finish();
                 let mut rest = Vec::new();
                 while let Some(record) = decoder.next_record().unwrap() {
-                    rest.push((
-                        String::from_utf8_lossy(record.payload).into_owned(),
-                        record.start,
-                        record.end,
-                    ));
+                    rest.push((String::from_utf8_lossy(record.payload).into_owned(), record.start, record.end));
                 }
                 assert_eq!(rest, all[index + 1..], "{input:?} from {end}");
             }
@@ -314,18 +267,9 @@ mod tests {
     #[test]
     fn json_is_cut_into_values_and_made_compact() {
         let pretty = "[\n  {\n    \"text\": \"a b\\\" ]}\",\n    \"n\": [1.50, 2]\n  },\n  null,\n  \"x\"\n]\n";
-        assert_eq!(
-            payloads(ReadFormat::Json, pretty),
-            ["{\"text\":\"a b\\\" ]}\",\"n\":[1.50,2]}", "null", "\"x\""]
-        );
-        assert_eq!(
-            payloads(ReadFormat::Json, "{\"a\": 1}\n{\"a\": 2}"),
-            ["{\"a\":1}", "{\"a\":2}"]
-        );
-        assert_eq!(
-            payloads(ReadFormat::Json, "1 2.5e3 true"),
-            ["1", "2.5e3", "true"]
-        );
+        assert_eq!(payloads(ReadFormat::Json, pretty), ["{\"text\":\"a b\\\" ]}\",\"n\":[1.50,2]}", "null", "\"x\""]);
+        assert_eq!(payloads(ReadFormat::Json, "{\"a\": 1}\n{\"a\": 2}"), ["{\"a\":1}", "{\"a\":2}"]);
+        assert_eq!(payloads(ReadFormat::Json, "1 2.5e3 true"), ["1", "2.5e3", "true"]);
         assert!(payloads(ReadFormat::Json, " [ ] ").is_empty());
     }
 
@@ -355,10 +299,7 @@ mod tests {
     fn csv_rows_become_objects_under_the_header() {
         assert_eq!(
             payloads(ReadFormat::Csv, "id,na\"me\n1,\"a,\"\"b\"\"\"\n\n2,\r\n"),
-            [
-                "{\"id\":\"1\",\"na\\\"me\":\"a,\\\"b\\\"\"}",
-                "{\"id\":\"2\",\"na\\\"me\":\"\"}"
-            ]
+            ["{\"id\":\"1\",\"na\\\"me\":\"a,\\\"b\\\"\"}", "{\"id\":\"2\",\"na\\\"me\":\"\"}"]
         );
         assert!(payloads(ReadFormat::Csv, "only,a,header").is_empty());
     }

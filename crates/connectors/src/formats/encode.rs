@@ -60,19 +60,10 @@ impl Encoder {
         for row in 0..batch.len() {
             match self.check(batch, row) {
                 Ok(()) => rows.extend(u32::try_from(row)),
-                Err(unwritable) => {
-                    rejected.push(reject(row, unwritable.reason, unwritable.message))
-                }
+                Err(unwritable) => rejected.push(reject(row, unwritable.reason, unwritable.message)),
             }
         }
-        (
-            if rejected.is_empty() {
-                batch.clone()
-            } else {
-                batch.select(&rows)
-            },
-            rejected,
-        )
+        (if rejected.is_empty() { batch.clone() } else { batch.select(&rows) }, rejected)
     }
 
     fn is_array(self) -> bool {
@@ -94,9 +85,7 @@ impl Encoder {
         let payload = batch.payload(row);
         match self {
             Self::CloudEvents | Self::CloudEventsArray => cloudevents::write(batch, row, out),
-            Self::Ndjson | Self::JsonArray if memchr::memchr2(b'\n', b'\r', payload).is_some() => {
-                compact(payload, out)
-            }
+            Self::Ndjson | Self::JsonArray if memchr::memchr2(b'\n', b'\r', payload).is_some() => compact(payload, out),
             Self::Ndjson | Self::JsonArray | Self::Text => out.extend_from_slice(payload),
         }
         if !self.is_array() {
@@ -121,13 +110,7 @@ mod tests {
     fn batch(payloads: &[&str]) -> Batch {
         let mut builder = BatchBuilder::new();
         for payload in payloads {
-            builder
-                .push(Event {
-                    payload: payload.as_bytes(),
-                    id: Some("i"),
-                    ..Event::default()
-                })
-                .unwrap();
+            builder.push(Event { payload: payload.as_bytes(), id: Some("i"), ..Event::default() }).unwrap();
         }
         builder.finish()
     }
@@ -146,10 +129,7 @@ mod tests {
     fn pretty_printed_json_becomes_one_line() {
         let events = batch(&["{\n  \"a\": \"x y\"\n}", "1.50"]);
         assert_eq!(encode(Encoder::Ndjson, &events), "{\"a\":\"x y\"}\n1.50\n");
-        assert_eq!(
-            encode(Encoder::JsonArray, &events),
-            "[\n{\"a\":\"x y\"},\n1.50\n]\n"
-        );
+        assert_eq!(encode(Encoder::JsonArray, &events), "[\n{\"a\":\"x y\"},\n1.50\n]\n");
         assert_eq!(encode(Encoder::JsonArray, &batch(&[])), "[\n]\n");
     }
 
@@ -157,21 +137,10 @@ mod tests {
     fn what_cannot_be_written_is_rejected_by_its_index() {
         let (rest, rejected) = Encoder::Ndjson.split(&batch(&["1", "no json", "2"]));
         assert_eq!(encode(Encoder::Ndjson, &rest), "1\n2\n");
-        assert_eq!(
-            (rejected.len(), rejected[0].index, &*rejected[0].reason),
-            (1, Some(1), "NOT_JSON")
-        );
+        assert_eq!((rejected.len(), rejected[0].index, &*rejected[0].reason), (1, Some(1), "NOT_JSON"));
         let (rest, rejected) = Encoder::Text.split(&batch(&["a\nb", "c"]));
         assert_eq!(encode(Encoder::Text, &rest), "c\n");
-        assert_eq!(
-            (rejected[0].index, &*rejected[0].reason),
-            (Some(0), "RAW_NEWLINE")
-        );
-        assert!(
-            Encoder::CloudEvents
-                .split(&batch(&["a\nb", "no json"]))
-                .1
-                .is_empty()
-        );
+        assert_eq!((rejected[0].index, &*rejected[0].reason), (Some(0), "RAW_NEWLINE"));
+        assert!(Encoder::CloudEvents.split(&batch(&["a\nb", "no json"])).1.is_empty());
     }
 }

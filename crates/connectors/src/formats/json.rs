@@ -52,10 +52,7 @@ impl Value {
             return;
         }
         // `1 2` must not become `12`: it stays two tokens, and so an error.
-        if std::mem::take(&mut self.gap)
-            && is_word(byte)
-            && out.last().is_some_and(|&last| is_word(last))
-        {
+        if std::mem::take(&mut self.gap) && is_word(byte) && out.last().is_some_and(|&last| is_word(last)) {
             out.push(b' ');
         }
         out.push(byte);
@@ -91,13 +88,7 @@ pub(super) struct Json {
 
 impl Default for Json {
     fn default() -> Self {
-        Self {
-            state: State::Top,
-            in_array: false,
-            value: Value::default(),
-            start: 0,
-            scratch: Vec::new(),
-        }
+        Self { state: State::Top, in_array: false, value: Value::default(), start: 0, scratch: Vec::new() }
     }
 }
 
@@ -107,19 +98,10 @@ impl Json {
     }
 
     pub(super) fn resume(&mut self) {
-        *self = Self {
-            state: State::Resumed,
-            ..Self::default()
-        };
+        *self = Self { state: State::Resumed, ..Self::default() };
     }
 
-    pub(super) fn step(
-        &mut self,
-        input: &[u8],
-        offset: u64,
-        end: bool,
-        limit: usize,
-    ) -> Result<Step, FormatError> {
+    pub(super) fn step(&mut self, input: &[u8], offset: u64, end: bool, limit: usize) -> Result<Step, FormatError> {
         for (index, &byte) in input.iter().enumerate() {
             let here = offset + index as u64;
             match self.state {
@@ -138,11 +120,7 @@ impl Json {
                 _ if is_space(byte) => continue,
                 State::Resumed if matches!(byte, b',' | b']') => {
                     self.in_array = byte == b',';
-                    self.state = if self.in_array {
-                        State::ArrayNext
-                    } else {
-                        State::Top
-                    };
+                    self.state = if self.in_array { State::ArrayNext } else { State::Top };
                 }
                 State::Top | State::Resumed if byte == b'[' => {
                     self.in_array = true;
@@ -156,9 +134,7 @@ impl Json {
                 State::ArrayAfter => {
                     return Err(FormatError::bad("expected `,` or `]` after a value", here));
                 }
-                State::Top | State::Resumed | State::ArrayStart | State::ArrayNext => {
-                    self.begin(byte, here)?
-                }
+                State::Top | State::Resumed | State::ArrayStart | State::ArrayNext => self.begin(byte, here)?,
             }
             if self.scratch.len() > limit {
                 return Err(FormatError::too_large(limit, self.start));
@@ -168,10 +144,7 @@ impl Json {
             match self.state {
                 State::Scalar => return self.found(input.len()),
                 State::Nested => {
-                    return Err(FormatError::bad(
-                        "the input ends inside a value",
-                        self.start,
-                    ));
+                    return Err(FormatError::bad("the input ends inside a value", self.start));
                 }
                 State::ArrayStart | State::ArrayAfter | State::ArrayNext => {
                     return Err(FormatError::bad(
@@ -182,48 +155,26 @@ impl Json {
                 State::Top | State::Resumed => {}
             }
         }
-        Ok(Step {
-            consumed: input.len(),
-            found: None,
-        })
+        Ok(Step { consumed: input.len(), found: None })
     }
 
     fn begin(&mut self, byte: u8, here: u64) -> Result<(), FormatError> {
         if matches!(byte, b']' | b'}' | b',' | b':') {
-            return Err(FormatError::bad(
-                format!("expected a value, found `{}`", char::from(byte)),
-                here,
-            ));
+            return Err(FormatError::bad(format!("expected a value, found `{}`", char::from(byte)), here));
         }
         self.scratch.clear();
         self.value = Value::default();
         self.start = here;
-        self.state = if matches!(byte, b'{' | b'[' | b'"') {
-            State::Nested
-        } else {
-            State::Scalar
-        };
+        self.state = if matches!(byte, b'{' | b'[' | b'"') { State::Nested } else { State::Scalar };
         self.value.keep(byte, &mut self.scratch);
         Ok(())
     }
 
     fn found(&mut self, consumed: usize) -> Result<Step, FormatError> {
-        check(&self.scratch)
-            .map_err(|error| FormatError::bad(format!("not JSON: {error}"), self.start))?;
-        self.state = if self.in_array {
-            State::ArrayAfter
-        } else {
-            State::Top
-        };
-        let found = Found {
-            start: self.start,
-            place: Place::Scratch,
-            top_level: !self.in_array,
-        };
-        Ok(Step {
-            consumed,
-            found: Some(found),
-        })
+        check(&self.scratch).map_err(|error| FormatError::bad(format!("not JSON: {error}"), self.start))?;
+        self.state = if self.in_array { State::ArrayAfter } else { State::Top };
+        let found = Found { start: self.start, place: Place::Scratch, top_level: !self.in_array };
+        Ok(Step { consumed, found: Some(found) })
     }
 }
 

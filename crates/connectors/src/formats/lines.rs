@@ -12,23 +12,14 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn skipping_blank() -> Self {
-        Self {
-            skip_blank: true,
-            scanned: 0,
-        }
+        Self { skip_blank: true, scanned: 0 }
     }
 
     pub(super) fn reset(&mut self) {
         self.scanned = 0;
     }
 
-    pub(super) fn step(
-        &mut self,
-        input: &[u8],
-        offset: u64,
-        end: bool,
-        limit: usize,
-    ) -> Result<Step, FormatError> {
+    pub(super) fn step(&mut self, input: &[u8], offset: u64, end: bool, limit: usize) -> Result<Step, FormatError> {
         let newline = memchr::memchr(b'\n', &input[self.scanned..]).map(|at| self.scanned + at);
         let (mut length, consumed) = match newline {
             Some(at) => (at, at + 1),
@@ -50,19 +41,9 @@ impl Lines {
             return Err(FormatError::too_large(limit, offset));
         }
         if self.skip_blank && input[..length].trim_ascii().is_empty() {
-            return Ok(Step {
-                consumed,
-                found: None,
-            });
+            return Ok(Step { consumed, found: None });
         }
-        let found = Found {
-            start: offset,
-            place: Place::Input(0..length),
-            top_level: true,
-        };
-        Ok(Step {
-            consumed,
-            found: Some(found),
-        })
+        let found = Found { start: offset, place: Place::Input(0..length), top_level: true };
+        Ok(Step { consumed, found: Some(found) })
     }
 }

@@ -25,12 +25,7 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-            close: false,
-        }
+        Self { status, code, message: message.into(), close: false }
     }
 
     pub(super) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
@@ -55,10 +50,7 @@ impl Refusal {
     }
 
     pub(super) fn and_close(self) -> Self {
-        Self {
-            close: true,
-            ..self
-        }
+        Self { close: true, ..self }
     }
 
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
@@ -93,8 +85,6 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
     let body = serde_json::to_vec(body).expect("plain structs of texts and numbers are JSON");
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -35,38 +35,20 @@ pub(super) enum Kind {
 
 /// Which kind a request is, before its body is read.
 pub(super) fn kind(headers: &HeaderMap) -> Result<Kind, Refusal> {
-    let unsupported = |message: String| {
-        Refusal::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "UNSUPPORTED_MEDIA_TYPE",
-            message,
-        )
-    };
+    let unsupported =
+        |message: String| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message);
     if let Some(encoding) = headers.get(CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
     {
-        return Err(unsupported(
-            "content-encoding is not supported: send the body as it is".into(),
-        ));
+        return Err(unsupported("content-encoding is not supported: send the body as it is".into()));
     }
-    let content_type = headers
-        .get(CONTENT_TYPE)
-        .map(|value| value.to_str().unwrap_or("(not text)"));
-    let media_type = content_type
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let content_type = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("(not text)"));
+    let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     Ok(match media_type.as_str() {
         "application/cloudevents+json" => Kind::Structured,
         "application/cloudevents-batch+json" => Kind::Batched,
         _ if headers.contains_key("ce-specversion") => Kind::Binary,
-        "application/x-ndjson"
-        | "application/ndjson"
-        | "application/jsonl"
-        | "application/x-jsonlines" => Kind::Ndjson,
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => Kind::Ndjson,
         media_type if is_json(media_type) => Kind::Json,
         _ => {
             return Err(unsupported(format!(
@@ -79,19 +61,10 @@ pub(super) fn kind(headers: &HeaderMap) -> Result<Kind, Refusal> {
 }
 
 /// All events of a request, in order.
-pub(super) fn events(
-    kind: Kind,
-    headers: &HeaderMap,
-    body: &[u8],
-    max_event: usize,
-) -> Result<Batch, Refusal> {
-    let span = header(headers, "traceparent")?
-        .and_then(|text| span(text, header(headers, "tracestate").ok().flatten()));
-    let mut events = Events {
-        builder: BatchBuilder::new(),
-        span,
-        max_event,
-    };
+pub(super) fn events(kind: Kind, headers: &HeaderMap, body: &[u8], max_event: usize) -> Result<Batch, Refusal> {
+    let span =
+        header(headers, "traceparent")?.and_then(|text| span(text, header(headers, "tracestate").ok().flatten()));
+    let mut events = Events { builder: BatchBuilder::new(), span, max_event };
     match kind {
         Kind::Json => {
             check_json(body).map_err(not_json)?;
@@ -116,9 +89,7 @@ pub(super) fn events(
                     "a batch of CloudEvents is a JSON array of envelopes",
                 ));
             }
-            events.split(ReadFormat::Json, body, |events, json| {
-                events.envelope(&parse(json)?)
-            })?;
+            events.split(ReadFormat::Json, body, |events, json| events.envelope(&parse(json)?))?;
         }
         Kind::Binary => events.envelope(&binary(headers, body)?)?,
     }
@@ -126,8 +97,7 @@ pub(super) fn events(
 }
 
 fn parse(json: &[u8]) -> Result<Envelope, Refusal> {
-    cloudevents::parse(json)
-        .map_err(|error| Refusal::bad_request("BAD_ENVELOPE", error.to_string()))
+    cloudevents::parse(json).map_err(|error| Refusal::bad_request("BAD_ENVELOPE", error.to_string()))
 }
 
 fn not_json(error: serde_json::Error) -> Refusal {
@@ -163,34 +133,22 @@ impl Events {
 
     fn payload(&mut self, payload: &[u8]) -> Result<(), Refusal> {
         let span = self.span.clone();
-        self.push(Event {
-            payload,
-            content_type: Some("application/json"),
-            span: span.as_ref(),
-            ..Event::default()
-        })
+        self.push(Event { payload, content_type: Some("application/json"), span: span.as_ref(), ..Event::default() })
     }
 
     fn envelope(&mut self, envelope: &Envelope) -> Result<(), Refusal> {
         // The context that an event carries is nearer to it than that of the request.
-        let own = envelope
-            .extensions
-            .iter()
-            .find_map(|(name, value)| match value {
-                Extension::String(text) if name == "traceparent" => span(text, None),
-                _ => None,
-            });
+        let own = envelope.extensions.iter().find_map(|(name, value)| match value {
+            Extension::String(text) if name == "traceparent" => span(text, None),
+            _ => None,
+        });
         let span = own.or_else(|| self.span.clone());
         envelope.event(span.as_ref(), |event| self.push(event))
     }
 
     fn push(&mut self, event: Event<'_>) -> Result<(), Refusal> {
         if event.payload.len() > self.max_event {
-            let message = format!(
-                "an event of {} bytes; allowed are {}",
-                event.payload.len(),
-                self.max_event
-            );
+            let message = format!("an event of {} bytes; allowed are {}", event.payload.len(), self.max_event);
             return Err(Refusal::too_large(message));
         }
         self.builder.push(event).map_err(|error| match error {
@@ -211,21 +169,13 @@ impl Refusal {
 /// The text of a header; one that is not text is refused.
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Refusal> {
     let text = headers.get(name).map(|value| value.to_str());
-    text.transpose().map_err(|_| {
-        Refusal::bad_request(
-            "BAD_HEADER",
-            format!("header {name} is not printable ASCII"),
-        )
-    })
+    text.transpose().map_err(|_| Refusal::bad_request("BAD_HEADER", format!("header {name} is not printable ASCII")))
 }
 
 /// An event whose attributes are in headers `ce-*`.
 fn binary(headers: &HeaderMap, body: &[u8]) -> Result<Envelope, Refusal> {
     let bad = |message: String| Refusal::bad_request("BAD_ENVELOPE", message);
-    let mut event = Envelope {
-        payload: body.to_vec(),
-        ..Envelope::default()
-    };
+    let mut event = Envelope { payload: body.to_vec(), ..Envelope::default() };
     event.content_type = header(headers, CONTENT_TYPE.as_str())?.map(Into::into);
     let mut version = None;
     for name in headers.keys() {
@@ -233,9 +183,7 @@ fn binary(headers: &HeaderMap, body: &[u8]) -> Result<Envelope, Refusal> {
             continue;
         };
         let raw = header(headers, name.as_str())?.unwrap_or_default();
-        let value = percent_decode_str(raw)
-            .decode_utf8()
-            .map_err(|_| bad(format!("header {name} is not UTF-8")))?;
+        let value = percent_decode_str(raw).decode_utf8().map_err(|_| bad(format!("header {name} is not UTF-8")))?;
         let value = value.into_owned();
         match attribute {
             "specversion" => version = Some(value),
@@ -245,31 +193,17 @@ fn binary(headers: &HeaderMap, body: &[u8]) -> Result<Envelope, Refusal> {
             "subject" => event.subject = Some(value),
             "dataschema" => event.data_schema = Some(value),
             "partitionkey" => event.key = Some(value),
-            "time" => {
-                event.time_ns =
-                    Some(cloudevents::parse_time(&value).map_err(|error| bad(error.to_string()))?)
-            }
+            "time" => event.time_ns = Some(cloudevents::parse_time(&value).map_err(|error| bad(error.to_string()))?),
             _ if !limits::is_extension_name(attribute) => {
-                return Err(bad(format!(
-                    "header {name}: names of attributes are lower-case letters and digits"
-                )));
+                return Err(bad(format!("header {name}: names of attributes are lower-case letters and digits")));
             }
-            _ => event
-                .extensions
-                .push((attribute.to_owned(), Extension::String(value))),
+            _ => event.extensions.push((attribute.to_owned(), Extension::String(value))),
         }
     }
     if version.as_deref() != Some("1.0") {
-        return Err(bad(format!(
-            "ce-specversion is `{}`; only 1.0 is understood",
-            version.unwrap_or_default()
-        )));
+        return Err(bad(format!("ce-specversion is `{}`; only 1.0 is understood", version.unwrap_or_default())));
     }
-    for (name, value) in [
-        ("ce-id", &event.id),
-        ("ce-source", &event.source),
-        ("ce-type", &event.type_),
-    ] {
+    for (name, value) in [("ce-id", &event.id), ("ce-source", &event.source), ("ce-type", &event.type_)] {
         if value.as_deref().unwrap_or_default().is_empty() {
             return Err(bad(format!("header {name} is missing or empty")));
         }
@@ -280,12 +214,8 @@ fn binary(headers: &HeaderMap, body: &[u8]) -> Result<Envelope, Refusal> {
 /// W3C trace context, if it is usable and sampled. A bad one is no reason to refuse the event.
 fn span(traceparent: &str, tracestate: Option<&str>) -> Option<SpanContext> {
     let mut parts = traceparent.trim().split('-');
-    let (version, trace_id, span_id, flags) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let hex = |text: &str| {
-        text.bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
+    let (version, trace_id, span_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let lengths = (version.len(), trace_id.len(), span_id.len(), flags.len());
     let extra = parts.next().is_some();
     if lengths != (2, 32, 16, 2) || ![version, trace_id, span_id, flags].into_iter().all(hex) {

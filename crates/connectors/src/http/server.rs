@@ -4,9 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
-use hyper::{
-    Method, Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn,
-};
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use meshloom_core::limits;
 use tokio::{
@@ -60,12 +58,7 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) {
     let bodies = Arc::new(Semaphore::new(BODIES_BYTES));
-    let service = Arc::new(Service {
-        settings,
-        admissions,
-        bodies,
-        stop: stop.clone(),
-    });
+    let service = Arc::new(Service { settings, admissions, bodies, stop: stop.clone() });
     let mut connections = JoinSet::new();
     loop {
         let stream = tokio::select! {
@@ -91,19 +84,10 @@ async fn connection(stream: tokio::net::TcpStream, service: Arc<Service>) {
     let stop = service.stop.clone();
     let handler = service_fn(move |request| {
         let service = service.clone();
-        async move {
-            Ok::<_, Infallible>(
-                service
-                    .handle(request)
-                    .await
-                    .unwrap_or_else(Refusal::into_response),
-            )
-        }
+        async move { Ok::<_, Infallible>(service.handle(request).await.unwrap_or_else(Refusal::into_response)) }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .half_close(true);
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).half_close(true);
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), handler));
     // A connection that breaks concerns nobody but its client.
     let _ = tokio::select! {
@@ -132,17 +116,9 @@ impl Service {
             return Ok(accepted(0));
         }
         let (reply, outcome) = oneshot::channel();
-        let stopping = || {
-            Refusal::unavailable(
-                "STOPPING",
-                "the pipeline is stopping; the events were not delivered",
-            )
-        };
+        let stopping = || Refusal::unavailable("STOPPING", "the pipeline is stopping; the events were not delivered");
         let settled = async {
-            self.admissions
-                .send(Admission { batch, reply })
-                .await
-                .map_err(|_| stopping())?;
+            self.admissions.send(Admission { batch, reply }).await.map_err(|_| stopping())?;
             outcome.await.map_err(|_| stopping())
         };
         let outcome = tokio::time::timeout(self.settings.timeout, settled).await.map_err(|_elapsed| {
@@ -154,9 +130,7 @@ impl Service {
         })??;
         match outcome {
             Outcome::Settled => Ok(accepted(events)),
-            Outcome::Busy => Err(Refusal::busy(
-                "the pipeline has no room now: send the request again later",
-            )),
+            Outcome::Busy => Err(Refusal::busy("the pipeline has no room now: send the request again later")),
             Outcome::TooMany { events, bytes } => Err(Refusal::too_large(format!(
                 "more than the pipeline takes at once, {events} events and {bytes} bytes: send less per request, or \
                  raise `queue` of the node below"
@@ -175,12 +149,7 @@ impl Service {
         }
         if request.method() != Method::POST {
             let message = format!("{} is not allowed: POST events", request.method());
-            return Err(Refusal::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "METHOD_NOT_ALLOWED",
-                message,
-            )
-            .and_close());
+            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message).and_close());
         }
         match hyper::body::Body::size_hint(request.body()).lower() {
             announced if announced > BODY_BYTES as u64 => Err(body_too_large()),
@@ -189,16 +158,12 @@ impl Service {
     }
 
     /// The whole body, and its place in the bound of all bodies.
-    async fn read(
-        &self,
-        mut body: Incoming,
-    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refusal> {
+    async fn read(&self, mut body: Incoming) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refusal> {
         let mut bytes = BytesMut::new();
         let mut room: Option<OwnedSemaphorePermit> = None;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| {
-                Refusal::bad_request("BODY_BROKEN", format!("the body ended early: {error}"))
-                    .and_close()
+                Refusal::bad_request("BODY_BROKEN", format!("the body ended early: {error}")).and_close()
             })?;
             let Ok(chunk) = frame.into_data() else {
                 continue;
@@ -208,9 +173,8 @@ impl Service {
             }
             let size = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
             let more = self.bodies.clone().try_acquire_many_owned(size);
-            let more = more.map_err(|_| {
-                Refusal::busy("too many requests at once: send the request again later").and_close()
-            })?;
+            let more =
+                more.map_err(|_| Refusal::busy("too many requests at once: send the request again later").and_close())?;
             match &mut room {
                 Some(room) => room.merge(more),
                 none => *none = Some(more),
@@ -222,8 +186,5 @@ impl Service {
 }
 
 fn body_too_large() -> Refusal {
-    Refusal::too_large(format!(
-        "a body of more than {BODY_BYTES} bytes: send fewer events per request"
-    ))
-    .and_close()
+    Refusal::too_large(format!("a body of more than {BODY_BYTES} bytes: send fewer events per request")).and_close()
 }

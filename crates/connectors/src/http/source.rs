@@ -59,10 +59,7 @@ impl HttpSourceNode {
         let listener = listener.map_err(|error| {
             OpenError::new(
                 "LISTEN_FAILED",
-                format!(
-                    "node {}: cannot listen on {}: {error}",
-                    context.node, spec.listen
-                ),
+                format!("node {}: cannot listen on {}: {error}", context.node, spec.listen),
                 "end the process that has the port, or set another `listen`",
             )
         })?;
@@ -71,33 +68,19 @@ impl HttpSourceNode {
             max_event: usize::try_from(context.max_event).unwrap_or(usize::MAX),
             timeout: context.timeout,
         };
-        Ok(Self {
-            listener,
-            settings,
-            context,
-        })
+        Ok(Self { listener, settings, context })
     }
 
     async fn produce(self, mut link: Link) -> Result<(), NodeError> {
         let failed = |error: std::io::Error| NodeError::new("LISTEN_FAILED", error.to_string(), "");
         let listener = tokio::net::TcpListener::from_std(self.listener).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        self.context
-            .say(format!(
-                "listening on http://{address}{}",
-                self.settings.path
-            ))
-            .await;
+        self.context.say(format!("listening on http://{address}{}", self.settings.path)).await;
         let stop = CancellationToken::new();
         // Whatever ends this source ends the server as well.
         let _stop_at_last = stop.clone().drop_guard();
         let (admissions, mut admitted) = mpsc::channel(WAITING);
-        let server = tokio::spawn(server::serve(
-            listener,
-            Arc::new(self.settings),
-            admissions,
-            stop.clone(),
-        ));
+        let server = tokio::spawn(server::serve(listener, Arc::new(self.settings), admissions, stop.clone()));
         let mut pending: HashMap<Sequence, oneshot::Sender<Outcome>> = HashMap::new();
         loop {
             tokio::select! {
@@ -124,12 +107,8 @@ impl HttpSourceNode {
         {
             settle(&mut pending, sequence);
         }
-        pending
-            .into_values()
-            .for_each(|reply| answer(reply, Outcome::Stopping));
-        server
-            .await
-            .map_err(|panic| NodeError::new("HANDLER_PANIC", panic.to_string(), "this is a bug"))
+        pending.into_values().for_each(|reply| answer(reply, Outcome::Stopping));
+        server.await.map_err(|panic| NodeError::new("HANDLER_PANIC", panic.to_string(), "this is a bug"))
     }
 }
 
@@ -142,14 +121,8 @@ async fn admit(
     let credit = link.credit();
     if !credit.admits(events, bytes) {
         let idle = link.unsettled().events == 0 && credit.any();
-        let outcome = if idle {
-            Outcome::TooMany {
-                events: credit.events,
-                bytes: credit.bytes,
-            }
-        } else {
-            Outcome::Busy
-        };
+        let outcome =
+            if idle { Outcome::TooMany { events: credit.events, bytes: credit.bytes } } else { Outcome::Busy };
         answer(reply, outcome);
         return Ok(());
     }

@@ -1,0 +1,51 @@
+//! `meshloom check`.
+
+use std::process::ExitCode;
+
+use meshloom_config::Pipeline;
+
+use super::Output;
+use crate::{
+    failure::{Failure, exit},
+    place::PipelineFile,
+};
+
+/// Say everything that is wrong with a pipeline file
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    file: PipelineFile,
+    /// How to print
+    #[arg(long, value_enum, default_value_t, env = "MESHLOOM_OUTPUT")]
+    output: Output,
+}
+
+pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
+    let loaded = meshloom_config::load(&args.file.path()?);
+    match (args.output, loaded) {
+        (Output::Human, loaded) => println!("{}", praise(&loaded.map_err(Failure::File)?)),
+        (Output::Json, Ok(pipeline)) => {
+            let (nodes, edges) = counts(&pipeline);
+            let found = serde_json::json!({
+                "pipeline": pipeline.name, "valid": true, "nodes": nodes, "edges": edges, "diagnostics": [],
+            });
+            println!("{found}");
+        }
+        (Output::Json, Err(diagnostics)) => {
+            println!("{}", serde_json::json!({ "valid": false, "diagnostics": diagnostics.to_json() }));
+            return Ok(ExitCode::from(exit::CONFIG));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn counts(pipeline: &Pipeline) -> (usize, usize) {
+    (pipeline.nodes.len(), pipeline.nodes.iter().map(|node| node.from.len()).sum())
+}
+
+fn praise(pipeline: &Pipeline) -> String {
+    let (nodes, edges) = counts(pipeline);
+    let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let file = pipeline.file.display();
+    format!("{file}: pipeline {} is fine: {}, {}", pipeline.name, count(nodes, "node"), count(edges, "edge"))
+}

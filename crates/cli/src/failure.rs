@@ -1,0 +1,87 @@
+//! How a command fails: what is printed, and which exit code it has.
+
+use std::process::ExitCode;
+
+use meshloom_config::Diagnostics;
+use meshloom_coordinator::{FailureKind, RunError};
+
+use crate::terminal;
+
+/// Exit codes, as `--help` lists them.
+pub(crate) mod exit {
+    pub(crate) const FAILED: u8 = 1;
+    pub(crate) const USAGE: u8 = 2;
+    pub(crate) const DEAD_LETTERS: u8 = 3;
+    pub(crate) const UNAVAILABLE: u8 = 69;
+    pub(crate) const INTERNAL: u8 = 70;
+    pub(crate) const CONFIG: u8 = 78;
+    pub(crate) const INTERRUPTED: u8 = 130;
+}
+
+/// Why a command ends before its time.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The pipeline file is wrong.
+    File(Diagnostics),
+    /// A run could not start, or had to end.
+    Run(Vec<RunError>),
+    /// The command line is wrong in a way that only shows when it is used.
+    Usage(anyhow::Error),
+    /// Anything else; its text ends with what to do.
+    Other(anyhow::Error),
+}
+
+impl Failure {
+    /// Says what is wrong on standard error.
+    pub(crate) fn report(&self) -> ExitCode {
+        let colour = terminal::colour_on_stderr();
+        match self {
+            Self::File(diagnostics) => eprint!("{}", diagnostics.render(colour)),
+            Self::Run(errors) => errors.iter().for_each(|error| eprint!("{}", render(error, colour))),
+            Self::Usage(error) | Self::Other(error) => eprintln!("{} {error:#}", mark(colour)),
+        }
+        ExitCode::from(self.code())
+    }
+
+    /// Its exit code.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::File(_) => exit::CONFIG,
+            Self::Run(errors) => errors.iter().map(code_of).max().unwrap_or(exit::INTERNAL),
+            Self::Usage(_) => exit::USAGE,
+            Self::Other(_) => exit::FAILED,
+        }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+fn code_of(error: &RunError) -> u8 {
+    match error.kind {
+        FailureKind::Config => exit::CONFIG,
+        FailureKind::Unavailable => exit::UNAVAILABLE,
+        FailureKind::Protocol => exit::INTERNAL,
+        FailureKind::System if error.code == "INTERNAL" => exit::INTERNAL,
+        FailureKind::System => exit::FAILED,
+    }
+}
+
+/// `error[CODE] node NODE: MESSAGE`, and the remedy below it.
+fn render(error: &RunError, colour: bool) -> String {
+    let node = error.node.as_ref().map(|node| format!("node {node}: ")).unwrap_or_default();
+    let code = if colour { format!("\x1b[1;31merror[{}]\x1b[0m", error.code) } else { format!("error[{}]", error.code) };
+    let mut text = format!("{code} {node}{}\n", error.message);
+    if !error.remedy.is_empty() {
+        let help = if colour { "\x1b[1;36mhelp:\x1b[0m" } else { "help:" };
+        text.push_str(&format!("  {help} {}\n", error.remedy));
+    }
+    text
+}
+
+fn mark(colour: bool) -> &'static str {
+    if colour { "\x1b[1;31merror:\x1b[0m" } else { "error:" }
+}

@@ -1,0 +1,47 @@
+//! Where the pipeline file and its state are.
+
+use std::path::{Path, PathBuf};
+
+use meshloom_config::Pipeline;
+
+use crate::failure::Failure;
+
+/// Looked for in this order when no file is named.
+const DEFAULTS: [&str; 2] = ["meshloom.yaml", "pipeline.yaml"];
+
+/// The pipeline file of a command.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PipelineFile {
+    /// The pipeline file [default: ./meshloom.yaml, then ./pipeline.yaml]
+    #[arg(env = "MESHLOOM_FILE")]
+    file: Option<PathBuf>,
+}
+
+impl PipelineFile {
+    /// Where it is.
+    pub(crate) fn path(&self) -> Result<PathBuf, Failure> {
+        if let Some(file) = &self.file {
+            return Ok(file.clone());
+        }
+        let found = DEFAULTS.iter().map(PathBuf::from).find(|file| file.exists());
+        found.ok_or_else(|| {
+            Failure::Usage(anyhow::anyhow!(
+                "there is neither meshloom.yaml nor pipeline.yaml in this folder; name the pipeline file on the command line"
+            ))
+        })
+    }
+
+    /// Reads it.
+    pub(crate) fn load(&self) -> Result<Pipeline, Failure> {
+        meshloom_config::load(&self.path()?).map_err(Failure::File)
+    }
+}
+
+/// Where a pipeline keeps its state unless told otherwise: beside its file.
+pub(crate) fn default_state(pipeline: &Pipeline) -> PathBuf {
+    state_beside(&pipeline.dir, &pipeline.name)
+}
+
+fn state_beside(dir: &Path, pipeline: &str) -> PathBuf {
+    dir.join(".meshloom").join(pipeline)
+}

@@ -45,6 +45,8 @@ pub(crate) struct Link {
     input: mpsc::Receiver<ToSource>,
     output: mpsc::Sender<FromSource>,
     credit: Credit,
+    /// The most credit there has ever been.
+    peak: Credit,
     stopped: bool,
     sequence: Sequence,
     /// Frames that have not settled, with their size.
@@ -59,6 +61,7 @@ impl Link {
             input,
             output,
             credit: Credit::default(),
+            peak: Credit::default(),
             stopped: false,
             sequence: 0,
             open: BTreeMap::new(),
@@ -69,6 +72,11 @@ impl Link {
     /// What may be sent now.
     pub(crate) fn credit(&self) -> Credit {
         self.credit
+    }
+
+    /// The most credit there has ever been: what an empty pipeline takes at once.
+    pub(crate) fn peak(&self) -> Credit {
+        self.peak
     }
 
     /// What was sent and has not settled.
@@ -113,6 +121,8 @@ impl Link {
             Some(ToSource::Demand { events, bytes }) => {
                 self.credit.events = self.credit.events.saturating_add(events);
                 self.credit.bytes = self.credit.bytes.saturating_add(bytes);
+                self.peak.events = self.peak.events.max(self.credit.events);
+                self.peak.bytes = self.peak.bytes.max(self.credit.bytes);
                 Ok(None)
             }
             Some(ToSource::Settled { sequence, .. }) => {

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use meshloom_core::limits;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     sync::mpsc,
@@ -29,7 +30,7 @@ impl Tail {
         if lines.len() == TAIL_LINES {
             lines.pop_front();
         }
-        lines.push_back(line[..line.floor_char_boundary(TAIL_LINE_BYTES)].to_owned());
+        lines.push_back(limits::truncate(line, TAIL_LINE_BYTES).to_owned());
     }
 
     /// The lines as a part of a sentence; empty if there are none.

@@ -114,13 +114,17 @@ impl ExecSource {
         let Some(path) = &site.output else {
             return Ok(());
         };
-        match tokio::fs::File::open(path).await {
+        let read = match tokio::fs::File::open(path).await {
             Ok(file) => self.feed(link, Box::new(file)).await,
             Err(error) => {
                 let what = format!("ended well but its output cannot be read: {}: {error}", path.display());
                 Err(Ended::Failed(run.end.failure("OUTPUT_MISSING", what).await))
             }
+        };
+        if let Err(error) = tokio::fs::remove_dir_all(&site.scratch).await {
+            self.program.context.say(format!("{} could not be removed: {error}", site.scratch.display())).await;
         }
+        read
     }
 
     async fn feed(&self, link: &mut Link, reader: Box<dyn AsyncRead + Send + Unpin>) -> Result<(), Ended> {

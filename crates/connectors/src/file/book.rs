@@ -62,6 +62,11 @@ impl Book {
         Ok(Some(index))
     }
 
+    /// A file is there no more; should it come back, it goes on at its position.
+    pub(super) fn release(&mut self, index: usize) {
+        self.claimed.remove(&index);
+    }
+
     /// Moves a position; gives the checkpoint that says so.
     pub(super) fn advance(&mut self, index: usize, file: &File, offset: u64) -> Result<Bytes, String> {
         let tail = tail(file, offset).map_err(|error| error.to_string())?;

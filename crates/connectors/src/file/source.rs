@@ -152,7 +152,9 @@ impl Reader {
             for mut open in std::mem::take(&mut files) {
                 let gone = !open.has_its_name() && open.grew.elapsed() > GONE;
                 self.drain(&mut open, gone).await?;
-                if !gone {
+                if gone {
+                    self.book.release(open.position);
+                } else {
                     files.push(open);
                 }
             }
@@ -170,11 +172,14 @@ impl Reader {
     async fn discover(&mut self, files: &mut Vec<Open>) -> Result<(), Ended> {
         let lines = if self.spec.format == ReadFormat::Csv { 2 } else { 1 };
         let mut new = Vec::new();
-        for path in scan(&self.spec.paths)? {
-            let Some((file, mut glimpse)) = look(&path)? else {
-                continue;
+        let patterns = self.spec.paths.clone();
+        let scanned = tokio::task::spawn_blocking(move || scan(&patterns)).await;
+        for path in scanned.map_err(|panic| NodeError::new("HANDLER_PANIC", panic.to_string(), "this is a bug"))?? {
+            let meta = match path.metadata() {
+                Ok(meta) => meta,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(unreadable(&path, &error).into()),
             };
-            let meta = file.metadata().map_err(|error| unreadable(&path, &error))?;
             if let Some(at) = files.iter().position(|open| (open.device, open.inode) == (meta.dev(), meta.ino())) {
                 if meta.len() >= files[at].feed.decoder.fed() {
                     files[at].path = path;
@@ -183,6 +188,7 @@ impl Reader {
                 self.context.say(format!("{} was cut off: it is read again from its beginning", path.display())).await;
                 files.remove(at);
             }
+            let Some((file, mut glimpse)) = look(&path)? else { continue };
             // Known files first, as in `read_all`.
             let known = self.book.known(&file, &mut glimpse, true).map_err(|error| unreadable(&path, &error))?;
             new.push((file, glimpse, path, known));

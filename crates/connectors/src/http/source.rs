@@ -120,9 +120,10 @@ async fn admit(
     let (events, bytes) = (batch.len() as u64, payload_bytes(&batch));
     let credit = link.credit();
     if !credit.admits(events, bytes) {
-        let idle = link.unsettled().events == 0 && credit.any();
-        let outcome =
-            if idle { Outcome::TooMany { events: credit.events, bytes: credit.bytes } } else { Outcome::Busy };
+        // Only what did not even fit when the pipeline was empty is refused for good: credit comes in steps.
+        let peak = link.peak();
+        let never = link.unsettled().events == 0 && peak.any() && !peak.admits(events, bytes);
+        let outcome = if never { Outcome::TooMany { events: peak.events, bytes: peak.bytes } } else { Outcome::Busy };
         answer(reply, outcome);
         return Ok(());
     }

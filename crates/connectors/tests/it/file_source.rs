@@ -145,6 +145,13 @@ async fn a_followed_file_is_read_through_growth_rename_and_cutting() {
     let five = source.frame().await.unwrap();
     assert_eq!(five.payloads(), ["5"]);
     bench.logged("was cut off").await;
+    // One that was renamed into sight is known all the same.
+    let back = bench.context.dir.join("app.log.1");
+    fs::rename(bench.context.dir.join("app.log"), bench.context.dir.join("app.log.2")).unwrap();
+    fs::rename(back, bench.context.dir.join("app.log")).unwrap();
+    append(&bench, "app.log", "more\n");
+    assert_eq!(source.frame().await.unwrap().payloads(), ["more"]);
+    fs::rename(bench.context.dir.join("app.log.2"), bench.context.dir.join("app.log")).unwrap();
     source.stop().await;
     source.end().await.unwrap();
     // All of it is in the checkpoint.

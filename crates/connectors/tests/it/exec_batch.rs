@@ -166,3 +166,23 @@ async fn whole_events_travel_in_envelopes_and_arrays() {
     assert_eq!((out.type_(0), out.key(1), out.id(1)), (Some("seen"), Some("id-2"), Some("id-2")));
     assert_eq!(out.extensions(0).count(), 1);
 }
+
+#[tokio::test]
+async fn the_first_sampled_event_gives_the_trace_context_and_running_calls_are_reported() {
+    use meshloom_core::{batch::SpanContext, exchange::FromNode};
+    let bench = Bench::new(&["up"]);
+    let script = "while [ ! -e go ]; do sleep 0.02; done; echo \"\\\"$TRACEPARENT\\\"\"";
+    let mut node = bench.node(&exec(ExecMode::Batch, &["bash", "-c", script]));
+    let span = SpanContext { trace_id: [0xab; 16], span_id: [0xcd; 8], flags: 1, trace_state: None };
+    let events = batch(&["1", "2"]).with_spans(vec![(1, span)]);
+    node.send(7, &events).await;
+    let calls = loop {
+        if let FromNode::Progress(calls) = node.said().await {
+            break calls;
+        }
+    };
+    assert_eq!((calls[0].sequence, calls[0].index), (7, None));
+    bench.file("go", "");
+    let traceparent = format!("\"00-{}-{}-01\"", "ab".repeat(16), "cd".repeat(8));
+    assert_eq!(node.answer(7).await.payloads(), [traceparent]);
+}

@@ -220,6 +220,11 @@ impl NodeRun {
         self.answer(sequence).await
     }
 
+    /// Whatever it says next.
+    pub(crate) async fn said(&mut self) -> FromNode {
+        within(self.from.recv()).await.expect("the node has ended")
+    }
+
     /// The next result of a work.
     pub(crate) async fn result(&mut self, sequence: u64) -> WorkResult {
         if let Some(at) = self.early.iter().position(|result| result.sequence == sequence) {

@@ -53,7 +53,7 @@ pub fn run<E: IntoOutput>(node: Node, events: impl IntoIterator<Item = E>) -> Ru
     Runner {
         node,
         events,
-        config: Bytes::new(),
+        config: Ok(Bytes::new()),
         attempts: 1,
         works: 1,
         ordered_by_key: false,
@@ -79,7 +79,7 @@ pub enum TestError {
 pub struct Runner {
     node: Node,
     events: Vec<Output>,
-    config: Bytes,
+    config: Result<Bytes, TestError>,
     attempts: u32,
     works: usize,
     ordered_by_key: bool,
@@ -141,9 +141,7 @@ pub struct TestFailure {
 impl Runner {
     /// Sets the node's config: anything that is a JSON object.
     pub fn config(mut self, config: impl Serialize) -> Self {
-        self.config = serde_json::to_vec(&config)
-            .map(Bytes::from)
-            .unwrap_or_default();
+        self.config = to_config(config);
         self
     }
 
@@ -165,13 +163,14 @@ impl Runner {
         self
     }
 
-    async fn run(self) -> Result<Run, TestError> {
+    async fn run(mut self) -> Result<Run, TestError> {
         let ordering = if self.ordered_by_key {
             Ordering::Key
         } else {
             Ordering::None
         };
-        let opening = Arc::new(opening_for_tests(&self.node, self.config.clone(), ordering));
+        let config = std::mem::replace(&mut self.config, Ok(Bytes::new()))?;
+        let opening = Arc::new(opening_for_tests(&self.node, config, ordering));
         let Ready::Process(process) = open(&self.node, opening).await? else {
             return Err(TestError::Unfit(format!(
                 "`{}` is a source; run it with `testing::produce`",
@@ -333,9 +332,7 @@ pub async fn produce(
     checkpoint: Option<serde_json::Value>,
     most: u64,
 ) -> Result<Produced, TestError> {
-    let config = serde_json::to_vec(&config)
-        .map(Bytes::from)
-        .map_err(|error| TestError::Unfit(error.to_string()))?;
+    let config = to_config(config)?;
     let opening = Arc::new(opening_for_tests(&node, config, Ordering::None));
     let Ready::Source(source) = open(&node, opening).await? else {
         return Err(TestError::Unfit(format!(
@@ -381,6 +378,13 @@ pub async fn produce(
         ended.map_err(|error| TestError::Unfit(error.to_string()))? == End::Exhausted;
     node.handler.close().await;
     Ok(produced)
+}
+
+/// `()` and `None` stand for no config.
+fn to_config(config: impl Serialize) -> Result<Bytes, TestError> {
+    let json = serde_json::to_vec(&config)
+        .map_err(|error| TestError::Unfit(format!("the config is no JSON: {error}")))?;
+    Ok(if json == b"null" { Bytes::new() } else { json.into() })
 }
 
 async fn open(node: &Node, opening: Arc<crate::Opening>) -> Result<Ready, TestError> {

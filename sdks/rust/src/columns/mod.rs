@@ -5,6 +5,8 @@ mod build;
 mod extension;
 pub mod limits;
 pub(crate) mod read;
+#[cfg(test)]
+mod tests;
 mod values;
 
 pub use batch::Batch;

@@ -21,8 +21,8 @@ pub(crate) struct Left {
 impl Left {
     /// Whether a frame of `events` with `bytes` may grow by an event of `size`.
     pub(crate) fn admits(self, events: u64, bytes: u64, size: u64) -> bool {
-        self.events > events
-            && (events == 0 && self.bytes > 0 || self.bytes >= bytes.saturating_add(size))
+        let bytes_allow = if events == 0 { self.bytes > 0 } else { self.bytes >= bytes.saturating_add(size) };
+        self.events > events && bytes_allow
     }
 }
 

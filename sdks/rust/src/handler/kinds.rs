@@ -1,8 +1,14 @@
 //! The handlers of single events: map, filter, flat_map and sink.
 
-use std::{future::Future, marker::PhantomData, pin::pin, sync::Arc};
+use std::{
+    future::Future,
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
-use futures::{Stream, StreamExt as _, future::BoxFuture};
+use futures::{Stream, future::BoxFuture};
 
 use super::{events::EventHandler, link::Link};
 use crate::{
@@ -176,11 +182,17 @@ where
     F::Returned: Stream<Item: IntoPart> + Send + 'static,
 {
     type Answer = Result<Rows, Error>;
-    type Future = BoxFuture<'static, Self::Answer>;
+    type Future = Collect<F::Returned>;
 
     fn start(&self, call: &EventCall<S>, link: &Arc<Link>) -> Result<Self::Future, Error> {
-        let stream = self.function.call(call, &self.prepared)?;
-        Ok(Box::pin(collect(stream, call.row, Arc::clone(link))))
+        Ok(Collect {
+            stream: self.function.call(call, &self.prepared)?,
+            row: call.row,
+            link: Arc::clone(link),
+            rows: Rows::new(link.routes.clone()),
+            sending: None,
+            kept: None,
+        })
     }
 
     fn finish(returned: Self::Answer, _: u32, answer: &mut Answer) -> Result<bool, Error> {
@@ -190,24 +202,48 @@ where
     }
 }
 
-/// Holds the outputs of one input until its stream ends; past 1 MiB it sends what it has.
-///
-/// One output always stays in hand, so that the rest of an input that went on is never empty.
-async fn collect<T: Stream<Item: IntoPart>>(
-    stream: T,
-    row: u32,
-    link: Arc<Link>,
-) -> Result<Rows, Error> {
-    let mut rows = Rows::new(link.routes.clone());
-    let mut stream = pin!(stream);
-    while let Some(item) = stream.next().await {
-        if rows.bytes() >= HELD_OUTPUT_BYTES {
-            let mut part = Answer::new(link.routes.clone());
-            std::mem::swap(&mut part.rows, &mut rows);
-            link.send_part(row, part.finish(link.sequence, &link.batch))
-                .await;
-        }
-        item.part(row, &mut rows)?;
+pin_project_lite::pin_project! {
+    /// Holds the outputs of one input until its stream ends; past 1 MiB it sends what it has.
+    ///
+    /// The output that does not fit any more is kept back, so that the rest of an input that went on is never empty.
+    pub(crate) struct Collect<T: Stream> {
+        #[pin]
+        stream: T,
+        row: u32,
+        link: Arc<Link>,
+        rows: Rows,
+        sending: Option<BoxFuture<'static, ()>>,
+        kept: Option<T::Item>,
     }
-    Ok(rows)
+}
+
+impl<T: Stream<Item: IntoPart>> Future for Collect<T> {
+    type Output = Result<Rows, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            if let Some(sending) = this.sending {
+                ready!(sending.as_mut().poll(cx));
+                *this.sending = None;
+            }
+            let item = match this.kept.take() {
+                Some(item) => item,
+                None => match ready!(this.stream.as_mut().poll_next(cx)) {
+                    Some(item) => item,
+                    None => return Poll::Ready(Ok(std::mem::take(this.rows))),
+                },
+            };
+            if this.rows.bytes() >= HELD_OUTPUT_BYTES {
+                let mut part = Answer::new(this.link.routes.clone());
+                std::mem::swap(&mut part.rows, this.rows);
+                let (link, row) = (Arc::clone(this.link), *this.row);
+                let results = part.finish(link.sequence, &link.batch);
+                *this.sending = Some(Box::pin(async move { link.send_part(row, results).await }));
+                *this.kept = Some(item);
+            } else if let Err(error) = item.part(*this.row, this.rows) {
+                return Poll::Ready(Err(error));
+            }
+        }
+    }
 }

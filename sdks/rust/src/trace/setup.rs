@@ -1,6 +1,6 @@
 //! Wires tracing and logs, unless the application has done so itself.
 
-use std::{env, time::Duration};
+use std::{env, io::IsTerminal as _, time::Duration};
 
 use opentelemetry::{
     Context, KeyValue, global,
@@ -68,7 +68,7 @@ impl Telemetry {
             )
         });
         let lines = fmt::layer()
-            .with_writer(std::io::stderr)
+            .with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal())
             .event_format(Stamped {
                 inner: fmt::format(),
                 nodes: nodes.join(","),

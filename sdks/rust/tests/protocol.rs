@@ -1,0 +1,399 @@
+//! The stream itself: opening, malformed works, cancellation, timeouts, order, drain.
+
+mod common;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering as Atomic},
+    },
+    time::Duration,
+};
+
+use common::{SOON, WHOLE, batch, column, open, serve, soon, start, try_open};
+use meshloom::{Config, ConfigError, Context, Event, Output, Result, node, reject, retry};
+use meshloom_proto::v1::{DescribeRequest, OpenProcess, Ordering, ProtocolRange, Work, process_request};
+use serde::Deserialize;
+use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_types::StatusExt as _;
+
+async fn pass(event: Event) -> Event {
+    event
+}
+
+#[derive(Debug, Deserialize)]
+struct Settings {
+    label: String,
+    #[serde(default)]
+    inner: Inner,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Inner {
+    #[serde(default)]
+    port: u16,
+}
+
+async fn labelled(_: Event, settings: Config<Settings>) -> Output {
+    Output::text(format!("{}:{}", settings.label, settings.inner.port))
+}
+
+async fn refusal(node: meshloom::Node, open: OpenProcess) -> tonic::Status {
+    let served = serve([node]).await;
+    match try_open(&served, open).await {
+        Err(status) => status,
+        Ok(_) => panic!("it was opened"),
+    }
+}
+
+#[tokio::test]
+async fn a_refused_config_names_every_field() {
+    let status = refusal(node("m").map(labelled), open(r#"{"inner": {"prt": 1, "port": "x"}, "extra": 1}"#)).await;
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let details = status.get_details_bad_request().expect("BadRequest");
+    let fields: Vec<&str> = details.field_violations.iter().map(|violation| violation.field.as_str()).collect();
+    assert_eq!(fields, ["inner.prt", "inner.port"]);
+    let status = refusal(node("m").map(labelled), open("{}")).await;
+    assert_eq!(status.get_details_bad_request().expect("BadRequest").field_violations[0].field, "label");
+    let status = refusal(node("m").map(pass), open(r#"{"label": "x"}"#)).await;
+    assert_eq!(status.get_details_bad_request().expect("BadRequest").field_violations[0].field, "label");
+}
+
+#[tokio::test]
+async fn set_up_may_refuse_or_fail() {
+    async fn picky(settings: Config<Settings>) -> Result<String> {
+        match settings.label.as_str() {
+            "refuse" => Err(ConfigError::field("label", "is taken").into()),
+            "panic" => panic!("boom"),
+            _ => Err(std::io::Error::other("database down").into()),
+        }
+    }
+    let picky = || node("m").setup(picky).map(pass);
+    let status = refusal(picky(), open(r#"{"label": "refuse"}"#)).await;
+    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "config `label`: is taken"));
+    let status = refusal(picky(), open(r#"{"label": "fail"}"#)).await;
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("database down"));
+    assert!(refusal(picky(), open(r#"{"label": "panic"}"#)).await.message().contains("boom"));
+}
+
+#[tokio::test]
+async fn set_up_runs_once_per_config_and_tear_down_once_after_the_drain() {
+    let (made, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (count, gone) = (Arc::clone(&made), Arc::clone(&ended));
+    let setup = move |settings: Config<Settings>| {
+        let count = Arc::clone(&count);
+        async move {
+            count.fetch_add(1, Atomic::SeqCst);
+            Ok::<_, meshloom::Error>(settings.label.clone())
+        }
+    };
+    async fn show(_: Event, context: Context<String>) -> String {
+        context.state().clone()
+    }
+    let teardown = move |_: Arc<String>| {
+        let gone = Arc::clone(&gone);
+        async move {
+            gone.fetch_add(1, Atomic::SeqCst);
+        }
+    };
+    let served = serve([node("m").setup(setup).teardown(teardown).map(show)]).await;
+    let mut first = try_open(&served, open(r#"{"label": "a"}"#)).await.expect("opened");
+    let mut second = try_open(&served, open(r#"{"label": "a"}"#)).await.expect("opened");
+    let mut third = try_open(&served, open(r#"{"label": "b"}"#)).await.expect("opened");
+    for (stream, label) in [(&mut first, "a"), (&mut second, "a"), (&mut third, "b")] {
+        assert_eq!(stream.run(batch(&["x"])).await.outputs, [(0, Some(label.to_owned()))]);
+    }
+    assert_eq!((made.load(Atomic::SeqCst), ended.load(Atomic::SeqCst)), (2, 0));
+    served.ended().await.expect("drained");
+    assert_eq!(ended.load(Atomic::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn protocol_ranges_that_do_not_meet_name_the_side_to_upgrade() {
+    for (range, side) in [(ProtocolRange { min: 2, max: 3 }, "node"), (ProtocolRange { min: 0, max: 0 }, "coordinator")] {
+        let status = refusal(node("m").map(pass), OpenProcess { protocol: Some(range), ..open("") }).await;
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        let info = status.get_details_error_info().expect("ErrorInfo");
+        assert_eq!((info.reason.as_str(), info.metadata["side"].as_str()), ("PROTOCOL_UNSUPPORTED", side));
+        assert!(status.message().contains("upgrade"));
+    }
+    let served = serve([node("m").map(pass)]).await;
+    let stream = try_open(&served, OpenProcess { protocol: Some(ProtocolRange { min: 1, max: 9 }), ..open("") }).await.expect("opened");
+    assert_eq!(stream.opened.protocol, 1);
+    assert_eq!(stream.opened.sdk.expect("named").language, "rust");
+}
+
+#[tokio::test]
+async fn several_handlers_of_one_process_are_told_apart() {
+    async fn upper(event: Event) -> Result<String> {
+        Ok(event.text()?.to_uppercase())
+    }
+    let served = serve([node("one").map(pass).routes(["side"]).description("passes"), node("two").map(upper)]).await;
+    let described = served.client().await.describe(DescribeRequest {}).await.expect("described").into_inner();
+    assert_eq!(described.handlers.iter().map(|handler| handler.name.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!((described.handlers[0].routes.clone(), described.handlers[0].role), (vec!["side".to_owned()], 1));
+    let mut two = try_open(&served, OpenProcess { handler: "two".to_owned(), ..open("") }).await.expect("opened");
+    assert_eq!(two.run(batch(&["x"])).await.outputs, [(0, Some("X".to_owned()))]);
+    for handler in ["", "three"] {
+        let status = try_open(&served, OpenProcess { handler: handler.to_owned(), ..open("") }).await.err().expect("refused");
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains("one, two"), "{}", status.message());
+    }
+}
+
+#[tokio::test]
+async fn malformed_work_is_answered_and_the_stream_goes_on() {
+    let (_served, mut stream) = start(node("m").map(pass), "").await;
+    let mut no_uid = batch(&["a"]);
+    no_uid.uid = bytes::Bytes::new();
+    assert_eq!(stream.run(no_uid).await.reasons(), [(WHOLE, "BATCH_MALFORMED")]);
+    for wrong in [common::attempts(&[1, 2]), common::attempts(&[0])] {
+        let sequence = stream.send_work(Work { batch: Some(batch(&["a"])), attempts: wrong, ..Work::default() }).await;
+        assert_eq!(stream.answer(sequence).await.reasons(), [(WHOLE, "BATCH_MALFORMED")]);
+    }
+    let sequence = stream.send_work(Work::default()).await;
+    assert_eq!(stream.answer(sequence).await.reasons(), [(WHOLE, "BATCH_MALFORMED")]);
+    assert_eq!(stream.run(batch(&["a"])).await.outputs, [(0, None)]);
+}
+
+#[tokio::test]
+async fn a_violation_of_the_protocol_ends_the_stream() {
+    let (served, mut stream) = start(node("m").map(pass), "").await;
+    stream.request(process_request::Request::Open(open(""))).await;
+    assert_eq!(stream.end().await.expect_err("violated").code(), Code::InvalidArgument);
+    assert_eq!(try_open(&served, open("")).await.expect("a new stream").run(batch(&["a"])).await.outputs.len(), 1);
+}
+
+async fn sleep(event: Event, context: Context) -> Result<Event> {
+    match event.text()? {
+        "sleep" => tokio::time::sleep(Duration::from_secs(60)).await,
+        "block" => {
+            let cancelled = context.cancelled().clone();
+            while !cancelled.is_cancelled() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            // Goes on well after the work was taken back, as blocking code does.
+            std::thread::sleep(Duration::from_millis(1500));
+        }
+        _ => {}
+    }
+    Ok(event)
+}
+
+#[tokio::test]
+async fn a_call_past_its_timeout_is_a_retry_of_its_event_alone() {
+    let (_served, mut stream) = start(node("m").map(sleep), "").await;
+    let timeout = Duration::from_millis(30).try_into().expect("short");
+    let sequence = stream.send_work(Work { batch: Some(batch(&["a", "sleep", "b"])), timeout: Some(timeout), ..Work::default() }).await;
+    let answer = stream.answer(sequence).await;
+    assert_eq!(answer.reasons(), [(1, "TIMEOUT")]);
+    assert_eq!(answer.outputs, [(0, None), (2, None)]);
+}
+
+#[tokio::test]
+async fn a_cancelled_work_is_answered_with_what_is_done() {
+    let (_served, mut stream) = start(node("m").map(sleep).concurrency(2), "").await;
+    let sequence = stream.send(batch(&["a", "sleep", "sleep", "b"])).await;
+    let progress = stream.progress().await;
+    assert_eq!(progress.calls.iter().map(|call| (call.sequence, call.index)).collect::<Vec<_>>(), [(sequence, 1), (sequence, 2)]);
+    stream.cancel(sequence).await;
+    let answer = stream.answer(sequence).await;
+    assert_eq!(answer.outputs, [(0, None)]);
+    assert_eq!(answer.reasons(), [(1, "CANCELLED"), (2, "CANCELLED"), (3, "CANCELLED")]);
+    // Its calls gave their places back.
+    assert_eq!(stream.run(batch(&["c", "d"])).await.outputs.len(), 2);
+    stream.cancel(99).await;
+    assert_eq!(stream.run(batch(&["e"])).await.outputs.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_handler_that_blocks_its_thread_stalls_neither_health_nor_progress_nor_cancel() {
+    // The nodes' runtime is their own, so that the test's client is not what the handler blocks.
+    let (address, served) = std::sync::mpsc::channel();
+    let node_thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut node = serve([node("m").map(sleep)]).await;
+            let (done, wait) = tokio::sync::oneshot::channel::<()>();
+            address.send((node.path.clone(), done)).expect("told");
+            let _ = wait.await;
+            node.drain();
+            node.ended().await
+        })
+    });
+    let (path, done) = served.recv_timeout(SOON).expect("an address");
+    let connect = || async {
+        let path = path.clone();
+        let connector = tower::service_fn(move |_| {
+            let path = path.clone();
+            async move { tokio::net::UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
+        });
+        soon(async {
+            loop {
+                match tonic::transport::Endpoint::from_static("http://node").connect_with_connector(connector.clone()).await {
+                    Ok(channel) => return channel,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        })
+        .await
+    };
+    let mut stream = common::open_channel(connect().await, open("")).await.expect("opened");
+    let timeout = Duration::from_millis(900).try_into().expect("short");
+    let sequence = stream.send_work(Work { batch: Some(batch(&["a", "block", "b"])), timeout: Some(timeout), ..Work::default() }).await;
+    let progress = stream.progress().await;
+    assert_eq!((progress.calls[0].index, progress.calls.len()), (1, 1));
+    let mut health = HealthClient::new(connect().await);
+    let status = soon(health.check(HealthCheckRequest { service: String::new() })).await.expect("healthy").into_inner().status;
+    assert_eq!(status, 1);
+    stream.cancel(sequence).await;
+    let answer = stream.answer(sequence).await;
+    assert_eq!(answer.reasons(), [(0, "CANCELLED"), (1, "TIMEOUT"), (2, "CANCELLED")]);
+    // The late answer of the work that was taken back is not sent.
+    assert_eq!(stream.run(batch(&["c"])).await.outputs, [(0, None)]);
+    drop(stream);
+    done.send(()).expect("running");
+    node_thread.join().expect("no panic").expect("drained");
+}
+
+#[tokio::test]
+async fn one_keys_events_run_in_sequence_and_wait_behind_a_retry() {
+    static RUNNING: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+    async fn handle(event: Event) -> Result<Output> {
+        let text = event.text()?.to_owned();
+        if event.key() == Some("a") {
+            assert_eq!(RUNNING.fetch_add(1, Atomic::SeqCst), 0, "two events of key a at one time");
+        }
+        MOST.fetch_max(1, Atomic::SeqCst);
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        if event.key() == Some("a") {
+            RUNNING.fetch_sub(1, Atomic::SeqCst);
+        }
+        match text.as_str() {
+            "retry" => Err(retry("later")),
+            "reject" => Err(reject("BAD", "bad")),
+            _ => Ok(Output::text(text)),
+        }
+    }
+    let served = serve([node("m").map(handle)]).await;
+    let mut stream = try_open(&served, OpenProcess { ordering: Ordering::Key.into(), ..open("") }).await.expect("opened");
+    let mut events = batch(&["1", "reject", "2", "x", "retry", "3", "4", "y"]);
+    events.key = Some(column(&["a", "a", "a", "b", "a", "a", "a", "b"]));
+    let answer = stream.run(events).await;
+    assert_eq!(answer.reasons(), [(1, "BAD"), (4, "RETRY"), (5, "KEY_HELD"), (6, "KEY_HELD")]);
+    assert_eq!(answer.outputs.iter().map(|(parent, _)| *parent).collect::<Vec<_>>(), [0, 2, 3, 7]);
+    let mut all = try_open(&served, OpenProcess { ordering: Ordering::All.into(), ..open("") }).await.expect("opened");
+    assert_eq!(all.opened.limits.expect("limits").max_in_flight_works, 1);
+    let answer = all.run(batch(&["1", "retry", "2"])).await;
+    assert_eq!(answer.reasons(), [(1, "RETRY"), (2, "KEY_HELD")]);
+}
+
+#[tokio::test]
+async fn concurrency_bounds_the_calls_of_a_stream() {
+    static RUNNING: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+    async fn handle(event: Event) -> Event {
+        MOST.fetch_max(RUNNING.fetch_add(1, Atomic::SeqCst) + 1, Atomic::SeqCst);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        RUNNING.fetch_sub(1, Atomic::SeqCst);
+        event
+    }
+    let served = serve([node("m").map(handle).concurrency(7)]).await;
+    let mut stream = try_open(&served, OpenProcess { concurrency: 3, ..open("") }).await.expect("opened");
+    let payloads = vec!["x"; 20];
+    let sequences = [stream.send(batch(&payloads)).await, stream.send(batch(&payloads)).await];
+    let mut done = 0;
+    while done < sequences.len() {
+        let result = stream.result().await;
+        assert!(sequences.contains(&result.sequence) && result.failures.is_empty());
+        done += usize::from(result.last);
+    }
+    assert_eq!(MOST.load(Atomic::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn more_works_than_the_limits_allow_are_given_back() {
+    let (_served, mut stream) = start(node("m").map(sleep).max_in_flight_works(1).max_batch_events(2), "").await;
+    let held = stream.send(batch(&["sleep"])).await;
+    let second = stream.send(batch(&["a"])).await;
+    assert_eq!(stream.answer(second).await.reasons(), [(WHOLE, "LIMITS_EXCEEDED")]);
+    stream.cancel(held).await;
+    assert_eq!(stream.answer(held).await.reasons(), [(0, "CANCELLED")]);
+    assert_eq!(stream.run(batch(&["a", "b", "c"])).await.reasons(), [(WHOLE, "LIMITS_EXCEEDED")]);
+}
+
+#[tokio::test]
+async fn half_close_answers_what_is_held_and_ends_well() {
+    async fn slow(event: Event) -> Event {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        event
+    }
+    let (_served, mut stream) = start(node("m").map(slow), "").await;
+    let sequence = stream.send(batch(&["a"])).await;
+    stream.half_close();
+    assert_eq!(stream.answer(sequence).await.outputs.len(), 1);
+    stream.end().await.expect("OK");
+}
+
+#[tokio::test]
+async fn a_drain_says_so_answers_what_is_held_and_ends() {
+    static GO: tokio::sync::Notify = tokio::sync::Notify::const_new();
+    async fn wait(event: Event) -> Event {
+        GO.notified().await;
+        event
+    }
+    let (mut served, mut stream) = start(node("m").map(wait), "").await;
+    let path = served.path.clone();
+    let mut health = HealthClient::new(served.channel().await);
+    let sequence = stream.send(batch(&["a"])).await;
+    assert_eq!(stream.progress().await.calls.len(), 1);
+    served.drain();
+    soon(async {
+        while health.check(HealthCheckRequest { service: String::new() }).await.expect("health answers").into_inner().status != 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    GO.notify_one();
+    assert_eq!(stream.answer(sequence).await.outputs.len(), 1);
+    stream.end().await.expect("OK");
+    served.ended().await.expect("drained");
+    assert!(!path.exists(), "the socket is removed");
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_cancels_its_works() {
+    static DROPPED: tokio::sync::Notify = tokio::sync::Notify::const_new();
+    struct Tell;
+    impl Drop for Tell {
+        fn drop(&mut self) {
+            DROPPED.notify_one();
+        }
+    }
+    async fn forever(_: Event) {
+        let _tell = Tell;
+        std::future::pending::<()>().await;
+    }
+    let (_served, mut stream) = start(node("s").sink(forever), "").await;
+    stream.send(batch(&["a"])).await;
+    assert_eq!(stream.progress().await.calls.len(), 1);
+    drop(stream);
+    soon(DROPPED.notified()).await;
+}
+
+#[tokio::test]
+async fn nodes_that_cannot_be_served_say_why() {
+    let start = |nodes: Vec<meshloom::Node>, address: &str| meshloom::Server::new(nodes).listen(address).serve_with_shutdown(std::future::pending());
+    let why = async |nodes, address: &str| soon(start(nodes, address)).await.expect_err("refused");
+    assert!(why(vec![], "127.0.0.1:0").await.to_string().contains("no node"));
+    assert!(why(vec![node("Not Legal").map(pass)], "127.0.0.1:0").await.to_string().contains("[a-z]"));
+    assert!(why(vec![node("a").map(pass), node("a").map(pass)], "127.0.0.1:0").await.to_string().contains("two nodes"));
+    let open = why(vec![node("a").map(pass)], "0.0.0.0:0").await;
+    assert!(open.to_string().contains("MESHLOOM_INSECURE=1") && open.exit_code() == 78, "{open}");
+    let held = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let taken = why(vec![node("a").map(pass)], &held.local_addr().expect("an address").to_string()).await;
+    assert_eq!(taken.exit_code(), 69);
+}

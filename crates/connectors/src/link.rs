@@ -9,7 +9,7 @@ use meshloom_core::{
 };
 use tokio::sync::mpsc;
 
-/// What is left of the coordinator's demand.
+/// What is left of the coordinator's demand. An event larger than what is left uses it up, and no more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Credit {
     pub(crate) events: u64,

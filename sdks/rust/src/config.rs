@@ -52,9 +52,7 @@ pub struct ConfigError {
 impl ConfigError {
     /// Refuses one field; `field` is its path, for instance `model.path`.
     pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            violations: vec![(field.into(), message.into())],
-        }
+        Self { violations: vec![(field.into(), message.into())] }
     }
 
     /// Refuses one more field.
@@ -66,29 +64,19 @@ impl ConfigError {
 
     /// The fields and what is wrong with each.
     pub fn violations(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.violations
-            .iter()
-            .map(|(field, message)| (field.as_str(), message.as_str()))
+        self.violations.iter().map(|(field, message)| (field.as_str(), message.as_str()))
     }
 
     fn sentence(&self) -> String {
-        let parts: Vec<String> = self
-            .violations()
-            .map(|(field, message)| format!("config `{field}`: {message}"))
-            .collect();
+        let parts: Vec<String> =
+            self.violations().map(|(field, message)| format!("config `{field}`: {message}")).collect();
         parts.join("; ")
     }
 
     pub(crate) fn to_status(&self) -> Status {
-        let violations: Vec<FieldViolation> = self
-            .violations()
-            .map(|(field, message)| FieldViolation::new(field, message))
-            .collect();
-        Status::with_error_details(
-            Code::InvalidArgument,
-            self.to_string(),
-            ErrorDetails::with_bad_request(violations),
-        )
+        let violations: Vec<FieldViolation> =
+            self.violations().map(|(field, message)| FieldViolation::new(field, message)).collect();
+        Status::with_error_details(Code::InvalidArgument, self.to_string(), ErrorDetails::with_bad_request(violations))
     }
 }
 
@@ -100,15 +88,8 @@ pub(crate) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, ConfigError> 
     let mut reader = serde_json::Deserializer::from_slice(json);
     let tracked = serde_path_to_error::Deserializer::new(&mut reader, &mut track);
     let value = serde_ignored::deserialize(tracked, |path| unknown.push(path.to_string()));
-    let mut violations: Vec<(String, String)> = unknown
-        .into_iter()
-        .map(|field| {
-            (
-                field,
-                "unknown key; remove it or correct its spelling".to_owned(),
-            )
-        })
-        .collect();
+    let mut violations: Vec<(String, String)> =
+        unknown.into_iter().map(|field| (field, "unknown key; remove it or correct its spelling".to_owned())).collect();
     match value {
         Ok(value) if violations.is_empty() => return Ok(value),
         Ok(_) => {}
@@ -120,29 +101,19 @@ pub(crate) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, ConfigError> 
 /// Names the field of a misfit; a missing field is named itself, not the object that lacks it.
 fn violation(path: &str, error: &serde_json::Error) -> (String, String) {
     let text = error.to_string();
-    let message = text
-        .rsplit_once(" at line ")
-        .map_or(text.as_str(), |(message, _)| message);
-    let missing = message
-        .strip_prefix("missing field `")
-        .and_then(|rest| rest.strip_suffix('`'));
+    let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
     match missing {
         Some(field) if path == "." => (field.to_owned(), "required, but missing".to_owned()),
-        Some(field) => (
-            format!("{path}.{field}"),
-            "required, but missing".to_owned(),
-        ),
+        Some(field) => (format!("{path}.{field}"), "required, but missing".to_owned()),
         None => (path.to_owned(), message.to_owned()),
     }
 }
 
 /// Refuses every key of a config that no handler and no set-up reads.
 pub(crate) fn refuse_any(json: &[u8]) -> Result<(), ConfigError> {
-    let keys: serde_json::Map<String, serde_json::Value> = if json.is_empty() {
-        serde_json::Map::new()
-    } else {
-        parse(json)?
-    };
+    let keys: serde_json::Map<String, serde_json::Value> =
+        if json.is_empty() { serde_json::Map::new() } else { parse(json)? };
     if keys.is_empty() {
         return Ok(());
     }
@@ -167,9 +138,7 @@ pub mod duration {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
         humantime::parse_duration(&text).map_err(|error| {
-            D::Error::custom(format!(
-                "`{text}` is no duration ({error}); write for instance 10s or 250ms"
-            ))
+            D::Error::custom(format!("`{text}` is no duration ({error}); write for instance 10s or 250ms"))
         })
     }
 
@@ -210,11 +179,8 @@ pub mod size {
         }
         match Written::deserialize(deserializer)? {
             Written::Number(bytes) => Ok(bytes),
-            Written::Text(text) => parse(&text).ok_or_else(|| {
-                D::Error::custom(format!(
-                    "`{text}` is no size; write for instance 64MiB, 10kB or 512"
-                ))
-            }),
+            Written::Text(text) => parse(&text)
+                .ok_or_else(|| D::Error::custom(format!("`{text}` is no size; write for instance 64MiB, 10kB or 512"))),
         }
     }
 
@@ -257,9 +223,7 @@ mod tests {
     }
 
     fn refusal(json: &str) -> Vec<(String, String)> {
-        parse::<Settings>(json.as_bytes())
-            .expect_err("refused")
-            .violations
+        parse::<Settings>(json.as_bytes()).expect_err("refused").violations
     }
 
     #[test]
@@ -271,56 +235,33 @@ mod tests {
 
     #[test]
     fn a_missing_field_is_named_itself() {
-        assert_eq!(
-            refusal("{}")[0],
-            ("label".to_owned(), "required, but missing".to_owned())
-        );
-        assert_eq!(
-            refusal(r#"{"label": "x", "model": {}}"#)[0].0,
-            "model.paths"
-        );
+        assert_eq!(refusal("{}")[0], ("label".to_owned(), "required, but missing".to_owned()));
+        assert_eq!(refusal(r#"{"label": "x", "model": {}}"#)[0].0, "model.paths");
     }
 
     #[test]
     fn every_unknown_key_is_refused() {
         let found = refusal(r#"{"label": "x", "labl": 1, "model": {"paths": [], "path": 2}}"#);
-        assert_eq!(
-            found
-                .iter()
-                .map(|(field, _)| field.as_str())
-                .collect::<Vec<_>>(),
-            ["labl", "model.path"]
-        );
+        assert_eq!(found.iter().map(|(field, _)| field.as_str()).collect::<Vec<_>>(), ["labl", "model.path"]);
     }
 
     #[test]
     fn durations_and_sizes_are_written_by_people() {
         let read: Settings =
-            parse(br#"{"label": "x", "model": {"paths": [7]}, "wait": "250ms", "room": "64MiB"}"#)
-                .expect("fits");
-        assert_eq!(
-            (read.wait.as_millis(), read.room, read.model.paths),
-            (250, 64 << 20, vec![7])
-        );
+            parse(br#"{"label": "x", "model": {"paths": [7]}, "wait": "250ms", "room": "64MiB"}"#).expect("fits");
+        assert_eq!((read.wait.as_millis(), read.room, read.model.paths), (250, 64 << 20, vec![7]));
         assert!(
             refusal(r#"{"label": "x", "model": {"paths": []}, "wait": "soon"}"#)[0]
                 .1
                 .contains("write for instance 10s")
         );
-        assert!(
-            refusal(r#"{"label": "x", "model": {"paths": []}, "room": "64 MeB"}"#)[0]
-                .1
-                .contains("64MiB")
-        );
+        assert!(refusal(r#"{"label": "x", "model": {"paths": []}, "room": "64 MeB"}"#)[0].1.contains("64MiB"));
     }
 
     #[test]
     fn a_node_without_config_refuses_one() {
         assert!(refuse_any(b"").is_ok());
         assert!(refuse_any(b"{}").is_ok());
-        assert_eq!(
-            refuse_any(br#"{"a": 1}"#).expect_err("refused").violations[0].0,
-            "a"
-        );
+        assert_eq!(refuse_any(br#"{"a": 1}"#).expect_err("refused").violations[0].0, "a");
     }
 }

@@ -67,18 +67,11 @@ pub(crate) struct Work<S> {
 
 impl<S> Work<S> {
     pub(crate) fn attempt(&self, row: u32) -> u32 {
-        if self.attempts.is_empty() {
-            1
-        } else {
-            u32_at(&self.attempts, row as usize)
-        }
+        if self.attempts.is_empty() { 1 } else { u32_at(&self.attempts, row as usize) }
     }
 
     fn highest_attempt(&self) -> u32 {
-        (0..self.batch.len() as u32)
-            .map(|row| self.attempt(row))
-            .max()
-            .unwrap_or(1)
+        (0..self.batch.len() as u32).map(|row| self.attempt(row)).max().unwrap_or(1)
     }
 }
 
@@ -105,11 +98,7 @@ impl<S> EventCall<S> {
     /// The context of the call.
     #[must_use]
     pub fn context(&self) -> Context<S> {
-        Context {
-            work: Arc::clone(&self.work),
-            row: self.row,
-            started: self.started,
-        }
+        Context { work: Arc::clone(&self.work), row: self.row, started: self.started }
     }
 }
 
@@ -124,11 +113,7 @@ impl<S> BatchCall<S> {
     /// The context of the call.
     #[must_use]
     pub fn context(&self) -> Context<S> {
-        Context {
-            work: Arc::clone(&self.work),
-            row: ABSENT,
-            started: self.started,
-        }
+        Context { work: Arc::clone(&self.work), row: ABSENT, started: self.started }
     }
 }
 
@@ -149,30 +134,20 @@ impl<S> Context<S> {
     /// Which attempt this is, from 1; in a batch handler the highest of its events.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        if self.row == ABSENT {
-            self.work.highest_attempt()
-        } else {
-            self.work.attempt(self.row)
-        }
+        if self.row == ABSENT { self.work.highest_attempt() } else { self.work.attempt(self.row) }
     }
 
     /// Which attempt this is for one row of the batch, from 1. Panics when the batch has no such row.
     #[must_use]
     pub fn attempt_of(&self, row: usize) -> u32 {
-        assert!(
-            row < self.work.batch.len(),
-            "row {row} of a batch of {}",
-            self.work.batch.len()
-        );
+        assert!(row < self.work.batch.len(), "row {row} of a batch of {}", self.work.batch.len());
         self.work.attempt(row as u32)
     }
 
     /// When the call will be cut off; `None`: never.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.work
-            .timeout
-            .and_then(|timeout| self.started.checked_add(timeout))
+        self.work.timeout.and_then(|timeout| self.started.checked_add(timeout))
     }
 
     /// Cancelled when the coordinator takes the work back. An asynchronous handler is dropped then anyway; hand this

@@ -42,20 +42,10 @@ pub struct Emitter {
 
 impl Emitter {
     pub(crate) fn new(rows: usize, routes: Routes) -> (Self, Arc<Mutex<Option<Verdicts>>>) {
-        let verdicts = Verdicts {
-            answer: Answer::new(routes),
-            rows: vec![Row::Open; rows],
-            whole: false,
-            misuse: None,
-        };
+        let verdicts =
+            Verdicts { answer: Answer::new(routes), rows: vec![Row::Open; rows], whole: false, misuse: None };
         let home = Arc::new(Mutex::new(None));
-        (
-            Self {
-                verdicts: Some(verdicts),
-                home: Arc::clone(&home),
-            },
-            home,
-        )
+        (Self { verdicts: Some(verdicts), home: Arc::clone(&home) }, home)
     }
 
     fn verdicts(&mut self) -> &mut Verdicts {
@@ -156,9 +146,7 @@ impl Verdicts {
     /// An output that breaks a limit rejects its row, if that has no outputs yet.
     fn refuse_output(&mut self, row: usize, error: Error) {
         if self.answer.rows.has_parent(row as u32) {
-            self.misuse.get_or_insert_with(|| {
-                format!("an output of row {row} cannot be sent: {}", error.message())
-            });
+            self.misuse.get_or_insert_with(|| format!("an output of row {row} cannot be sent: {}", error.message()));
         } else {
             self.rows[row] = Row::Failed;
             self.answer.fail(row as u32, error);
@@ -177,7 +165,10 @@ impl Verdicts {
                 Row::Open if self.whole => consumed += 1,
                 Row::Open => self.answer.fail(
                     row as u32,
-                    Error::retry(reason::UNACCOUNTED, "the batch handler left this row unmentioned; emit, pass, drop, reject or retry every row"),
+                    Error::retry(
+                        reason::UNACCOUNTED,
+                        "the batch handler left this row unmentioned; emit, pass, drop, reject or retry every row",
+                    ),
                 ),
                 Row::Emitted | Row::Failed => {}
             }

@@ -64,10 +64,7 @@ pub fn retry(message: impl fmt::Display) -> Error {
 
 /// Asks for another attempt, not earlier than `after` from now.
 pub fn retry_after(after: Duration, message: impl fmt::Display) -> Error {
-    Error {
-        after: Some(after),
-        ..retry(message)
-    }
+    Error { after: Some(after), ..retry(message) }
 }
 
 impl Error {
@@ -106,11 +103,7 @@ impl Error {
     }
 
     pub(crate) fn into_failure(self, index: u32) -> EventFailure {
-        let action = if self.is_reject() {
-            FailureAction::Reject
-        } else {
-            FailureAction::Retry
-        };
+        let action = if self.is_reject() { FailureAction::Reject } else { FailureAction::Retry };
         EventFailure {
             index,
             action: action.into(),
@@ -124,10 +117,7 @@ impl Error {
 impl<E: StdError + Send + Sync + 'static> From<E> for Error {
     fn from(error: E) -> Self {
         let message = chain(&error);
-        Self {
-            source: Some(Box::new(error)),
-            ..Self::retry(reason::HANDLER_ERROR, message)
-        }
+        Self { source: Some(Box::new(error)), ..Self::retry(reason::HANDLER_ERROR, message) }
     }
 }
 
@@ -179,10 +169,7 @@ fn clean_message(mut message: String) -> String {
 
 /// What a panic said.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("the handler panicked: {}", text.unwrap_or("no message"))
 }
 
@@ -208,10 +195,7 @@ mod tests {
         let error: Error = Outer("x".parse::<i32>().expect_err("no number")).into();
         assert!(!error.is_reject());
         assert_eq!(error.reason(), "HANDLER_ERROR");
-        assert_eq!(
-            error.message(),
-            "cannot score: invalid digit found in string"
-        );
+        assert_eq!(error.message(), "cannot score: invalid digit found in string");
         assert!(error.source().is_some());
     }
 }

@@ -20,10 +20,7 @@ pub struct Event {
 
 impl Event {
     pub(crate) fn new(batch: Batch, row: usize) -> Self {
-        Self {
-            batch,
-            row: row as u32,
-        }
+        Self { batch, row: row as u32 }
     }
 
     fn row(&self) -> usize {
@@ -53,12 +50,8 @@ impl Event {
     /// # Errors
     /// A reject with reason `PAYLOAD_MISMATCH` when it is not UTF-8.
     pub fn text(&self) -> Result<&str, Error> {
-        std::str::from_utf8(self.data()).map_err(|error| {
-            reject(
-                reason::PAYLOAD_MISMATCH,
-                format!("the payload is not UTF-8: {error}"),
-            )
-        })
+        std::str::from_utf8(self.data())
+            .map_err(|error| reject(reason::PAYLOAD_MISMATCH, format!("the payload is not UTF-8: {error}")))
     }
 
     /// The payload as JSON.
@@ -158,9 +151,6 @@ pub(crate) fn parse_json<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Error
             Err(error) => error.inner().to_string(),
             Ok(_) => "there is more after the JSON value".to_owned(),
         };
-        reject(
-            reason::PAYLOAD_MISMATCH,
-            format!("the payload does not fit: {message}"),
-        )
+        reject(reason::PAYLOAD_MISMATCH, format!("the payload does not fit: {message}"))
     })
 }

@@ -60,9 +60,7 @@ impl Deref for Text {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint<T>(pub Option<T>);
 
-impl<S: Send + Sync + 'static, T: DeserializeOwned + Send + 'static> FromCall<EventCall<S>>
-    for Json<T>
-{
+impl<S: Send + Sync + 'static, T: DeserializeOwned + Send + 'static> FromCall<EventCall<S>> for Json<T> {
     type Prepared = ();
 
     fn prepare(_: &Opening) -> Result<(), ConfigError> {
@@ -84,10 +82,7 @@ impl<S: Send + Sync + 'static> FromCall<EventCall<S>> for Text {
     fn from_call(call: &EventCall<S>, (): &()) -> Result<Self, Error> {
         match std::str::from_utf8(call.payload()) {
             Ok(text) => Ok(Text(text.to_owned())),
-            Err(error) => Err(reject(
-                reason::PAYLOAD_MISMATCH,
-                format!("the payload is not UTF-8: {error}"),
-            )),
+            Err(error) => Err(reject(reason::PAYLOAD_MISMATCH, format!("the payload is not UTF-8: {error}"))),
         }
     }
 }
@@ -160,17 +155,8 @@ impl<S: Send + Sync + 'static> FromCall<BatchCall<S>> for Emitter {
     }
 
     fn from_call(call: &BatchCall<S>, (): &()) -> Result<Self, Error> {
-        let emitter = call
-            .emitter
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
-        emitter.ok_or_else(|| {
-            Error::retry(
-                reason::HANDLER_ERROR,
-                "a batch handler takes one `Emitter`, not two",
-            )
-        })
+        let emitter = call.emitter.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        emitter.ok_or_else(|| Error::retry(reason::HANDLER_ERROR, "a batch handler takes one `Emitter`, not two"))
     }
 }
 
@@ -186,9 +172,7 @@ impl<S: Send + Sync + 'static> FromCall<SourceCall<S>> for SourceContext<S> {
     }
 }
 
-impl<S: Send + Sync + 'static, T: DeserializeOwned + Send + 'static> FromCall<SourceCall<S>>
-    for Checkpoint<T>
-{
+impl<S: Send + Sync + 'static, T: DeserializeOwned + Send + 'static> FromCall<SourceCall<S>> for Checkpoint<T> {
     type Prepared = ();
 
     fn prepare(_: &Opening) -> Result<(), ConfigError> {

@@ -18,9 +18,7 @@ mod trace;
 
 pub use columns::{Batch, ExtensionValue, limits};
 pub use config::{Config, ConfigError};
-pub use context::{
-    BatchCall, Context, EventCall, Opening, Settled, SetupCall, SourceCall, SourceContext,
-};
+pub use context::{BatchCall, Context, EventCall, Opening, Settled, SetupCall, SourceCall, SourceContext};
 pub use emitter::Emitter;
 pub use error::{Error, Result, reject, retry, retry_after};
 pub use event::Event;

@@ -15,8 +15,8 @@ use crate::{
     error::Error,
     extract::HandlerFn,
     handler::{
-        Batches, Events, Filtered, FlatMapped, Handler, IntoDelivered, IntoKeep, IntoPart, Mapped,
-        Ready, SettledFn, SetupFn, Stateful, Streamed, Sunk, TeardownFn,
+        Batches, Events, Filtered, FlatMapped, Handler, IntoDelivered, IntoKeep, IntoPart, Mapped, Ready, SettledFn,
+        SetupFn, Stateful, Streamed, Sunk, TeardownFn,
     },
     output::{IntoAnswer, IntoRecord},
     result::Routes,
@@ -36,13 +36,7 @@ const DEFAULT_BYTES: u64 = 4 << 20;
 /// is found under any.
 pub fn node(name: impl Into<String>) -> NodeBuilder<()> {
     let setup: SetupFn<()> = Arc::new(|_| Ok(std::future::ready(Ok(())).boxed()));
-    NodeBuilder {
-        name: name.into(),
-        setup,
-        teardown: None,
-        settled: None,
-        reads_config: false,
-    }
+    NodeBuilder { name: name.into(), setup, teardown: None, settled: None, reads_config: false }
 }
 
 /// A node without its handler. `S` is what set-up makes.
@@ -71,21 +65,9 @@ impl NodeBuilder<()> {
         let run: SetupFn<S> = Arc::new(move |opening: &Opening| {
             let prepared = F::prepare(opening)?;
             let setup = Arc::clone(&setup);
-            Ok(async move {
-                setup
-                    .call(&SetupCall(()), &prepared)?
-                    .await
-                    .map_err(Into::into)
-            }
-            .boxed())
+            Ok(async move { setup.call(&SetupCall(()), &prepared)?.await.map_err(Into::into) }.boxed())
         });
-        NodeBuilder {
-            name: self.name,
-            setup: run,
-            teardown: None,
-            settled: None,
-            reads_config: F::READS_CONFIG,
-        }
+        NodeBuilder { name: self.name, setup: run, teardown: None, settled: None, reads_config: F::READS_CONFIG }
     }
 }
 
@@ -125,9 +107,7 @@ impl<S: Send + Sync + 'static> NodeBuilder<S> {
         let function = Arc::new(function);
         self.finish(HandlerRole::Map, F::READS_CONFIG, move |opening| {
             let handler = Mapped::<S, F, Args>::new(Arc::clone(&function), F::prepare(opening)?);
-            Ok(Box::new(move |session| {
-                Ready::Process(Arc::new(Events { handler, session }))
-            }))
+            Ok(Box::new(move |session| Ready::Process(Arc::new(Events { handler, session }))))
         })
     }
 
@@ -141,9 +121,7 @@ impl<S: Send + Sync + 'static> NodeBuilder<S> {
         let function = Arc::new(function);
         self.finish(HandlerRole::Filter, F::READS_CONFIG, move |opening| {
             let handler = Filtered::<S, F, Args>::new(Arc::clone(&function), F::prepare(opening)?);
-            Ok(Box::new(move |session| {
-                Ready::Process(Arc::new(Events { handler, session }))
-            }))
+            Ok(Box::new(move |session| Ready::Process(Arc::new(Events { handler, session }))))
         })
     }
 
@@ -156,11 +134,8 @@ impl<S: Send + Sync + 'static> NodeBuilder<S> {
     {
         let function = Arc::new(function);
         self.finish(HandlerRole::FlatMap, F::READS_CONFIG, move |opening| {
-            let handler =
-                FlatMapped::<S, F, Args>::new(Arc::clone(&function), F::prepare(opening)?);
-            Ok(Box::new(move |session| {
-                Ready::Process(Arc::new(Events { handler, session }))
-            }))
+            let handler = FlatMapped::<S, F, Args>::new(Arc::clone(&function), F::prepare(opening)?);
+            Ok(Box::new(move |session| Ready::Process(Arc::new(Events { handler, session }))))
         })
     }
 
@@ -174,9 +149,7 @@ impl<S: Send + Sync + 'static> NodeBuilder<S> {
         let function = Arc::new(function);
         self.finish(HandlerRole::Sink, F::READS_CONFIG, move |opening| {
             let handler = Sunk::<S, F, Args>::new(Arc::clone(&function), F::prepare(opening)?);
-            Ok(Box::new(move |session| {
-                Ready::Process(Arc::new(Events { handler, session }))
-            }))
+            Ok(Box::new(move |session| Ready::Process(Arc::new(Events { handler, session }))))
         })
     }
 
@@ -192,12 +165,7 @@ impl<S: Send + Sync + 'static> NodeBuilder<S> {
         self.finish(HandlerRole::Batch, F::READS_CONFIG, move |opening| {
             let (function, prepared) = (Arc::clone(&function), F::prepare(opening)?);
             Ok(Box::new(move |session| {
-                Ready::Process(Arc::new(Batches::<S, F, Args> {
-                    function,
-                    prepared,
-                    session,
-                    args: PhantomData,
-                }))
+                Ready::Process(Arc::new(Batches::<S, F, Args> { function, prepared, session, args: PhantomData }))
             }))
         })
     }
@@ -214,8 +182,7 @@ impl<S: Send + Sync + 'static> NodeBuilder<S> {
         let function = Arc::new(function);
         let settled = self.settled.take();
         let mut node = self.finish(HandlerRole::Source, F::READS_CONFIG, move |opening| {
-            let (function, prepared, settled) =
-                (Arc::clone(&function), F::prepare(opening)?, settled.clone());
+            let (function, prepared, settled) = (Arc::clone(&function), F::prepare(opening)?, settled.clone());
             Ok(Box::new(move |session| {
                 Ready::Source(Arc::new(Streamed::<S, F, Args> {
                     function,
@@ -234,20 +201,13 @@ impl<S: Send + Sync + 'static> NodeBuilder<S> {
     where
         M: Fn(&Opening) -> Result<Box<Make<S>>, ConfigError> + Send + Sync + 'static,
     {
-        let stateful = Arc::new(Stateful::new(
-            self.setup,
-            self.teardown,
-            self.reads_config || reads_config,
-            make,
-        ));
+        let stateful = Arc::new(Stateful::new(self.setup, self.teardown, self.reads_config || reads_config, make));
         let cell = Arc::clone(&stateful);
         Node {
             name: self.name,
             role,
             handler: stateful,
-            set_routes: Arc::new(move |routes| {
-                *cell.routes.lock().unwrap_or_else(PoisonError::into_inner) = routes
-            }),
+            set_routes: Arc::new(move |routes| *cell.routes.lock().unwrap_or_else(PoisonError::into_inner) = routes),
             routes: Vec::new(),
             concurrency: DEFAULT_CONCURRENCY,
             limits: v1::Limits {

@@ -56,30 +56,21 @@ pub(crate) struct Attributes {
 
 impl Output {
     fn new(payload: Payload, content_type: Option<&'static str>) -> Self {
-        Self {
-            payload,
-            content_type: content_type.map(Cow::Borrowed),
-            attributes: None,
-        }
+        Self { payload, content_type: content_type.map(Cow::Borrowed), attributes: None }
     }
 
     /// A JSON payload; content type `application/json`. A value that JSON cannot hold rejects the event OUTPUT_INVALID.
     pub fn json(value: impl Serialize) -> Self {
         let payload = match serde_json::to_vec(&value) {
             Ok(bytes) => Payload::Owned(bytes),
-            Err(error) => {
-                Payload::Invalid(format!("the output cannot be written as JSON: {error}"))
-            }
+            Err(error) => Payload::Invalid(format!("the output cannot be written as JSON: {error}")),
         };
         Self::new(payload, Some("application/json"))
     }
 
     /// Raw bytes; content type `application/octet-stream`.
     pub fn bytes(bytes: impl Into<Bytes>) -> Self {
-        Self::new(
-            Payload::Shared(bytes.into()),
-            Some("application/octet-stream"),
-        )
+        Self::new(Payload::Shared(bytes.into()), Some("application/octet-stream"))
     }
 
     /// Text; content type `text/plain`.
@@ -137,9 +128,7 @@ impl Output {
     pub fn time(self, time: SystemTime) -> Self {
         let nanos = match time.duration_since(UNIX_EPOCH) {
             Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
-            Err(before) => {
-                i64::try_from(before.duration().as_nanos()).map_or(NO_TIME + 2, |nanos| -nanos)
-            }
+            Err(before) => i64::try_from(before.duration().as_nanos()).map_or(NO_TIME + 2, |nanos| -nanos),
         };
         self.time_ns(nanos)
     }
@@ -157,11 +146,7 @@ impl Output {
 
     /// Sets a CloudEvents extension attribute; its name is 1 to 64 characters of [a-z0-9].
     pub fn extension(self, name: impl Into<String>, value: impl Into<ExtensionValue>) -> Self {
-        self.with(|attributes| {
-            attributes
-                .extensions
-                .push((name.into(), Some(value.into())))
-        })
+        self.with(|attributes| attributes.extensions.push((name.into(), Some(value.into()))))
     }
 
     /// Removes a CloudEvents extension attribute that the parent has.
@@ -194,21 +179,14 @@ impl Record {
 
     /// Sets the checkpoint; see [`Output::checkpoint`].
     pub fn checkpoint(mut self, checkpoint: impl Serialize) -> Self {
-        self.checkpoint = Some(
-            serde_json::to_vec(&checkpoint)
-                .map(Bytes::from)
-                .map_err(|error| error.to_string()),
-        );
+        self.checkpoint = Some(serde_json::to_vec(&checkpoint).map(Bytes::from).map_err(|error| error.to_string()));
         self
     }
 }
 
 impl From<Output> for Record {
     fn from(output: Output) -> Self {
-        Self {
-            output,
-            checkpoint: None,
-        }
+        Self { output, checkpoint: None }
     }
 }
 
@@ -322,9 +300,7 @@ impl<T: IntoOutput> IntoAnswer for T {
 
 impl<T: IntoOutput> IntoAnswer for Option<T> {
     fn answer(self, parent: u32, rows: &mut Rows) -> Result<bool, Error> {
-        self.map_or(Ok(false), |output| {
-            output.write(parent, rows).map(|()| true)
-        })
+        self.map_or(Ok(false), |output| output.write(parent, rows).map(|()| true))
     }
 }
 

@@ -10,8 +10,7 @@ use crate::{
     columns::{
         ABSENT, Batch, ColumnsBuilder, PARENT_TIME, Text, ValuesBuilder,
         limits::{
-            HELD_OUTPUT_BYTES, MAX_ATTRIBUTE_BYTES, MAX_BATCH_EVENTS, MAX_EVENT_BYTES,
-            MAX_EXTENSIONS, MAX_KEY_BYTES,
+            HELD_OUTPUT_BYTES, MAX_ATTRIBUTE_BYTES, MAX_BATCH_EVENTS, MAX_EVENT_BYTES, MAX_EXTENSIONS, MAX_KEY_BYTES,
         },
         name_is_valid,
     },
@@ -45,10 +44,7 @@ struct Row {
 
 impl Rows {
     pub(crate) fn new(routes: Routes) -> Self {
-        Self {
-            routes,
-            ..Self::default()
-        }
+        Self { routes, ..Self::default() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -61,11 +57,7 @@ impl Rows {
 
     /// Forgets bytes of an output that was begun but never ended.
     pub(crate) fn forget_partial(&mut self) {
-        let end = self
-            .payload
-            .len()
-            .checked_sub(1)
-            .map_or(0, |last| self.payload.range(last).end);
+        let end = self.payload.len().checked_sub(1).map_or(0, |last| self.payload.range(last).end);
         self.payload.data.truncate(end);
     }
 
@@ -93,16 +85,10 @@ impl Rows {
     /// Adds an output, or nothing when it breaks a limit.
     pub(crate) fn push(&mut self, parent: u32, output: Output) -> Result<(), Error> {
         let row = self.rows.len();
-        let Output {
-            payload,
-            content_type,
-            attributes,
-        } = output;
+        let Output { payload, content_type, attributes } = output;
         let data: &[u8] = match &payload {
             Payload::Parent if parent == ABSENT => {
-                return Err(invalid(
-                    "an output of the whole batch needs a payload of its own".to_owned(),
-                ));
+                return Err(invalid("an output of the whole batch needs a payload of its own".to_owned()));
             }
             Payload::Parent => &[],
             Payload::Owned(data) => data,
@@ -145,20 +131,15 @@ impl Rows {
         }
         let row = self.rows.len();
         self.add_payload(parent);
-        self.columns
-            .set_text(row, Text::ContentType, "application/json");
+        self.columns.set_text(row, Text::ContentType, "application/json");
         Ok(())
     }
 
     fn check(&self, attributes: &Attributes) -> Result<(), Error> {
         check_attributes(attributes)?;
-        if let (Some(route), Some(routes)) = (
-            attributes
-                .route
-                .as_deref()
-                .filter(|route| !route.is_empty()),
-            &self.routes,
-        ) && !routes.iter().any(|known| known == route)
+        if let (Some(route), Some(routes)) =
+            (attributes.route.as_deref().filter(|route| !route.is_empty()), &self.routes)
+            && !routes.iter().any(|known| known == route)
         {
             return Err(reject(
                 reason::ROUTE_UNDECLARED,
@@ -168,11 +149,7 @@ impl Rows {
                 ),
             ));
         }
-        match attributes
-            .extensions
-            .iter()
-            .find(|(name, _)| !self.columns.has_room_for_extension(name))
-        {
+        match attributes.extensions.iter().find(|(name, _)| !self.columns.has_room_for_extension(name)) {
             Some((name, _)) => Err(invalid(format!(
                 "extension `{name}` would be one more than the {MAX_EXTENSIONS} names that a result may hold"
             ))),
@@ -201,9 +178,7 @@ impl Rows {
             if row.payload == ABSENT {
                 self.add(row.parent, ABSENT);
             } else {
-                self.payload
-                    .data
-                    .extend_from_slice(other.payload.get(row.payload as usize));
+                self.payload.data.extend_from_slice(other.payload.get(row.payload as usize));
                 self.add_payload(row.parent);
             }
             for column in Text::ALL {
@@ -238,31 +213,20 @@ impl Rows {
         for (at, &row) in order.iter().enumerate() {
             let row = done.rows[row as usize];
             bytes += done.payload_of(row, batch).len();
-            let crosses = at > start
-                && row.parent == ABSENT
-                && done.rows[order[at - 1] as usize].parent != ABSENT;
-            if at > start && (crosses || at - start == MAX_BATCH_EVENTS || bytes > MAX_RESULT_BYTES)
-            {
+            let crosses = at > start && row.parent == ABSENT && done.rows[order[at - 1] as usize].parent != ABSENT;
+            if at > start && (crosses || at - start == MAX_BATCH_EVENTS || bytes > MAX_RESULT_BYTES) {
                 parts.push(&order[start..at]);
                 start = at;
                 bytes = done.payload_of(row, batch).len();
             }
         }
         parts.push(&order[start..]);
-        let whole_column =
-            (parts.len() == 1 && !done.falls && done.payload.len() == done.rows.len())
-                .then(|| std::mem::take(&mut done.payload).finish());
+        let whole_column = (parts.len() == 1 && !done.falls && done.payload.len() == done.rows.len())
+            .then(|| std::mem::take(&mut done.payload).finish());
         parts
             .iter()
             .enumerate()
-            .map(|(at, part)| {
-                done.part(
-                    part,
-                    parts.get(at + 1).map(|next| next[0]),
-                    whole_column.clone(),
-                    batch,
-                )
-            })
+            .map(|(at, part)| done.part(part, parts.get(at + 1).map(|next| next[0]), whole_column.clone(), batch))
             .collect()
     }
 
@@ -273,13 +237,7 @@ impl Rows {
         }
     }
 
-    fn part(
-        &self,
-        part: &[u32],
-        next: Option<u32>,
-        whole_column: Option<v1::Values>,
-        batch: &Batch,
-    ) -> v1::Outputs {
+    fn part(&self, part: &[u32], next: Option<u32>, whole_column: Option<v1::Values>, batch: &Batch) -> v1::Outputs {
         let row = |at: u32| self.rows[at as usize];
         let changed = part.iter().any(|&at| row(at).payload != ABSENT);
         let payload = whole_column.or_else(|| {
@@ -291,19 +249,14 @@ impl Rows {
                 values.finish()
             })
         });
-        let positional = part
-            .iter()
-            .enumerate()
-            .all(|(i, &at)| row(at).parent == i as u32);
+        let positional = part.iter().enumerate().all(|(i, &at)| row(at).parent == i as u32);
         let last = row(part[part.len() - 1]).parent;
         v1::Outputs {
             count: part.len() as u32,
             parent: if positional {
                 Bytes::new()
             } else {
-                part.iter()
-                    .flat_map(|&at| row(at).parent.to_le_bytes())
-                    .collect()
+                part.iter().flat_map(|&at| row(at).parent.to_le_bytes()).collect()
             },
             continued: last != ABSENT && next.is_some_and(|next| row(next).parent == last),
             payload,
@@ -341,10 +294,7 @@ pub(crate) fn check_attributes(attributes: &Attributes) -> Result<(), Error> {
     }
     let extensions = &attributes.extensions;
     if extensions.len() > MAX_EXTENSIONS {
-        return Err(invalid(format!(
-            "{} extensions are set; at most {MAX_EXTENSIONS} are allowed",
-            extensions.len()
-        )));
+        return Err(invalid(format!("{} extensions are set; at most {MAX_EXTENSIONS} are allowed", extensions.len())));
     }
     for (at, (name, value)) in extensions.iter().enumerate() {
         if !name_is_valid(name) {
@@ -368,17 +318,11 @@ pub(crate) fn check_attributes(attributes: &Attributes) -> Result<(), Error> {
 
 /// Checks the size of a text attribute.
 pub(crate) fn check_text(column: Text, value: Option<&str>) -> Result<(), Error> {
-    let max = if column == Text::Key {
-        MAX_KEY_BYTES
-    } else {
-        MAX_ATTRIBUTE_BYTES
-    };
+    let max = if column == Text::Key { MAX_KEY_BYTES } else { MAX_ATTRIBUTE_BYTES };
     match value {
-        Some(value) if value.len() > max => Err(invalid(format!(
-            "`{}` has {} bytes; at most {max} are allowed",
-            column.name(),
-            value.len()
-        ))),
+        Some(value) if value.len() > max => {
+            Err(invalid(format!("`{}` has {} bytes; at most {max} are allowed", column.name(), value.len())))
+        }
         _ => Ok(()),
     }
 }
@@ -388,9 +332,7 @@ pub(crate) fn invalid(message: String) -> Error {
 }
 
 pub(crate) fn too_large(size: usize) -> Error {
-    invalid(format!(
-        "the output has {size} bytes; at most {MAX_EVENT_BYTES} are allowed"
-    ))
+    invalid(format!("the output has {size} bytes; at most {MAX_EVENT_BYTES} are allowed"))
 }
 
 /// Rows and failures of a work until they are sent.
@@ -403,11 +345,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn new(routes: Routes) -> Self {
-        Self {
-            rows: Rows::new(routes),
-            failures: Vec::new(),
-            failure_bytes: 0,
-        }
+        Self { rows: Rows::new(routes), failures: Vec::new(), failure_bytes: 0 }
     }
 
     pub(crate) fn fail(&mut self, index: u32, error: Error) {
@@ -427,11 +365,7 @@ impl Answer {
             .rows
             .finish(batch)
             .into_iter()
-            .map(|outputs| WorkResult {
-                sequence,
-                outputs: Some(outputs),
-                ..WorkResult::default()
-            })
+            .map(|outputs| WorkResult { sequence, outputs: Some(outputs), ..WorkResult::default() })
             .collect();
         let mut failures = std::mem::take(&mut self.failures);
         self.failure_bytes = 0;
@@ -441,20 +375,12 @@ impl Answer {
         // 4,096 failures with the longest messages stay under half of a message's limit.
         while failures.len() > 4096 {
             let rest = failures.split_off(4096);
-            results.push(WorkResult {
-                sequence,
-                failures,
-                ..WorkResult::default()
-            });
+            results.push(WorkResult { sequence, failures, ..WorkResult::default() });
             failures = rest;
         }
         match results.last_mut() {
             Some(last) if last.failures.is_empty() => last.failures = failures,
-            _ => results.push(WorkResult {
-                sequence,
-                failures,
-                ..WorkResult::default()
-            }),
+            _ => results.push(WorkResult { sequence, failures, ..WorkResult::default() }),
         }
         results
     }

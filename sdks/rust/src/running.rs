@@ -37,10 +37,7 @@ impl Running {
     }
 
     pub(crate) fn begin(&self, row: u32, started: Instant) {
-        self.started_ns.store(
-            started.saturating_duration_since(self.base).as_nanos() as u64,
-            Ordering::Relaxed,
-        );
+        self.started_ns.store(started.saturating_duration_since(self.base).as_nanos() as u64, Ordering::Relaxed);
         self.current.store(u64::from(row), Ordering::Release);
     }
 
@@ -49,18 +46,12 @@ impl Running {
     }
 
     pub(crate) fn park(&self, row: u32, started: Instant) {
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(row, started);
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(row, started);
         self.idle();
     }
 
     pub(crate) fn unpark(&self, row: u32) {
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&row);
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&row);
     }
 
     /// Row (`ABSENT`: the whole batch) and age of every call.
@@ -75,10 +66,7 @@ impl Running {
         let current = self.current.load(Ordering::Acquire);
         if current != NONE {
             let started = Duration::from_nanos(self.started_ns.load(Ordering::Relaxed));
-            calls.push((
-                u32::try_from(current).unwrap_or(ABSENT),
-                self.base.elapsed().saturating_sub(started),
-            ));
+            calls.push((u32::try_from(current).unwrap_or(ABSENT), self.base.elapsed().saturating_sub(started)));
         }
         calls
     }

@@ -50,14 +50,7 @@ use crate::{
 /// Runs a node on events; await it. Set-up and tear-down run as in service.
 pub fn run<E: IntoOutput>(node: Node, events: impl IntoIterator<Item = E>) -> Runner {
     let events = events.into_iter().map(IntoOutput::into_output).collect();
-    Runner {
-        node,
-        events,
-        config: Ok(Bytes::new()),
-        attempts: 1,
-        works: 1,
-        ordered_by_key: false,
-    }
+    Runner { node, events, config: Ok(Bytes::new()), attempts: 1, works: 1, ordered_by_key: false }
 }
 
 /// Why a node could not be run.
@@ -164,11 +157,7 @@ impl Runner {
     }
 
     async fn run(mut self) -> Result<Run, TestError> {
-        let ordering = if self.ordered_by_key {
-            Ordering::Key
-        } else {
-            Ordering::None
-        };
+        let ordering = if self.ordered_by_key { Ordering::Key } else { Ordering::None };
         let config = std::mem::replace(&mut self.config, Ok(Bytes::new()))?;
         let opening = Arc::new(opening_for_tests(&self.node, config, ordering));
         let Ready::Process(process) = open(&self.node, opening).await? else {
@@ -186,11 +175,7 @@ impl Runner {
             }
             waiting = run.retried[again..]
                 .iter()
-                .flat_map(|failure| {
-                    failure
-                        .index
-                        .map_or_else(|| waiting.clone(), |index| vec![index])
-                })
+                .flat_map(|failure| failure.index.map_or_else(|| waiting.clone(), |index| vec![index]))
                 .collect();
             waiting.sort_unstable();
             waiting.dedup();
@@ -219,12 +204,7 @@ impl Runner {
             .flat_map(|event| Uuid::new_v5(&Uuid::NAMESPACE_OID, &event.to_le_bytes()).into_bytes())
             .collect();
         let attempts = events.iter().flat_map(|_| attempt.to_le_bytes()).collect();
-        let work = v1::Work {
-            sequence: 1,
-            attempts,
-            timeout: None,
-            batch: Some(batch.clone()),
-        };
+        let work = v1::Work { sequence: 1, attempts, timeout: None, batch: Some(batch.clone()) };
         let (results_in, mut results) = mpsc::channel(16);
         spawn_work(
             &Handle::current(),
@@ -238,11 +218,7 @@ impl Runner {
         while let Some(result) = results.recv().await {
             run.take(&result, events, &batch, &mut open)?;
             if result.last {
-                let dropped = open
-                    .iter()
-                    .zip(events)
-                    .filter(|(open, _)| **open)
-                    .map(|(_, event)| *event);
+                let dropped = open.iter().zip(events).filter(|(open, _)| **open).map(|(_, event)| *event);
                 run.dropped.extend(dropped);
             }
         }
@@ -273,39 +249,23 @@ impl Run {
                 Some(_) => open[failure.index as usize] = false,
                 None => open.fill(false),
             }
-            let seen = TestFailure {
-                index,
-                reason: failure.reason.clone(),
-                message: failure.message.clone(),
-            };
-            let list = if failure.action == v1::FailureAction::Reject as i32 {
-                &mut self.rejected
-            } else {
-                &mut self.retried
-            };
+            let seen = TestFailure { index, reason: failure.reason.clone(), message: failure.message.clone() };
+            let list =
+                if failure.action == v1::FailureAction::Reject as i32 { &mut self.rejected } else { &mut self.retried };
             list.push(seen);
         }
         let Some(outputs) = &result.outputs else {
             return Ok(());
         };
-        let unfit = |error: &dyn std::fmt::Display| {
-            TestError::Unfit(format!("the node's answer is malformed: {error}"))
-        };
+        let unfit =
+            |error: &dyn std::fmt::Display| TestError::Unfit(format!("the node's answer is malformed: {error}"));
         let columns = read::Outputs::new(outputs, batch).map_err(|error| unfit(&error))?;
         for i in 0..outputs.count as usize {
-            let parent = if outputs.parent.is_empty() {
-                i as u32
-            } else {
-                u32_at(&outputs.parent, i)
-            };
+            let parent = if outputs.parent.is_empty() { i as u32 } else { u32_at(&outputs.parent, i) };
             if parent != ABSENT {
                 open[parent as usize] = false;
             }
-            self.outputs.push(columns.output(
-                i,
-                parent,
-                (parent != ABSENT).then(|| events[parent as usize]),
-            ));
+            self.outputs.push(columns.output(i, parent, (parent != ABSENT).then(|| events[parent as usize])));
         }
         Ok(())
     }
@@ -335,23 +295,15 @@ pub async fn produce(
     let config = to_config(config)?;
     let opening = Arc::new(opening_for_tests(&node, config, Ordering::None));
     let Ready::Source(source) = open(&node, opening).await? else {
-        return Err(TestError::Unfit(format!(
-            "`{}` is no source; run it with `testing::run`",
-            node.name()
-        )));
+        return Err(TestError::Unfit(format!("`{}` is no source; run it with `testing::run`", node.name())));
     };
     let credit = Arc::new(Credit::default());
     credit.add(most, u64::MAX);
     let stopping = CancellationToken::new();
     let (frames_in, mut frames) = mpsc::channel(2);
     let checkpoint = checkpoint.map(|value| Bytes::from(value.to_string()));
-    let task = SourceTask {
-        checkpoint,
-        sampling: Sampler::new(None),
-        credit,
-        stopping: stopping.clone(),
-        frames: frames_in,
-    };
+    let task =
+        SourceTask { checkpoint, sampling: Sampler::new(None), credit, stopping: stopping.clone(), frames: frames_in };
     let running = tokio::spawn(source.run(task));
     let mut produced = Produced::default();
     while (produced.outputs.len() as u64) < most {
@@ -359,40 +311,29 @@ pub async fn produce(
             break;
         };
         let batch = frame.batch.unwrap_or_default();
-        let columns =
-            read::Outputs::of_batch(&batch).map_err(|error| TestError::Unfit(error.to_string()))?;
-        produced
-            .outputs
-            .extend((0..batch.count as usize).map(|i| columns.output(i, ABSENT, None)));
-        produced.checkpoint = frame
-            .checkpoint
-            .and_then(|checkpoint| serde_json::from_slice(&checkpoint).ok());
+        let columns = read::Outputs::of_batch(&batch).map_err(|error| TestError::Unfit(error.to_string()))?;
+        produced.outputs.extend((0..batch.count as usize).map(|i| columns.output(i, ABSENT, None)));
+        produced.checkpoint = frame.checkpoint.and_then(|checkpoint| serde_json::from_slice(&checkpoint).ok());
     }
     if produced.outputs.len() as u64 >= most {
         stopping.cancel();
     }
-    let ended: Result<End, Error> = running
-        .await
-        .map_err(|error| TestError::Unfit(error.to_string()))?;
-    produced.exhausted =
-        ended.map_err(|error| TestError::Unfit(error.to_string()))? == End::Exhausted;
+    let ended: Result<End, Error> = running.await.map_err(|error| TestError::Unfit(error.to_string()))?;
+    produced.exhausted = ended.map_err(|error| TestError::Unfit(error.to_string()))? == End::Exhausted;
     node.handler.close().await;
     Ok(produced)
 }
 
 /// `()` and `None` stand for no config.
 fn to_config(config: impl Serialize) -> Result<Bytes, TestError> {
-    let json = serde_json::to_vec(&config)
-        .map_err(|error| TestError::Unfit(format!("the config is no JSON: {error}")))?;
+    let json =
+        serde_json::to_vec(&config).map_err(|error| TestError::Unfit(format!("the config is no JSON: {error}")))?;
     Ok(if json == b"null" { Bytes::new() } else { json.into() })
 }
 
 async fn open(node: &Node, opening: Arc<crate::Opening>) -> Result<Ready, TestError> {
-    node.handler
-        .open(opening)
-        .await
-        .map_err(|error| match error {
-            OpenError::Config(error) => TestError::Config(error),
-            OpenError::Setup(message) => TestError::Setup(message),
-        })
+    node.handler.open(opening).await.map_err(|error| match error {
+        OpenError::Config(error) => TestError::Config(error),
+        OpenError::Setup(message) => TestError::Setup(message),
+    })
 }

@@ -36,7 +36,10 @@ async fn every_verdict_of_a_map() {
     let (served, mut stream) = start(node("m").map(by_text), "").await;
     let answer = stream.run(batch(&["a", "drop", "reject", "wait", "retry", "error", "panic", "same", "side"])).await;
     let texts_of = |text: &str| Some(text.to_owned());
-    assert_eq!(answer.outputs, [(0, texts_of("A")), (3, texts_of("waited")), (7, texts_of("same")), (8, texts_of("S"))]);
+    assert_eq!(
+        answer.outputs,
+        [(0, texts_of("A")), (3, texts_of("waited")), (7, texts_of("same")), (8, texts_of("S"))]
+    );
     assert_eq!(answer.reasons(), [(2, "NO_GOOD"), (4, "RETRY"), (5, "HANDLER_ERROR"), (6, "PANIC")]);
     assert_eq!(answer.failures.iter().filter(|(.., reject)| *reject).count(), 1);
     assert!(answer.retry_after.contains(&Some(Duration::from_secs(3))));
@@ -96,11 +99,16 @@ async fn a_sink_consumes() {
 async fn flat_map_yields_any_number() {
     fn split(event: Event) -> impl stream::Stream<Item = Result<Output>> {
         let text = event.text().unwrap_or_default().to_owned();
-        stream::iter(text.chars().map(|c| if c == '!' { Err(reject("BANG", "!")) } else { Ok(Output::text(c)) }).collect::<Vec<_>>())
+        stream::iter(
+            text.chars()
+                .map(|c| if c == '!' { Err(reject("BANG", "!")) } else { Ok(Output::text(c)) })
+                .collect::<Vec<_>>(),
+        )
     }
     let (_served, mut stream) = start(node("f").flat_map(split), "").await;
     let answer = stream.run(batch(&["ab", "", "c", "d!"])).await;
-    let outputs: Vec<(u32, &str)> = answer.outputs.iter().map(|(parent, text)| (*parent, text.as_deref().expect("text"))).collect();
+    let outputs: Vec<(u32, &str)> =
+        answer.outputs.iter().map(|(parent, text)| (*parent, text.as_deref().expect("text"))).collect();
     assert_eq!(outputs, [(0, "a"), (0, "b"), (2, "c")]);
     assert_eq!((answer.consumed, answer.reasons()), (1, vec![(3, "BANG")]));
 }
@@ -125,7 +133,9 @@ async fn outputs_of_one_input_beyond_a_mebibyte_go_on_in_the_next_result() {
     let mut goes_on = None;
     let mut parts = 0;
     for part in &answer.parts {
-        let parents: Vec<u32> = (0..part.count as usize).map(|i| if part.parent.is_empty() { i as u32 } else { common::at(&part.parent, i) }).collect();
+        let parents: Vec<u32> = (0..part.count as usize)
+            .map(|i| if part.parent.is_empty() { i as u32 } else { common::at(&part.parent, i) })
+            .collect();
         assert!(parents.is_sorted());
         if let Some(parent) = goes_on {
             assert_eq!(parents[0], parent, "the next result goes on with the input");
@@ -192,7 +202,8 @@ async fn rows(batch: Batch, mut out: Emitter, context: Context) -> Result<()> {
 async fn every_verdict_of_a_batch() {
     let (_served, mut stream) = start(node("b").batch(rows), "").await;
     let answer = stream.run(batch(&["x", "pass", "drop", "reject", "retry", "split", "forget"])).await;
-    let outputs: Vec<(u32, &str)> = answer.outputs.iter().map(|(parent, text)| (*parent, text.as_deref().expect("text"))).collect();
+    let outputs: Vec<(u32, &str)> =
+        answer.outputs.iter().map(|(parent, text)| (*parent, text.as_deref().expect("text"))).collect();
     assert_eq!(outputs, [(0, "X"), (1, "pass"), (5, "part 0"), (5, "part 1")]);
     assert_eq!(answer.reasons(), [(3, "BAD"), (4, "RETRY"), (6, "UNACCOUNTED")]);
     assert_eq!(answer.consumed, 1);
@@ -209,11 +220,19 @@ async fn an_output_of_the_whole_batch_accounts_for_unnamed_rows() {
 #[tokio::test]
 async fn what_fails_a_batch_names_no_event() {
     let (_served, mut stream) = start(node("b").batch(rows), "").await;
-    for (text, reason) in [("error", "HANDLER_ERROR"), ("panic", "PANIC"), ("twice", "VERDICT_CONFLICT"), ("beyond", "VERDICT_CONFLICT")] {
+    for (text, reason) in
+        [("error", "HANDLER_ERROR"), ("panic", "PANIC"), ("twice", "VERDICT_CONFLICT"), ("beyond", "VERDICT_CONFLICT")]
+    {
         let answer = stream.run(batch(&["x", text])).await;
         assert_eq!((answer.reasons(), answer.outputs.len()), (vec![(WHOLE, reason)], 0), "{text}");
     }
-    let sequence = stream.send_work(Work { batch: Some(batch(&["sleep"])), timeout: Some(Duration::from_millis(20).try_into().expect("short")), ..Work::default() }).await;
+    let sequence = stream
+        .send_work(Work {
+            batch: Some(batch(&["sleep"])),
+            timeout: Some(Duration::from_millis(20).try_into().expect("short")),
+            ..Work::default()
+        })
+        .await;
     assert_eq!(stream.answer(sequence).await.reasons(), [(WHOLE, "TIMEOUT")]);
 }
 
@@ -221,14 +240,24 @@ async fn what_fails_a_batch_names_no_event() {
 async fn attributes_reach_the_handler() {
     async fn show(event: Event, context: Context) -> Output {
         let text = |text: Option<&str>| text.unwrap_or("-").to_owned();
-        Output::json((text(event.key()), text(event.id()), text(event.subject()), event.time_ns(), event.uid().as_u128(), context.attempt(), context.pipeline(), context.replica()))
+        Output::json((
+            text(event.key()),
+            text(event.id()),
+            text(event.subject()),
+            event.time_ns(),
+            event.uid().as_u128(),
+            context.attempt(),
+            context.pipeline(),
+            context.replica(),
+        ))
     }
     let (_served, mut stream) = start(node("m").map(show), "").await;
     let mut events = batch(&["a", "b"]);
     events.key = Some(column(&["k0", "k1"]));
     events.id = Some(column(&["only"]));
     events.time = [7i64.to_le_bytes(), i64::MIN.to_le_bytes()].concat().into();
-    let sequence = stream.send_work(Work { batch: Some(events), attempts: common::attempts(&[1, 4]), ..Work::default() }).await;
+    let sequence =
+        stream.send_work(Work { batch: Some(events), attempts: common::attempts(&[1, 4]), ..Work::default() }).await;
     let answer = stream.answer(sequence).await;
     assert_eq!(answer.outputs[0].1.as_deref(), Some(r#"["k0","only","-",7,1,1,"p","p/n/0"]"#));
     assert_eq!(answer.outputs[1].1.as_deref(), Some(r#"["k1","only","-",null,2,4,"p","p/n/0"]"#));

@@ -112,7 +112,8 @@ async fn set_up_runs_once_per_config_and_tear_down_once_after_the_drain() {
 
 #[tokio::test]
 async fn protocol_ranges_that_do_not_meet_name_the_side_to_upgrade() {
-    for (range, side) in [(ProtocolRange { min: 2, max: 3 }, "node"), (ProtocolRange { min: 0, max: 0 }, "coordinator")] {
+    for (range, side) in [(ProtocolRange { min: 2, max: 3 }, "node"), (ProtocolRange { min: 0, max: 0 }, "coordinator")]
+    {
         let status = refusal(node("m").map(pass), OpenProcess { protocol: Some(range), ..open("") }).await;
         assert_eq!(status.code(), Code::FailedPrecondition);
         let info = status.get_details_error_info().expect("ErrorInfo");
@@ -120,7 +121,9 @@ async fn protocol_ranges_that_do_not_meet_name_the_side_to_upgrade() {
         assert!(status.message().contains("upgrade"));
     }
     let served = serve([node("m").map(pass)]).await;
-    let stream = try_open(&served, OpenProcess { protocol: Some(ProtocolRange { min: 1, max: 9 }), ..open("") }).await.expect("opened");
+    let stream = try_open(&served, OpenProcess { protocol: Some(ProtocolRange { min: 1, max: 9 }), ..open("") })
+        .await
+        .expect("opened");
     assert_eq!(stream.opened.protocol, 1);
     assert_eq!(stream.opened.sdk.expect("named").language, "rust");
 }
@@ -137,7 +140,8 @@ async fn several_handlers_of_one_process_are_told_apart() {
     let mut two = try_open(&served, OpenProcess { handler: "two".to_owned(), ..open("") }).await.expect("opened");
     assert_eq!(two.run(batch(&["x"])).await.outputs, [(0, Some("X".to_owned()))]);
     for handler in ["", "three"] {
-        let status = try_open(&served, OpenProcess { handler: handler.to_owned(), ..open("") }).await.err().expect("refused");
+        let status =
+            try_open(&served, OpenProcess { handler: handler.to_owned(), ..open("") }).await.err().expect("refused");
         assert_eq!(status.code(), Code::InvalidArgument);
         assert!(status.message().contains("one, two"), "{}", status.message());
     }
@@ -186,7 +190,9 @@ async fn sleep(event: Event, context: Context) -> Result<Event> {
 async fn a_call_past_its_timeout_is_a_retry_of_its_event_alone() {
     let (_served, mut stream) = start(node("m").map(sleep), "").await;
     let timeout = Duration::from_millis(30).try_into().expect("short");
-    let sequence = stream.send_work(Work { batch: Some(batch(&["a", "sleep", "b"])), timeout: Some(timeout), ..Work::default() }).await;
+    let sequence = stream
+        .send_work(Work { batch: Some(batch(&["a", "sleep", "b"])), timeout: Some(timeout), ..Work::default() })
+        .await;
     let answer = stream.answer(sequence).await;
     assert_eq!(answer.reasons(), [(1, "TIMEOUT")]);
     assert_eq!(answer.outputs, [(0, None), (2, None)]);
@@ -197,7 +203,10 @@ async fn a_cancelled_work_is_answered_with_what_is_done() {
     let (_served, mut stream) = start(node("m").map(sleep).concurrency(2), "").await;
     let sequence = stream.send(batch(&["a", "sleep", "sleep", "b"])).await;
     let progress = stream.progress().await;
-    assert_eq!(progress.calls.iter().map(|call| (call.sequence, call.index)).collect::<Vec<_>>(), [(sequence, 1), (sequence, 2)]);
+    assert_eq!(
+        progress.calls.iter().map(|call| (call.sequence, call.index)).collect::<Vec<_>>(),
+        [(sequence, 1), (sequence, 2)]
+    );
     stream.cancel(sequence).await;
     let answer = stream.answer(sequence).await;
     assert_eq!(answer.outputs, [(0, None)]);
@@ -232,7 +241,10 @@ async fn a_handler_that_blocks_its_thread_stalls_neither_health_nor_progress_nor
         });
         soon(async {
             loop {
-                match tonic::transport::Endpoint::from_static("http://node").connect_with_connector(connector.clone()).await {
+                match tonic::transport::Endpoint::from_static("http://node")
+                    .connect_with_connector(connector.clone())
+                    .await
+                {
                     Ok(channel) => return channel,
                     Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
                 }
@@ -242,11 +254,14 @@ async fn a_handler_that_blocks_its_thread_stalls_neither_health_nor_progress_nor
     };
     let mut stream = common::open_channel(connect().await, open("")).await.expect("opened");
     let timeout = Duration::from_millis(900).try_into().expect("short");
-    let sequence = stream.send_work(Work { batch: Some(batch(&["a", "block", "b"])), timeout: Some(timeout), ..Work::default() }).await;
+    let sequence = stream
+        .send_work(Work { batch: Some(batch(&["a", "block", "b"])), timeout: Some(timeout), ..Work::default() })
+        .await;
     let progress = stream.progress().await;
     assert_eq!((progress.calls[0].index, progress.calls.len()), (1, 1));
     let mut health = HealthClient::new(connect().await);
-    let status = soon(health.check(HealthCheckRequest { service: String::new() })).await.expect("healthy").into_inner().status;
+    let status =
+        soon(health.check(HealthCheckRequest { service: String::new() })).await.expect("healthy").into_inner().status;
     assert_eq!(status, 1);
     stream.cancel(sequence).await;
     let answer = stream.answer(sequence).await;
@@ -279,7 +294,8 @@ async fn one_keys_events_run_in_sequence_and_wait_behind_a_retry() {
         }
     }
     let served = serve([node("m").map(handle)]).await;
-    let mut stream = try_open(&served, OpenProcess { ordering: Ordering::Key.into(), ..open("") }).await.expect("opened");
+    let mut stream =
+        try_open(&served, OpenProcess { ordering: Ordering::Key.into(), ..open("") }).await.expect("opened");
     let mut events = batch(&["1", "reject", "2", "x", "retry", "3", "4", "y"]);
     events.key = Some(column(&["a", "a", "a", "b", "a", "a", "a", "b"]));
     let answer = stream.run(events).await;
@@ -352,7 +368,14 @@ async fn a_drain_says_so_answers_what_is_held_and_ends() {
     assert_eq!(stream.progress().await.calls.len(), 1);
     served.drain();
     soon(async {
-        while health.check(HealthCheckRequest { service: String::new() }).await.expect("health answers").into_inner().status != 2 {
+        while health
+            .check(HealthCheckRequest { service: String::new() })
+            .await
+            .expect("health answers")
+            .into_inner()
+            .status
+            != 2
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -386,7 +409,9 @@ async fn a_client_that_vanishes_cancels_its_works() {
 
 #[tokio::test]
 async fn nodes_that_cannot_be_served_say_why() {
-    let start = |nodes: Vec<meshloom::Node>, address: &str| meshloom::Server::new(nodes).listen(address).serve_with_shutdown(std::future::pending());
+    let start = |nodes: Vec<meshloom::Node>, address: &str| {
+        meshloom::Server::new(nodes).listen(address).serve_with_shutdown(std::future::pending())
+    };
     let why = async |nodes, address: &str| soon(start(nodes, address)).await.expect_err("refused");
     assert!(why(vec![], "127.0.0.1:0").await.to_string().contains("no node"));
     assert!(why(vec![node("Not Legal").map(pass)], "127.0.0.1:0").await.to_string().contains("[a-z]"));

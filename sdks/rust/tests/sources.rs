@@ -6,7 +6,10 @@ use std::{sync::Arc, time::Duration};
 
 use common::{open_source, produce, serve, soon, texts, value};
 use meshloom::{Checkpoint, Output, Record, Result, Settled, node, stream};
-use meshloom_proto::v1::{OpenProduce, Produced, Settled as WireSettled, Stop, TraceSampling, produce_request::Request, produce_response::Response, trace_sampling::Rule};
+use meshloom_proto::v1::{
+    OpenProduce, Produced, Settled as WireSettled, Stop, TraceSampling, produce_request::Request,
+    produce_response::Response, trace_sampling::Rule,
+};
 use tokio::sync::mpsc;
 use tonic::Code;
 
@@ -74,7 +77,8 @@ async fn a_frame_never_goes_beyond_its_credit_in_bytes() {
 #[tokio::test]
 async fn a_source_resumes_after_its_checkpoint_with_the_same_ids() {
     let served = serve([node("s").source(count(9))]).await;
-    let mut source = open_source(&served, OpenProduce { checkpoint: Some("4".into()), ..untraced() }).await.expect("opened");
+    let mut source =
+        open_source(&served, OpenProduce { checkpoint: Some("4".into()), ..untraced() }).await.expect("opened");
     source.demand(100, 1000).await;
     let frame = source.frame().await;
     assert_eq!(payloads(&frame), ["5", "6", "7", "8", "9"]);
@@ -124,7 +128,9 @@ async fn a_source_that_fails_says_so_after_what_it_yielded() {
         stream::iter(vec![Ok(Output::text("a").checkpoint(1)), last])
     }
     let served = serve([node("s").source(failing)]).await;
-    for (checkpoint, message, reason) in [(None, "cable cut", "HANDLER_ERROR"), (Some("0".into()), "checkpoint 1", "CHECKPOINT_REPEATED")] {
+    for (checkpoint, message, reason) in
+        [(None, "cable cut", "HANDLER_ERROR"), (Some("0".into()), "checkpoint 1", "CHECKPOINT_REPEATED")]
+    {
         let mut source = open_source(&served, OpenProduce { checkpoint, ..untraced() }).await.expect("opened");
         source.demand(10, 1000).await;
         assert_eq!(payloads(&source.frame().await), ["a"]);
@@ -139,14 +145,23 @@ async fn a_source_that_fails_says_so_after_what_it_yielded() {
 #[tokio::test]
 async fn sampled_events_carry_a_context() {
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let records = move |_: Checkpoint<u64>| stream::iter([Output::text("a"), Output::text("b").extension("traceparent", parent), Output::text("c")].map(Record::from).to_vec());
+    let records = move |_: Checkpoint<u64>| {
+        stream::iter(
+            [Output::text("a"), Output::text("b").extension("traceparent", parent), Output::text("c")]
+                .map(Record::from)
+                .to_vec(),
+        )
+    };
     let served = serve([node("s").source(records)]).await;
     let mut none = open_source(&served, untraced()).await.expect("opened");
     none.demand(10, 1000).await;
     let spans = none.frame().await.batch.expect("a batch").spans;
     assert_eq!(spans.iter().map(|span| span.index).collect::<Vec<_>>(), [1], "only the event that came with a context");
     assert_eq!(spans[0].trace_id[..4], [0x0a, 0xf7, 0x65, 0x19]);
-    let mut all = open_source(&served, OpenProduce { trace: Some(TraceSampling { rule: Some(Rule::Ratio(1.0)) }), ..produce() }).await.expect("opened");
+    let mut all =
+        open_source(&served, OpenProduce { trace: Some(TraceSampling { rule: Some(Rule::Ratio(1.0)) }), ..produce() })
+            .await
+            .expect("opened");
     all.demand(10, 1000).await;
     let spans = all.frame().await.batch.expect("a batch").spans;
     assert_eq!(spans.len(), 3);

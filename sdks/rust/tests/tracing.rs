@@ -5,7 +5,10 @@ mod common;
 use common::{batch, start};
 use meshloom::{Batch, Emitter, Event, Result, node, reject};
 use meshloom_proto::v1::SpanContext;
-use opentelemetry::{Value, trace::{SpanId, SpanKind, Tracer as _, TracerProvider as _}};
+use opentelemetry::{
+    Value,
+    trace::{SpanId, SpanKind, Tracer as _, TracerProvider as _},
+};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -23,7 +26,13 @@ async fn all(batch: Batch, mut out: Emitter) {
 }
 
 fn sampled(index: u32) -> SpanContext {
-    SpanContext { index, trace_id: vec![index as u8 + 1; 16].into(), span_id: vec![9; 8].into(), flags: 1, trace_state: String::new() }
+    SpanContext {
+        index,
+        trace_id: vec![index as u8 + 1; 16].into(),
+        span_id: vec![9; 8].into(),
+        flags: 1,
+        trace_state: String::new(),
+    }
 }
 
 fn attribute(span: &SpanData, name: &str) -> Option<Value> {
@@ -35,7 +44,8 @@ async fn a_sampled_event_has_a_span_that_the_users_own_nest_in() {
     let exporter = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
     opentelemetry::global::set_tracer_provider(provider.clone());
-    let subscriber = tracing_subscriber::registry().with(tracing_opentelemetry::layer().with_tracer(provider.tracer("application")));
+    let subscriber =
+        tracing_subscriber::registry().with(tracing_opentelemetry::layer().with_tracer(provider.tracer("application")));
     tracing::subscriber::set_global_default(subscriber).expect("the first one");
 
     let (_served, mut stream) = start(node("m").map(handle), "").await;
@@ -53,7 +63,12 @@ async fn a_sampled_event_has_a_span_that_the_users_own_nest_in() {
     let second = process.iter().find(|span| span.span_context.trace_id().to_bytes() == [3; 16]).expect("of event 2");
     assert_eq!(attribute(second, "error.type"), Some("BAD".into()));
     for name in ["by tracing", "by the API"] {
-        let mine: Vec<&SpanData> = spans.iter().filter(|span| span.name == name && process.iter().any(|process| process.span_context.span_id() == span.parent_span_id)).collect();
+        let mine: Vec<&SpanData> = spans
+            .iter()
+            .filter(|span| {
+                span.name == name && process.iter().any(|process| process.span_context.span_id() == span.parent_span_id)
+            })
+            .collect();
         assert_eq!(mine.len(), 2, "{name} nests in both");
     }
 
@@ -66,7 +81,10 @@ async fn a_sampled_event_has_a_span_that_the_users_own_nest_in() {
     let call = spans.iter().find(|span| span.name == "process n" && span.links.iter().count() == 2).expect("the call");
     assert_eq!(call.parent_span_id, SpanId::INVALID);
     assert_eq!(attribute(call, "messaging.batch.message_count"), Some(3i64.into()));
-    let back: Vec<&SpanData> = spans.iter().filter(|span| span.links.iter().any(|link| link.span_context.span_id() == call.span_context.span_id())).collect();
+    let back: Vec<&SpanData> = spans
+        .iter()
+        .filter(|span| span.links.iter().any(|link| link.span_context.span_id() == call.span_context.span_id()))
+        .collect();
     assert_eq!(back.len(), 2);
     assert!(back.iter().all(|span| span.parent_span_id == SpanId::from_bytes([9; 8])));
     let inner = spans.iter().find(|span| span.name == "in the batch").expect("the user's");

@@ -27,15 +27,7 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) fn new(path: &Path, last: u64, skip: u64) -> Self {
-        Self {
-            path: path.to_owned(),
-            file: None,
-            block: Bytes::new(),
-            number: 0,
-            skip,
-            last,
-            pass: 0,
-        }
+        Self { path: path.to_owned(), file: None, block: Bytes::new(), number: 0, skip, last, pass: 0 }
     }
 
     /// The next line of this pass, `None` at the end of the file.
@@ -45,10 +37,7 @@ impl Lines {
         }
         let mut searched = 0;
         loop {
-            if let Some(end) = self.block[searched..]
-                .iter()
-                .position(|&byte| byte == b'\n')
-            {
+            if let Some(end) = self.block[searched..].iter().position(|&byte| byte == b'\n') {
                 let line = self.block.split_to(searched + end);
                 let _newline = self.block.split_to(1);
                 return Ok(Some(line));

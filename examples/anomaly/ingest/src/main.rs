@@ -5,9 +5,7 @@ mod lines;
 use std::path::PathBuf;
 
 use lines::Lines;
-use meshloom::{
-    Checkpoint, Config, ConfigError, Output, Record, Result, SourceContext, stream::Stream,
-};
+use meshloom::{Checkpoint, Config, ConfigError, Output, Record, Result, SourceContext, stream::Stream};
 use serde::Deserialize;
 
 /// The node's config.
@@ -22,9 +20,7 @@ struct Settings {
 
 /// The file is looked at before the pipeline starts, so that a wrong path is a config error and not a failing source.
 async fn check(settings: Config<Settings>) -> Result<()> {
-    let refused = |message: String| {
-        ConfigError::field("path", format!("`{}`: {message}", settings.path.display()))
-    };
+    let refused = |message: String| ConfigError::field("path", format!("`{}`: {message}", settings.path.display()));
     let found = std::fs::metadata(&settings.path).map_err(|error| refused(error.to_string()))?;
     if !found.is_file() {
         return Err(refused("is no file".to_owned()).into());
@@ -44,18 +40,12 @@ fn ingest(
     let lines = Lines::new(&settings.path, settings.events, done.unwrap_or(0));
     meshloom::stream::iter(lines.map(|line| {
         let (number, line) = line?;
-        Ok(Output::bytes(line)
-            .content_type("text/plain")
-            .kind("reading.raw")
-            .checkpoint(number))
+        Ok(Output::bytes(line).content_type("text/plain").kind("reading.raw").checkpoint(number))
     }))
 }
 
 fn node() -> meshloom::Node {
-    meshloom::node("ingest")
-        .setup(check)
-        .source(ingest)
-        .description("lines of a file")
+    meshloom::node("ingest").setup(check).source(ingest).description("lines of a file")
 }
 
 #[tokio::main]
@@ -76,38 +66,21 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("readings.jsonl");
         std::fs::write(&path, text).expect("written");
-        produce(
-            node(),
-            json!({"path": path, "events": events}),
-            after.map(Into::into),
-            most,
-        )
-        .await
-        .expect("produced")
+        produce(node(), json!({"path": path, "events": events}), after.map(Into::into), most).await.expect("produced")
     }
 
     fn payloads(produced: &Produced) -> Vec<String> {
-        produced
-            .outputs
-            .iter()
-            .map(|output| String::from_utf8_lossy(&output.payload).into_owned())
-            .collect()
+        produced.outputs.iter().map(|output| String::from_utf8_lossy(&output.payload).into_owned()).collect()
     }
 
     #[tokio::test]
     async fn every_line_is_an_event() {
         let produced = read(TEXT, 0, None, 100).await;
-        assert_eq!(
-            payloads(&produced),
-            ["{\"t\": 1}", "", "not json\r", "last"]
-        );
+        assert_eq!(payloads(&produced), ["{\"t\": 1}", "", "not json\r", "last"]);
         assert_eq!(produced.checkpoint, Some(json!(4)));
         assert!(produced.exhausted);
         let first = &produced.outputs[0];
-        assert_eq!(
-            (first.content_type.as_deref(), first.kind.as_deref()),
-            (Some("text/plain"), Some("reading.raw"))
-        );
+        assert_eq!((first.content_type.as_deref(), first.kind.as_deref()), (Some("text/plain"), Some("reading.raw")));
     }
 
     #[tokio::test]
@@ -118,13 +91,7 @@ mod tests {
             let rest = read(TEXT, 10, Some(after), 100).await;
             let tail = &all.outputs[after as usize..];
             assert_eq!(payloads(&rest), payloads(&all)[after as usize..]);
-            assert!(
-                rest.outputs
-                    .iter()
-                    .zip(tail)
-                    .all(|(again, before)| again.id == before.id),
-                "after {after}"
-            );
+            assert!(rest.outputs.iter().zip(tail).all(|(again, before)| again.id == before.id), "after {after}");
         }
         assert!(read(TEXT, 10, Some(10), 100).await.exhausted);
     }
@@ -132,10 +99,7 @@ mod tests {
     #[tokio::test]
     async fn it_stops_where_it_is_told() {
         let produced = read(&"x\n".repeat(1000), 0, None, 300).await;
-        assert_eq!(
-            (produced.outputs.len(), produced.checkpoint.clone()),
-            (300, Some(json!(300)))
-        );
+        assert_eq!((produced.outputs.len(), produced.checkpoint.clone()), (300, Some(json!(300))));
         assert!(!produced.exhausted);
     }
 

@@ -11,8 +11,8 @@ use super::{
     Malformed, NO_TIME,
     extension::{ExtensionColumn, ExtensionValue},
     limits::{
-        MAX_ATTRIBUTE_BYTES, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_EVENT_BYTES, MAX_EXTENSIONS,
-        MAX_KEY_BYTES, MAX_TRACE_STATE_BYTES,
+        MAX_ATTRIBUTE_BYTES, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_EVENT_BYTES, MAX_EXTENSIONS, MAX_KEY_BYTES,
+        MAX_TRACE_STATE_BYTES,
     },
     values::{Strings, Values, i64_at},
 };
@@ -57,39 +57,24 @@ impl Batch {
     pub(crate) fn decode(wire: v1::Batch) -> Result<Self, Malformed> {
         let count = wire.count as usize;
         if count == 0 {
-            return Err(Malformed::batch(
-                "a batch holds at least one event".to_owned(),
-            ));
+            return Err(Malformed::batch("a batch holds at least one event".to_owned()));
         }
         if count > MAX_BATCH_EVENTS {
-            return Err(too_large(format!(
-                "{count} events; at most {MAX_BATCH_EVENTS} are allowed"
-            )));
+            return Err(too_large(format!("{count} events; at most {MAX_BATCH_EVENTS} are allowed")));
         }
         let bytes = wire.encoded_len();
         if bytes > MAX_BATCH_BYTES {
-            return Err(too_large(format!(
-                "{bytes} bytes; at most {MAX_BATCH_BYTES} are allowed"
-            )));
+            return Err(too_large(format!("{bytes} bytes; at most {MAX_BATCH_BYTES} are allowed")));
         }
         if wire.extensions.len() > MAX_EXTENSIONS {
             return Err(Malformed {
                 reason: "TOO_MANY_EXTENSIONS",
-                message: format!(
-                    "{} extension columns; at most {MAX_EXTENSIONS} are allowed",
-                    wire.extensions.len()
-                ),
+                message: format!("{} extension columns; at most {MAX_EXTENSIONS} are allowed", wire.extensions.len()),
             });
         }
-        let payload = wire
-            .payload
-            .map(|values| Values::decode(values, "payload", MAX_EVENT_BYTES))
-            .transpose()?;
+        let payload = wire.payload.map(|values| Values::decode(values, "payload", MAX_EVENT_BYTES)).transpose()?;
         if let Some(values) = payload.as_ref().filter(|values| values.len() != count) {
-            return Err(Malformed::batch(format!(
-                "column `payload` has {} values for {count} events",
-                values.len()
-            )));
+            return Err(Malformed::batch(format!("column `payload` has {} values for {count} events", values.len())));
         }
         if wire.uid.len() != count * 16 {
             return Err(Malformed::batch(format!(
@@ -152,20 +137,14 @@ impl Batch {
     #[must_use]
     pub fn payload(&self, row: usize) -> &[u8] {
         assert!(row < self.len(), "row {row} of a batch of {}", self.len());
-        self.0
-            .payload
-            .as_ref()
-            .map_or(&[], |values| values.get(row))
+        self.0.payload.as_ref().map_or(&[], |values| values.get(row))
     }
 
     /// The payload of one event as a slice that shares the received buffer.
     #[must_use]
     pub fn payload_bytes(&self, row: usize) -> Bytes {
         assert!(row < self.len(), "row {row} of a batch of {}", self.len());
-        self.0
-            .payload
-            .as_ref()
-            .map_or_else(Bytes::new, |values| values.get_bytes(row))
+        self.0.payload.as_ref().map_or_else(Bytes::new, |values| values.get_bytes(row))
     }
 
     /// Every payload in order.
@@ -176,21 +155,13 @@ impl Batch {
     /// The identity of one event: the idempotency key.
     #[must_use]
     pub fn uid(&self, row: usize) -> Uuid {
-        Uuid::from_bytes(
-            self.0.uid[row * 16..row * 16 + 16]
-                .try_into()
-                .expect("a slice of sixteen bytes"),
-        )
+        Uuid::from_bytes(self.0.uid[row * 16..row * 16 + 16].try_into().expect("a slice of sixteen bytes"))
     }
 
     /// The time of occurrence in UTC nanoseconds since the Unix epoch.
     #[must_use]
     pub fn time_ns(&self, row: usize) -> Option<i64> {
-        if self.0.time.is_empty() {
-            None
-        } else {
-            Some(i64_at(&self.0.time, row)).filter(|&time| time != NO_TIME)
-        }
+        if self.0.time.is_empty() { None } else { Some(i64_at(&self.0.time, row)).filter(|&time| time != NO_TIME) }
     }
 
     /// Media type of the payload.
@@ -244,19 +215,12 @@ impl Batch {
     /// One extension attribute of one event.
     #[must_use]
     pub fn extension(&self, row: usize, name: &str) -> Option<ExtensionValue> {
-        self.0
-            .extensions
-            .iter()
-            .filter(|column| column.name == name)
-            .find_map(|column| column.get(row))
+        self.0.extensions.iter().filter(|column| column.name == name).find_map(|column| column.get(row))
     }
 
     /// Every extension attribute of one event.
     pub fn extensions(&self, row: usize) -> impl Iterator<Item = (&str, ExtensionValue)> {
-        self.0
-            .extensions
-            .iter()
-            .filter_map(move |column| column.get(row).map(|value| (column.name.as_str(), value)))
+        self.0.extensions.iter().filter_map(move |column| column.get(row).map(|value| (column.name.as_str(), value)))
     }
 
     /// Trace contexts of the sampled events, by ascending row.
@@ -266,24 +230,15 @@ impl Batch {
 }
 
 fn too_large(message: String) -> Malformed {
-    Malformed {
-        reason: "BATCH_TOO_LARGE",
-        message,
-    }
+    Malformed { reason: "BATCH_TOO_LARGE", message }
 }
 
 fn extensions(wire: Vec<v1::Extension>, count: usize) -> Result<Vec<ExtensionColumn>, Malformed> {
     let mut columns: Vec<ExtensionColumn> = Vec::with_capacity(wire.len());
     for extension in wire {
         let column = ExtensionColumn::decode(extension, count)?;
-        if columns
-            .iter()
-            .any(|other| other.name == column.name && other.overlaps(&column, count))
-        {
-            return Err(Malformed::batch(format!(
-                "extension `{}` is given twice for one event",
-                column.name
-            )));
+        if columns.iter().any(|other| other.name == column.name && other.overlaps(&column, count)) {
+            return Err(Malformed::batch(format!("extension `{}` is given twice for one event", column.name)));
         }
         columns.push(column);
     }
@@ -302,16 +257,12 @@ fn spans(wire: Vec<v1::SpanContext>, count: usize) -> Result<Vec<SpanRef>, Malfo
             )));
         }
         above = Some(span.index);
-        let (Ok(trace_id), Ok(span_id)) = (
-            <[u8; 16]>::try_from(&span.trace_id[..]),
-            <[u8; 8]>::try_from(&span.span_id[..]),
-        ) else {
+        let (Ok(trace_id), Ok(span_id)) =
+            (<[u8; 16]>::try_from(&span.trace_id[..]), <[u8; 8]>::try_from(&span.span_id[..]))
+        else {
             continue;
         };
-        if trace_id == [0; 16]
-            || span_id == [0; 8]
-            || span.trace_state.len() > MAX_TRACE_STATE_BYTES
-        {
+        if trace_id == [0; 16] || span_id == [0; 8] || span.trace_state.len() > MAX_TRACE_STATE_BYTES {
             continue;
         }
         spans.push(SpanRef {

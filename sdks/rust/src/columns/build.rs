@@ -34,11 +34,7 @@ impl ValuesBuilder {
     }
 
     pub(crate) fn range(&self, i: usize) -> std::ops::Range<usize> {
-        let start = if i == 0 {
-            0
-        } else {
-            super::u32_at(&self.ends, i - 1) as usize
-        };
+        let start = if i == 0 { 0 } else { super::u32_at(&self.ends, i - 1) as usize };
         start..super::u32_at(&self.ends, i) as usize
     }
 
@@ -47,10 +43,7 @@ impl ValuesBuilder {
     }
 
     pub(crate) fn finish(self) -> v1::Values {
-        v1::Values {
-            data: Bytes::from(self.data),
-            ends: Bytes::from(self.ends),
-        }
+        v1::Values { data: Bytes::from(self.data), ends: Bytes::from(self.ends) }
     }
 }
 
@@ -88,9 +81,7 @@ impl StringsBuilder {
 
     fn get(&self, row: usize) -> Option<&str> {
         let at = *self.index.get(row)?;
-        (at != ABSENT).then(|| {
-            std::str::from_utf8(self.values.get(at as usize)).expect("only strings are pushed")
-        })
+        (at != ABSENT).then(|| std::str::from_utf8(self.values.get(at as usize)).expect("only strings are pushed"))
     }
 
     fn finish(&self, rows: &[u32]) -> Option<v1::Strings> {
@@ -102,19 +93,13 @@ impl StringsBuilder {
             }
             let mut one = ValuesBuilder::default();
             one.push(self.values.get(first as usize));
-            return Some(v1::Strings {
-                values: Some(one.finish()),
-                index: Bytes::new(),
-            });
+            return Some(v1::Strings { values: Some(one.finish()), index: Bytes::new() });
         }
         let values = v1::Values {
             data: Bytes::copy_from_slice(&self.values.data),
             ends: Bytes::copy_from_slice(&self.values.ends),
         };
-        Some(v1::Strings {
-            values: Some(values),
-            index: rows.iter().flat_map(|&row| at(row).to_le_bytes()).collect(),
-        })
+        Some(v1::Strings { values: Some(values), index: rows.iter().flat_map(|&row| at(row).to_le_bytes()).collect() })
     }
 }
 
@@ -172,9 +157,7 @@ impl Text {
 impl ColumnsBuilder {
     pub(crate) fn set_text(&mut self, row: usize, column: Text, value: &str) {
         self.bytes += value.len();
-        self.text[column as usize]
-            .get_or_insert_default()
-            .set(row, value);
+        self.text[column as usize].get_or_insert_default().set(row, value);
     }
 
     pub(crate) fn text(&self, row: usize, column: Text) -> Option<&str> {
@@ -205,10 +188,7 @@ impl ColumnsBuilder {
         self.names.len() < MAX_EXTENSIONS || self.names.contains(name)
     }
 
-    pub(crate) fn extensions_of(
-        &self,
-        row: usize,
-    ) -> impl Iterator<Item = (&str, &Option<ExtensionValue>)> {
+    pub(crate) fn extensions_of(&self, row: usize) -> impl Iterator<Item = (&str, &Option<ExtensionValue>)> {
         self.extensions
             .iter()
             .filter(move |(at, ..)| *at as usize == row)
@@ -227,15 +207,7 @@ impl ColumnsBuilder {
         if self.time.is_empty() {
             return Bytes::new();
         }
-        rows.iter()
-            .flat_map(|&row| {
-                self.time
-                    .get(row as usize)
-                    .copied()
-                    .unwrap_or(otherwise)
-                    .to_le_bytes()
-            })
-            .collect()
+        rows.iter().flat_map(|&row| self.time.get(row as usize).copied().unwrap_or(otherwise).to_le_bytes()).collect()
     }
 
     pub(crate) fn finish_extensions(&self, rows: &[u32]) -> Vec<v1::Extension> {
@@ -246,20 +218,14 @@ impl ColumnsBuilder {
         for (at, &row) in rows.iter().enumerate() {
             place.insert(row, at as u32);
         }
-        let mut set: Vec<_> = self
-            .extensions
-            .iter()
-            .filter_map(|(row, name, value)| Some((name, place.get(row)?, value)))
-            .collect();
+        let mut set: Vec<_> =
+            self.extensions.iter().filter_map(|(row, name, value)| Some((name, place.get(row)?, value))).collect();
         set.sort_by_key(|(_, at, _)| **at);
         let mut columns: Vec<(&str, ExtensionType, ValuesBuilder, Vec<u8>)> = Vec::new();
         for (name, at, value) in set {
-            let kind = value
-                .as_ref()
-                .map_or(ExtensionType::Unspecified, ExtensionValue::wire_type);
-            let found = columns
-                .iter()
-                .position(|(other, other_kind, ..)| *other == name.as_str() && *other_kind == kind);
+            let kind = value.as_ref().map_or(ExtensionType::Unspecified, ExtensionValue::wire_type);
+            let found =
+                columns.iter().position(|(other, other_kind, ..)| *other == name.as_str() && *other_kind == kind);
             let slot = found.unwrap_or_else(|| {
                 columns.push((name, kind, ValuesBuilder::default(), Vec::new()));
                 columns.len() - 1

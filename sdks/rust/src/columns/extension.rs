@@ -45,9 +45,7 @@ impl ExtensionValue {
         match self {
             Self::Boolean(value) => Bytes::copy_from_slice(&[u8::from(*value)]),
             Self::Integer(value) => Bytes::copy_from_slice(&value.to_le_bytes()),
-            Self::Text(text) | Self::Uri(text) | Self::UriReference(text) => {
-                Bytes::copy_from_slice(text.as_bytes())
-            }
+            Self::Text(text) | Self::Uri(text) | Self::UriReference(text) => Bytes::copy_from_slice(text.as_bytes()),
             Self::Binary(bytes) => bytes.clone(),
             Self::Timestamp(nanos) => Bytes::copy_from_slice(&nanos.to_le_bytes()),
         }
@@ -80,10 +78,7 @@ impl From<i32> for ExtensionValue {
 
 /// Whether a name may name an extension: 1 to 64 characters of [a-z0-9].
 pub(crate) fn name_is_valid(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
 /// One extension of all or some events of a batch.
@@ -107,19 +102,12 @@ impl ExtensionColumn {
         }
         let kind = match ExtensionType::try_from(wire.r#type) {
             Ok(ExtensionType::Unspecified) | Err(_) => {
-                return Err(Malformed::batch(format!(
-                    "extension `{name}` has no known type ({})",
-                    wire.r#type
-                )));
+                return Err(Malformed::batch(format!("extension `{name}` has no known type ({})", wire.r#type)));
             }
             Ok(kind) => kind,
         };
         let values = Values::decode(wire.values.unwrap_or_default(), &name, MAX_ATTRIBUTE_BYTES)?;
-        let covered = if wire.index.is_empty() {
-            count
-        } else {
-            wire.index.len() / 4
-        };
+        let covered = if wire.index.is_empty() { count } else { wire.index.len() / 4 };
         if wire.index.len() % 4 != 0 || values.len() != covered {
             return Err(Malformed::batch(format!(
                 "extension `{name}` has {} values for {covered} events",
@@ -148,18 +136,11 @@ impl ExtensionColumn {
             for i in 0..values.len() {
                 let value = values.get(i);
                 if value.len() != size || (kind == ExtensionType::Boolean && value[0] > 1) {
-                    return Err(Malformed::batch(format!(
-                        "extension `{name}`: value {i} does not encode its type"
-                    )));
+                    return Err(Malformed::batch(format!("extension `{name}`: value {i} does not encode its type")));
                 }
             }
         }
-        Ok(Self {
-            name,
-            kind,
-            values,
-            index: wire.index,
-        })
+        Ok(Self { name, kind, values, index: wire.index })
     }
 
     /// The value of one event, if this column covers it.
@@ -171,13 +152,9 @@ impl ExtensionColumn {
             ExtensionType::Integer => ExtensionValue::Integer(u32_at(raw, 0).cast_signed()),
             ExtensionType::Binary => ExtensionValue::Binary(self.values.get_bytes(at)),
             ExtensionType::Uri => ExtensionValue::Uri(self.values.text(at).to_owned()),
-            ExtensionType::UriReference => {
-                ExtensionValue::UriReference(self.values.text(at).to_owned())
-            }
+            ExtensionType::UriReference => ExtensionValue::UriReference(self.values.text(at).to_owned()),
             ExtensionType::Timestamp => ExtensionValue::Timestamp(i64_at(raw, 0)),
-            ExtensionType::String | ExtensionType::Unspecified => {
-                ExtensionValue::Text(self.values.text(at).to_owned())
-            }
+            ExtensionType::String | ExtensionType::Unspecified => ExtensionValue::Text(self.values.text(at).to_owned()),
         })
     }
 

@@ -33,23 +33,11 @@ pub(crate) struct Malformed {
 
 impl Malformed {
     pub(crate) fn batch(message: String) -> Self {
-        Self {
-            reason: "BATCH_MALFORMED",
-            message,
-        }
+        Self { reason: "BATCH_MALFORMED", message }
     }
 
     fn value_too_large(column: &str, i: usize, size: usize, max: usize) -> Self {
-        let reason = if column == "payload" {
-            "EVENT_TOO_LARGE"
-        } else {
-            "ATTRIBUTE_TOO_LARGE"
-        };
-        Self {
-            reason,
-            message: format!(
-                "column `{column}`: value {i} has {size} bytes; at most {max} are allowed"
-            ),
-        }
+        let reason = if column == "payload" { "EVENT_TOO_LARGE" } else { "ATTRIBUTE_TOO_LARGE" };
+        Self { reason, message: format!("column `{column}`: value {i} has {size} bytes; at most {max} are allowed") }
     }
 }

@@ -30,9 +30,7 @@ fn strings(column: Option<&v1::Strings>, count: u32, name: &str) -> Result<Strin
 }
 
 fn payload(column: Option<&v1::Values>) -> Result<Option<Values>, Malformed> {
-    column
-        .map(|values| Values::decode(values.clone(), "payload", MAX_EVENT_BYTES))
-        .transpose()
+    column.map(|values| Values::decode(values.clone(), "payload", MAX_EVENT_BYTES)).transpose()
 }
 
 impl Columns {
@@ -65,20 +63,14 @@ impl Outputs {
 
     /// What a source produced: events without parents.
     pub(crate) fn of_batch(batch: &v1::Batch) -> Result<Self, Malformed> {
-        Ok(Self {
-            own: Columns::of_batch(batch)?,
-            parents: None,
-            route: Strings::Absent,
-        })
+        Ok(Self { own: Columns::of_batch(batch)?, parents: None, route: Strings::Absent })
     }
 
     pub(crate) fn output(&self, i: usize, row: u32, parent: Option<usize>) -> TestOutput {
         let above = self.parents.as_ref().filter(|_| row != ABSENT);
         let row = row as usize;
         let text = |own: &Strings, inherited: Option<&Strings>| {
-            let set = own
-                .get(i)
-                .or_else(|| inherited.and_then(|column| column.get(row)));
+            let set = own.get(i).or_else(|| inherited.and_then(|column| column.get(row)));
             set.filter(|text| !text.is_empty()).map(str::to_owned)
         };
         let (payload, content_type) = match &self.own.payload {
@@ -87,10 +79,7 @@ impl Outputs {
                 let inherited = above.and_then(|columns| columns.payload.as_ref());
                 (
                     inherited.map_or_else(Bytes::new, |values| values.get_bytes(row)),
-                    text(
-                        &self.own.content_type,
-                        above.map(|columns| &columns.content_type),
-                    ),
+                    text(&self.own.content_type, above.map(|columns| &columns.content_type)),
                 )
             }
         };

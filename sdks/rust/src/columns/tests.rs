@@ -27,7 +27,12 @@ fn indexes(index: &[u32]) -> Bytes {
 }
 
 fn batch(count: u32) -> v1::Batch {
-    v1::Batch { count, payload: Some(values(&vec![&b"p"[..]; count as usize])), uid: vec![7; 16 * count as usize].into(), ..v1::Batch::default() }
+    v1::Batch {
+        count,
+        payload: Some(values(&vec![&b"p"[..]; count as usize])),
+        uid: vec![7; 16 * count as usize].into(),
+        ..v1::Batch::default()
+    }
 }
 
 fn extension(name: &str, kind: ExtensionType, each: &[&[u8]], index: &[u32]) -> v1::Extension {
@@ -60,7 +65,13 @@ fn a_full_batch_is_read_back() {
         extension("site", ExtensionType::Integer, &[&7i32.to_le_bytes()], &[2]),
         extension("flag", ExtensionType::Boolean, &[&[1], &[0], &[1]], &[]),
     ];
-    wire.spans = vec![v1::SpanContext { index: 1, trace_id: vec![1; 16].into(), span_id: vec![2; 8].into(), flags: 1, trace_state: String::new() }];
+    wire.spans = vec![v1::SpanContext {
+        index: 1,
+        trace_id: vec![1; 16].into(),
+        span_id: vec![2; 8].into(),
+        flags: 1,
+        trace_state: String::new(),
+    }];
     let batch = Batch::decode(wire).expect("well formed");
     assert_eq!(batch.payloads().collect::<Vec<_>>(), [&b"a"[..], b"", b"ccc"]);
     assert_eq!([0, 1, 2].map(|row| batch.time_ns(row)), [Some(1), None, Some(-5)]);
@@ -85,12 +96,15 @@ fn counts_and_sizes_are_bounded() {
     let mut three = batch(3);
     three.payload = Some(values(&[&vec![0; limits::MAX_EVENT_BYTES], &vec![0; limits::MAX_EVENT_BYTES], b""]));
     assert_eq!(Batch::decode(three).expect_err("33 MiB").reason, "BATCH_TOO_LARGE");
-    let (reason, _) = refused(|wire| wire.subject = Some(strings(&[&"s".repeat(limits::MAX_ATTRIBUTE_BYTES + 1)], &[])));
+    let (reason, _) =
+        refused(|wire| wire.subject = Some(strings(&[&"s".repeat(limits::MAX_ATTRIBUTE_BYTES + 1)], &[])));
     assert_eq!(reason, "ATTRIBUTE_TOO_LARGE");
     let (reason, _) = refused(|wire| wire.key = Some(strings(&[&"k".repeat(limits::MAX_KEY_BYTES + 1)], &[])));
     assert_eq!(reason, "ATTRIBUTE_TOO_LARGE");
     let (reason, _) = refused(|wire| {
-        wire.extensions = (0..=limits::MAX_EXTENSIONS).map(|at| extension(&format!("e{at}"), ExtensionType::String, &[b"x"], &[0])).collect();
+        wire.extensions = (0..=limits::MAX_EXTENSIONS)
+            .map(|at| extension(&format!("e{at}"), ExtensionType::String, &[b"x"], &[0]))
+            .collect();
     });
     assert_eq!(reason, "TOO_MANY_EXTENSIONS");
     let mut largest = batch(1);
@@ -105,7 +119,10 @@ fn ends_never_fall_and_stay_within_the_data() {
     assert_malformed(|wire| wire.payload = Some(ends(&[2, 1], b"ab")), "value 1 ends at 1");
     assert_malformed(|wire| wire.payload = Some(ends(&[1, 9], b"ab")), "value 1 ends at 9");
     assert_malformed(|wire| wire.payload = Some(ends(&[0, 1], b"ab")), "1 bytes of `data` belong to no value");
-    assert_malformed(|wire| wire.payload = Some(v1::Values { data: Bytes::new(), ends: vec![0; 7].into() }), "no multiple of 4");
+    assert_malformed(
+        |wire| wire.payload = Some(v1::Values { data: Bytes::new(), ends: vec![0; 7].into() }),
+        "no multiple of 4",
+    );
 }
 
 #[test]
@@ -133,21 +150,39 @@ fn extensions_are_typed_and_given_once() {
     assert_malformed(with(vec![extension("Site", ExtensionType::String, &[b"x", b"y"], &[])]), "[a-z0-9]");
     assert_malformed(with(vec![extension("", ExtensionType::String, &[b"x", b"y"], &[])]), "[a-z0-9]");
     assert_malformed(with(vec![extension("site", ExtensionType::Unspecified, &[], &[])]), "no known type");
-    assert_malformed(with(vec![v1::Extension { r#type: 99, ..extension("site", ExtensionType::String, &[], &[]) }]), "no known type");
+    assert_malformed(
+        with(vec![v1::Extension { r#type: 99, ..extension("site", ExtensionType::String, &[], &[]) }]),
+        "no known type",
+    );
     assert_malformed(with(vec![extension("site", ExtensionType::String, &[b"x"], &[])]), "1 values for 2 events");
     assert_malformed(with(vec![extension("site", ExtensionType::String, &[b"x", b"y"], &[1, 1])]), "must ascend");
     assert_malformed(with(vec![extension("site", ExtensionType::String, &[b"x"], &[2])]), "stay below 2");
     assert_malformed(with(vec![extension("site", ExtensionType::String, &[b"\xff"], &[0])]), "not UTF-8");
     assert_malformed(with(vec![extension("flag", ExtensionType::Boolean, &[&[2]], &[0])]), "does not encode its type");
-    assert_malformed(with(vec![extension("flag", ExtensionType::Integer, &[&[1, 2]], &[0])]), "does not encode its type");
-    assert_malformed(with(vec![extension("at", ExtensionType::Timestamp, &[&[1; 4]], &[0])]), "does not encode its type");
-    let twice = vec![extension("site", ExtensionType::String, &[b"x"], &[1]), extension("site", ExtensionType::Binary, &[b"x"], &[1])];
+    assert_malformed(
+        with(vec![extension("flag", ExtensionType::Integer, &[&[1, 2]], &[0])]),
+        "does not encode its type",
+    );
+    assert_malformed(
+        with(vec![extension("at", ExtensionType::Timestamp, &[&[1; 4]], &[0])]),
+        "does not encode its type",
+    );
+    let twice = vec![
+        extension("site", ExtensionType::String, &[b"x"], &[1]),
+        extension("site", ExtensionType::Binary, &[b"x"], &[1]),
+    ];
     assert_malformed(with(twice), "twice for one event");
 }
 
 #[test]
 fn spans_are_in_order_and_a_bad_context_is_left_out() {
-    let span = |index: u32, trace: u8| v1::SpanContext { index, trace_id: vec![trace; 16].into(), span_id: vec![1; 8].into(), flags: 1, trace_state: String::new() };
+    let span = |index: u32, trace: u8| v1::SpanContext {
+        index,
+        trace_id: vec![trace; 16].into(),
+        span_id: vec![1; 8].into(),
+        flags: 1,
+        trace_state: String::new(),
+    };
     assert_malformed(|wire| wire.spans = vec![span(2, 1)], "stay below 2");
     assert_malformed(|wire| wire.spans = vec![span(1, 1), span(0, 1)], "must ascend");
     assert_malformed(|wire| wire.spans = vec![span(1, 1), span(1, 1)], "must ascend");

@@ -8,21 +8,13 @@ use super::{ABSENT, Malformed};
 /// Reads entry `i` of a column of u32 little-endian.
 pub(crate) fn u32_at(column: &[u8], i: usize) -> u32 {
     let at = i * 4;
-    u32::from_le_bytes(
-        column[at..at + 4]
-            .try_into()
-            .expect("a slice of four bytes"),
-    )
+    u32::from_le_bytes(column[at..at + 4].try_into().expect("a slice of four bytes"))
 }
 
 /// Reads entry `i` of a column of i64 little-endian.
 pub(crate) fn i64_at(column: &[u8], i: usize) -> i64 {
     let at = i * 8;
-    i64::from_le_bytes(
-        column[at..at + 8]
-            .try_into()
-            .expect("a slice of eight bytes"),
-    )
+    i64::from_le_bytes(column[at..at + 8].try_into().expect("a slice of eight bytes"))
 }
 
 /// Values of variable length, end to end.
@@ -70,11 +62,7 @@ impl Values {
     }
 
     fn range(&self, i: usize) -> std::ops::Range<usize> {
-        let start = if i == 0 {
-            0
-        } else {
-            u32_at(&self.ends, i - 1) as usize
-        };
+        let start = if i == 0 { 0 } else { u32_at(&self.ends, i - 1) as usize };
         start..u32_at(&self.ends, i) as usize
     }
 
@@ -89,9 +77,7 @@ impl Values {
     /// Checks that every value is UTF-8.
     pub(crate) fn check_utf8(&self, column: &str) -> Result<(), Malformed> {
         match (0..self.len()).find(|&i| std::str::from_utf8(self.get(i)).is_err()) {
-            Some(i) => Err(Malformed::batch(format!(
-                "column `{column}`: value {i} is not UTF-8"
-            ))),
+            Some(i) => Err(Malformed::batch(format!("column `{column}`: value {i} is not UTF-8"))),
             None => Ok(()),
         }
     }
@@ -114,12 +100,7 @@ pub(crate) enum Strings {
 
 impl Strings {
     /// Checks shape, indexes, UTF-8 and size of a column for `count` events.
-    pub(crate) fn decode(
-        wire: Option<v1::Strings>,
-        count: usize,
-        column: &str,
-        max: usize,
-    ) -> Result<Self, Malformed> {
+    pub(crate) fn decode(wire: Option<v1::Strings>, count: usize, column: &str, max: usize) -> Result<Self, Malformed> {
         let Some(wire) = wire else {
             return Ok(Self::Absent);
         };

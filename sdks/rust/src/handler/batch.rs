@@ -62,15 +62,7 @@ where
     F::Returned: Future<Output: IntoDelivered> + Send + 'static,
 {
     async fn answer(self: Arc<Self>, task: Task) {
-        let Task {
-            sequence,
-            batch,
-            attempts,
-            timeout,
-            signal,
-            running,
-            results,
-        } = task;
+        let Task { sequence, batch, attempts, timeout, signal, running, results } = task;
         let rows = batch.len();
         let permit = tokio::select! {
             biased;
@@ -92,25 +84,16 @@ where
                 signal,
                 running: Arc::clone(&running),
             });
-            let outcome = self
-                .call(
-                    &work,
-                    emitter,
-                    started,
-                    spans.as_ref().map(|spans| spans.context()),
-                )
-                .await;
+            let outcome = self.call(&work, emitter, started, spans.as_ref().map(|spans| spans.context())).await;
             running.idle();
             let ended = match outcome {
-                Outcome::Returned(Ok(())) => {
-                    match home.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                        Some(verdicts) => verdicts.finish(),
-                        None => Err(Error::retry(
-                            reason::UNACCOUNTED,
-                            "the handler kept its `Emitter` beyond the call; drop it before returning",
-                        )),
-                    }
-                }
+                Outcome::Returned(Ok(())) => match home.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    Some(verdicts) => verdicts.finish(),
+                    None => Err(Error::retry(
+                        reason::UNACCOUNTED,
+                        "the handler kept its `Emitter` beyond the call; drop it before returning",
+                    )),
+                },
                 Outcome::Returned(Err(error)) => Err(error),
                 Outcome::TimedOut => Err(timed_out(started)),
                 Outcome::Cancelled => {
@@ -136,12 +119,7 @@ where
             (0..rows as u32).for_each(|row| answer.fail(row, cancelled()));
         }
         drop(permit);
-        for result in close(
-            answer.finish(sequence, &batch),
-            sequence,
-            consumed,
-            started.elapsed(),
-        ) {
+        for result in close(answer.finish(sequence, &batch), sequence, consumed, started.elapsed()) {
             if results.send(result).await.is_err() {
                 return;
             }
@@ -155,16 +133,10 @@ where
         started: Instant,
         span: Option<opentelemetry::Context>,
     ) -> Outcome {
-        let call = BatchCall {
-            work: Arc::clone(work),
-            started,
-            emitter: Mutex::new(Some(emitter)),
-        };
+        let call = BatchCall { work: Arc::clone(work), started, emitter: Mutex::new(Some(emitter)) };
         let begun = {
             let _current = span.clone().map(opentelemetry::Context::attach);
-            catch_unwind(AssertUnwindSafe(|| {
-                self.function.call(&call, &self.prepared)
-            }))
+            catch_unwind(AssertUnwindSafe(|| self.function.call(&call, &self.prepared)))
         };
         drop(call);
         let future = match begun {
@@ -175,9 +147,7 @@ where
             }
         };
         let mut future = pin!(AssertUnwindSafe(future).catch_unwind());
-        let deadline = work
-            .timeout
-            .and_then(|timeout| started.checked_add(timeout));
+        let deadline = work.timeout.and_then(|timeout| started.checked_add(timeout));
         let late = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline.into()).await,

@@ -63,27 +63,12 @@ mod tests {
 
     #[test]
     fn any_credit_admits_one_event_and_no_second_beyond_it() {
-        let left = Left {
-            events: 2,
-            bytes: 10,
-        };
+        let left = Left { events: 2, bytes: 10 };
         assert!(left.admits(0, 0, 1_000_000));
         assert!(left.admits(1, 4, 6));
         assert!(!left.admits(1, 4, 7));
         assert!(!left.admits(2, 0, 0));
-        assert!(
-            !Left {
-                events: 1,
-                bytes: 0
-            }
-            .admits(0, 0, 0)
-        );
-        assert!(
-            !Left {
-                events: 0,
-                bytes: 9
-            }
-            .admits(0, 0, 0)
-        );
+        assert!(!Left { events: 1, bytes: 0 }.admits(0, 0, 0));
+        assert!(!Left { events: 0, bytes: 9 }.admits(0, 0, 0));
     }
 }

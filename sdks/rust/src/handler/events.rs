@@ -79,12 +79,7 @@ enum Step {
 impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
     fn new(events: Arc<Events<S, H>>, task: Task) -> Self {
         let session = &events.session;
-        let link = Link::new(
-            task.sequence,
-            task.batch.clone(),
-            session.routes.clone(),
-            task.results,
-        );
+        let link = Link::new(task.sequence, task.batch.clone(), session.routes.clone(), task.results);
         let work = Work {
             session: Arc::clone(session),
             batch: task.batch,
@@ -113,8 +108,7 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
     async fn run(mut self) {
         let count = self.work.batch.len() as u32;
         for row in 0..count {
-            if (self.permit.is_none() || self.work.signal.is_raised()) && !self.await_permit().await
-            {
+            if (self.permit.is_none() || self.work.signal.is_raised()) && !self.await_permit().await {
                 return self.cancel(row).await;
             }
             match self.lanes.admit(&self.work.batch, row) {
@@ -171,13 +165,7 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
     }
 
     async fn finished(&mut self, finished: Finished<H::Answer>) {
-        let Finished {
-            row,
-            started,
-            span,
-            permit,
-            outcome,
-        } = finished;
+        let Finished { row, started, span, permit, outcome } = finished;
         self.work.running.unpark(row);
         if self.permit.is_none() {
             self.permit = permit;
@@ -216,14 +204,8 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
         let uid = self.work.batch.uid(row as usize);
         let first = {
             let _current = (Current::set(uid), span.as_ref().map(CallSpan::attach));
-            let call = EventCall {
-                work: Arc::clone(&self.work),
-                row,
-                started,
-            };
-            catch_unwind(AssertUnwindSafe(|| {
-                self.events.handler.start(&call, &self.link)
-            }))
+            let call = EventCall { work: Arc::clone(&self.work), row, started };
+            catch_unwind(AssertUnwindSafe(|| self.events.handler.start(&call, &self.link)))
         };
         let outcome = match first {
             Ok(Ok(future)) => {
@@ -239,18 +221,13 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
             Ok(Err(error)) => Err(error),
             Err(panic) => Err(Error::retry(reason::PANIC, panic_message(&*panic))),
         };
-        Step::Ended {
-            comes_again: self.conclude(row, started, span, outcome),
-        }
+        Step::Ended { comes_again: self.conclude(row, started, span, outcome) }
     }
 
     fn park(&mut self, row: u32, started: Instant, span: Option<CallSpan>) {
         self.work.running.park(row, started);
         self.now = Instant::now();
-        let deadline = self
-            .work
-            .timeout
-            .and_then(|timeout| started.checked_add(timeout));
+        let deadline = self.work.timeout.and_then(|timeout| started.checked_add(timeout));
         self.pending.push(Pending {
             row,
             uid: self.work.batch.uid(row as usize),
@@ -273,8 +250,7 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
         self.now = Instant::now();
         self.busy += self.now.saturating_duration_since(started);
         let goes_on = self.link.continued() == row;
-        let aside = goes_on
-            .then(|| std::mem::replace(&mut self.answer, Answer::new(self.link.routes.clone())));
+        let aside = goes_on.then(|| std::mem::replace(&mut self.answer, Answer::new(self.link.routes.clone())));
         let answer = &mut self.answer;
         let closed = outcome.and_then(|returned| {
             catch_unwind(AssertUnwindSafe(|| H::finish(returned, row, answer)))
@@ -283,14 +259,7 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
         let comes_again = match closed {
             Ok(has_outputs) => {
                 self.consumed += u32::from(!has_outputs);
-                end_span(
-                    span,
-                    if has_outputs {
-                        Verdict::Delivered
-                    } else {
-                        Verdict::Consumed
-                    },
-                );
+                end_span(span, if has_outputs { Verdict::Delivered } else { Verdict::Consumed });
                 false
             }
             Err(error) => {
@@ -332,13 +301,8 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
     }
 
     fn hold(&mut self, row: u32) {
-        self.answer.fail(
-            row,
-            Error::retry(
-                reason::KEY_HELD,
-                "an earlier event of the same key will be tried again first",
-            ),
-        );
+        self.answer
+            .fail(row, Error::retry(reason::KEY_HELD, "an earlier event of the same key will be tried again first"));
     }
 
     /// The span of a row, if it is sampled. Rows start in ascending order but for those that waited for their key.
@@ -354,11 +318,7 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
             Some(span) if span.row == row => span,
             _ => &spans[spans.binary_search_by_key(&row, |span| span.row).ok()?],
         };
-        self.work.session.spans.process(
-            &self.work.batch.event(row as usize),
-            found,
-            self.work.attempt(row),
-        )
+        self.work.session.spans.process(&self.work.batch.event(row as usize), found, self.work.attempt(row))
     }
 
     async fn flush(&mut self) {
@@ -372,15 +332,8 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
     /// Answers a work that was taken back: rows from `next` on have not been started.
     async fn cancel(mut self, next: u32) {
         for mut call in std::mem::take(&mut self.pending) {
-            let late = self
-                .work
-                .timeout
-                .is_some_and(|timeout| call.started.elapsed() >= timeout);
-            let error = if late {
-                timed_out(call.started)
-            } else {
-                cancelled()
-            };
+            let late = self.work.timeout.is_some_and(|timeout| call.started.elapsed() >= timeout);
+            let error = if late { timed_out(call.started) } else { cancelled() };
             self.busy += call.started.elapsed();
             clear(&mut call.slot);
             if let Some(span) = call.span.take() {
@@ -388,10 +341,7 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
             }
             self.answer.fail(call.row, error);
         }
-        let lanes = std::mem::replace(
-            &mut self.lanes,
-            Lanes::new(self.work.session.opening.ordering),
-        );
+        let lanes = std::mem::replace(&mut self.lanes, Lanes::new(self.work.session.opening.ordering));
         for row in lanes.queued().chain(next..self.work.batch.len() as u32) {
             self.answer.fail(row, cancelled());
         }
@@ -402,9 +352,7 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
         self.permit = None;
         self.work.running.idle();
         let results = self.answer.finish(self.link.sequence, &self.work.batch);
-        self.link
-            .send(close(results, self.link.sequence, self.consumed, self.busy))
-            .await;
+        self.link.send(close(results, self.link.sequence, self.consumed, self.busy)).await;
     }
 }
 
@@ -415,17 +363,9 @@ fn end_span(span: Option<CallSpan>, verdict: Verdict) {
 }
 
 /// Marks the last of a work's results.
-pub(crate) fn close(
-    mut results: Vec<WorkResult>,
-    sequence: u64,
-    consumed: u32,
-    busy: Duration,
-) -> Vec<WorkResult> {
+pub(crate) fn close(mut results: Vec<WorkResult>, sequence: u64, consumed: u32, busy: Duration) -> Vec<WorkResult> {
     if results.is_empty() {
-        results.push(WorkResult {
-            sequence,
-            ..WorkResult::default()
-        });
+        results.push(WorkResult { sequence, ..WorkResult::default() });
     }
     if let Some(last) = results.last_mut() {
         last.consumed = consumed;

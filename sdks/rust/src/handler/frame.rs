@@ -75,28 +75,14 @@ impl Framer {
     }
 
     /// Adds a record. What breaks a limit ends the source: there is no verdict for an event that was never accepted.
-    pub(crate) fn push(
-        &mut self,
-        record: Record,
-        span: impl FnOnce(&str) -> Option<SentSpan>,
-    ) -> Result<(), Error> {
-        let Record {
-            output:
-                Output {
-                    payload,
-                    content_type,
-                    attributes,
-                },
-            checkpoint,
-        } = record;
+    pub(crate) fn push(&mut self, record: Record, span: impl FnOnce(&str) -> Option<SentSpan>) -> Result<(), Error> {
+        let Record { output: Output { payload, content_type, attributes }, checkpoint } = record;
         let checkpoint = self.check(&payload, checkpoint)?;
         check_text(Text::ContentType, content_type.as_deref())?;
         if let Some(attributes) = &attributes {
             check_attributes(attributes)?;
-            if let Some((name, _)) = attributes
-                .extensions
-                .iter()
-                .find(|(name, _)| !self.frame.columns.has_room_for_extension(name))
+            if let Some((name, _)) =
+                attributes.extensions.iter().find(|(name, _)| !self.frame.columns.has_room_for_extension(name))
             {
                 return Err(source_error(format!(
                     "extension `{name}` would be one more than the {MAX_EXTENSIONS} names that a frame may hold"
@@ -117,9 +103,7 @@ impl Framer {
         let mut own_id = None;
         if let Some(attributes) = &attributes {
             for (column, value) in attributes.texts() {
-                if let Some(value) =
-                    value.filter(|value| !value.is_empty() && column != Text::Route)
-                {
+                if let Some(value) = value.filter(|value| !value.is_empty() && column != Text::Route) {
                     columns.set_text(row, column, value);
                 }
             }
@@ -135,12 +119,7 @@ impl Framer {
         }
         if own_id.is_none() {
             self.id.clear();
-            write!(
-                self.id,
-                "{}#{}",
-                self.checkpoint_in_id, self.since_checkpoint
-            )
-            .expect("writing to a string");
+            write!(self.id, "{}#{}", self.checkpoint_in_id, self.since_checkpoint).expect("writing to a string");
             columns.set_text(row, Text::Id, &self.id);
         }
         if let Some(span) = span(own_id.unwrap_or(&self.id)) {
@@ -154,32 +133,23 @@ impl Framer {
         Ok(())
     }
 
-    fn check(
-        &self,
-        payload: &Payload,
-        checkpoint: Option<Result<Bytes, String>>,
-    ) -> Result<Option<Bytes>, Error> {
+    fn check(&self, payload: &Payload, checkpoint: Option<Result<Bytes, String>>) -> Result<Option<Bytes>, Error> {
         let size = match payload {
             Payload::Owned(data) => data.len(),
             Payload::Shared(data) => data.len(),
             Payload::Parent => {
-                return Err(source_error(
-                    "a source has no parent event: give the record a payload".to_owned(),
-                ));
+                return Err(source_error("a source has no parent event: give the record a payload".to_owned()));
             }
             Payload::Invalid(why) => return Err(source_error(why.clone())),
         };
         if size > MAX_EVENT_BYTES {
-            return Err(source_error(format!(
-                "a record has {size} bytes; at most {MAX_EVENT_BYTES} are allowed"
-            )));
+            return Err(source_error(format!("a record has {size} bytes; at most {MAX_EVENT_BYTES} are allowed")));
         }
         let Some(checkpoint) = checkpoint else {
             return Ok(None);
         };
-        let checkpoint = checkpoint.map_err(|error| {
-            source_error(format!("a checkpoint cannot be written as JSON: {error}"))
-        })?;
+        let checkpoint =
+            checkpoint.map_err(|error| source_error(format!("a checkpoint cannot be written as JSON: {error}")))?;
         if checkpoint.len() > MAX_CHECKPOINT_BYTES {
             return Err(source_error(format!(
                 "a checkpoint has {} bytes; at most {MAX_CHECKPOINT_BYTES} are allowed",
@@ -200,11 +170,7 @@ impl Framer {
 
     /// Ends the frame. The range counts its records since the source was started.
     pub(crate) fn finish(&mut self) -> (v1::Produced, Range<u64>) {
-        let Frame {
-            payload,
-            columns,
-            spans,
-        } = std::mem::take(&mut self.frame);
+        let Frame { payload, columns, spans } = std::mem::take(&mut self.frame);
         let count = payload.len() as u32;
         let rows: Vec<u32> = (0..count).collect();
         let first = self.records;
@@ -226,11 +192,7 @@ impl Framer {
             ..v1::Batch::default()
         };
         (
-            v1::Produced {
-                sequence: self.sequence,
-                batch: Some(batch),
-                checkpoint: self.checkpoint.clone(),
-            },
+            v1::Produced { sequence: self.sequence, batch: Some(batch), checkpoint: self.checkpoint.clone() },
             first..self.records,
         )
     }
@@ -239,9 +201,7 @@ impl Framer {
 /// How a checkpoint stands in ids: as it is, unless that would make ids large.
 fn in_id(checkpoint: &[u8]) -> String {
     if checkpoint.len() > LONGEST_CHECKPOINT_IN_ID {
-        return Uuid::new_v5(&Uuid::NAMESPACE_OID, checkpoint)
-            .simple()
-            .to_string();
+        return Uuid::new_v5(&Uuid::NAMESPACE_OID, checkpoint).simple().to_string();
     }
     String::from_utf8_lossy(checkpoint).into_owned()
 }

@@ -29,11 +29,7 @@ pub(crate) struct Function<S, F: HandlerFn<EventCall<S>, Args>, Args, Kind> {
 
 impl<S, F: HandlerFn<EventCall<S>, Args>, Args, Kind> Function<S, F, Args, Kind> {
     pub(crate) fn new(function: Arc<F>, prepared: F::Prepared) -> Self {
-        Self {
-            function,
-            prepared,
-            kind: PhantomData,
-        }
+        Self { function, prepared, kind: PhantomData }
     }
 }
 

@@ -38,10 +38,7 @@ pub(crate) enum Next {
 
 impl Lanes {
     pub(crate) fn new(ordering: Ordering) -> Self {
-        Self {
-            ordering,
-            lanes: HashMap::new(),
-        }
+        Self { ordering, lanes: HashMap::new() }
     }
 
     fn key<'a>(&self, batch: &'a Batch, row: u32) -> Option<&'a str> {

@@ -19,20 +19,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(
-        sequence: u64,
-        batch: Batch,
-        routes: Routes,
-        results: mpsc::Sender<WorkResult>,
-    ) -> Self {
-        Self {
-            sequence,
-            batch,
-            routes,
-            results,
-            turn: Semaphore::new(1),
-            continued: AtomicU32::new(ABSENT),
-        }
+    pub(crate) fn new(sequence: u64, batch: Batch, routes: Routes, results: mpsc::Sender<WorkResult>) -> Self {
+        Self { sequence, batch, routes, results, turn: Semaphore::new(1), continued: AtomicU32::new(ABSENT) }
     }
 
     /// Sends results in order; a stream that has ended takes nothing, and its work comes again.
@@ -55,10 +43,7 @@ impl Link {
             self.turn.acquire().await.expect("never closed").forget();
             self.continued.store(row, Ordering::Relaxed);
         }
-        if let Some(outputs) = results
-            .last_mut()
-            .and_then(|result| result.outputs.as_mut())
-        {
+        if let Some(outputs) = results.last_mut().and_then(|result| result.outputs.as_mut()) {
             outputs.continued = true;
         }
         self.send(results).await;

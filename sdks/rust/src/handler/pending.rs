@@ -52,11 +52,7 @@ impl<F: Future> Future for Pending<F> {
         let this = self.get_mut();
         let outcome = match poll_slot(&mut this.slot, this.uid, this.span.as_ref(), cx) {
             Poll::Ready(outcome) => outcome,
-            Poll::Pending => match this
-                .timeout
-                .as_mut()
-                .map(|timeout| timeout.as_mut().poll(cx))
-            {
+            Poll::Pending => match this.timeout.as_mut().map(|timeout| timeout.as_mut().poll(cx)) {
                 Some(Poll::Ready(())) => {
                     clear(&mut this.slot);
                     Err(timed_out(this.started))
@@ -84,10 +80,7 @@ pub(crate) fn poll_slot<F: Future>(
     let polled = {
         let _current = (Current::set(uid), span.map(CallSpan::attach));
         catch_unwind(AssertUnwindSafe(|| {
-            slot.as_mut()
-                .as_pin_mut()
-                .expect("a call is polled until it is ready")
-                .poll(cx)
+            slot.as_mut().as_pin_mut().expect("a call is polled until it is ready").poll(cx)
         }))
     };
     match polled {
@@ -106,10 +99,7 @@ pub(crate) fn poll_slot<F: Future>(
 pub(crate) fn timed_out(started: Instant) -> Error {
     Error::retry(
         reason::TIMEOUT,
-        format!(
-            "the handler's call ran for {:.1?}, longer than the node's timeout",
-            started.elapsed()
-        ),
+        format!("the handler's call ran for {:.1?}, longer than the node's timeout", started.elapsed()),
     )
 }
 

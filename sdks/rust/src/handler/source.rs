@@ -47,11 +47,7 @@ where
     fn run(self: Arc<Self>, task: SourceTask) -> BoxFuture<'static, Result<End, Error>> {
         let produced = AssertUnwindSafe(self.produce(task)).catch_unwind();
         produced
-            .map(|ended| {
-                ended.unwrap_or_else(|panic| {
-                    Err(Error::retry(reason::PANIC, panic_message(&*panic)))
-                })
-            })
+            .map(|ended| ended.unwrap_or_else(|panic| Err(Error::retry(reason::PANIC, panic_message(&*panic)))))
             .boxed()
     }
 
@@ -89,9 +85,7 @@ where
                 () = task.credit.wait() => {}
             }
             let left = task.credit.left();
-            let filled = self
-                .fill(&mut framer, &mut carried, left, stream.as_mut(), &mut task)
-                .await;
+            let filled = self.fill(&mut framer, &mut carried, left, stream.as_mut(), &mut task).await;
             // What was yielded before an end, a stop or an error is still sent.
             if !framer.is_empty() {
                 task.credit.take(framer.events(), framer.bytes());
@@ -132,8 +126,7 @@ where
                 Payload::Shared(data) => data.len(),
                 _ => 0,
             };
-            if size <= MAX_EVENT_BYTES && !left.admits(framer.events(), framer.bytes(), size as u64)
-            {
+            if size <= MAX_EVENT_BYTES && !left.admits(framer.events(), framer.bytes(), size as u64) {
                 *carried = Some(record);
                 return Ok(Filled::Frame);
             }
@@ -164,8 +157,7 @@ where
             if framer.is_empty() {
                 std::future::pending().await
             } else {
-                tokio::time::sleep_until(*linger.get_or_insert_with(|| Instant::now() + LINGER))
-                    .await;
+                tokio::time::sleep_until(*linger.get_or_insert_with(|| Instant::now() + LINGER)).await;
             }
         };
         tokio::select! {

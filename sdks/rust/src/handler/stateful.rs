@@ -21,9 +21,8 @@ use crate::{
 };
 
 /// Reads the config and returns the set-up to run.
-pub(crate) type SetupFn<S> = Arc<
-    dyn Fn(&Opening) -> Result<BoxFuture<'static, Result<S, Error>>, ConfigError> + Send + Sync,
->;
+pub(crate) type SetupFn<S> =
+    Arc<dyn Fn(&Opening) -> Result<BoxFuture<'static, Result<S, Error>>, ConfigError> + Send + Sync>;
 /// Ends a state.
 pub(crate) type TeardownFn<S> = Arc<dyn Fn(Arc<S>) -> BoxFuture<'static, ()> + Send + Sync>;
 
@@ -48,12 +47,7 @@ where
     S: Send + Sync + 'static,
     M: Fn(&Opening) -> Result<Made<S>, ConfigError> + Send + Sync + 'static,
 {
-    pub(crate) fn new(
-        setup: SetupFn<S>,
-        teardown: Option<TeardownFn<S>>,
-        reads_config: bool,
-        make: M,
-    ) -> Self {
+    pub(crate) fn new(setup: SetupFn<S>, teardown: Option<TeardownFn<S>>, reads_config: bool, make: M) -> Self {
         Self {
             setup,
             teardown,
@@ -82,11 +76,7 @@ where
             Ok(prepared) => prepared,
             Err(error) => return std::future::ready(Err(error.into())).boxed(),
         };
-        let cell = Arc::clone(
-            lock(&self.states)
-                .entry(opening.config_json.clone())
-                .or_default(),
-        );
+        let cell = Arc::clone(lock(&self.states).entry(opening.config_json.clone()).or_default());
         let routes = lock(&self.routes).clone();
         async move {
             let state = cell.get_or_try_init(|| run_setup(setup)).await?;
@@ -108,9 +98,7 @@ where
         async move {
             for cell in states.into_values() {
                 if let (Some(state), Some(teardown)) = (cell.get(), &teardown)
-                    && let Err(panic) = AssertUnwindSafe(teardown(Arc::clone(state)))
-                        .catch_unwind()
-                        .await
+                    && let Err(panic) = AssertUnwindSafe(teardown(Arc::clone(state))).catch_unwind().await
                 {
                     tracing::error!("tear-down: {}", panic_message(&*panic));
                 }
@@ -123,9 +111,10 @@ where
 async fn run_setup<S>(setup: BoxFuture<'static, Result<S, Error>>) -> Result<Arc<S>, OpenError> {
     match AssertUnwindSafe(setup).catch_unwind().await {
         Ok(Ok(state)) => Ok(Arc::new(state)),
-        Ok(Err(error)) => match error.source().and_then(|source| {
-            (source as &(dyn std::error::Error + 'static)).downcast_ref::<ConfigError>()
-        }) {
+        Ok(Err(error)) => match error
+            .source()
+            .and_then(|source| (source as &(dyn std::error::Error + 'static)).downcast_ref::<ConfigError>())
+        {
             Some(refused) => Err(refused.clone().into()),
             None => Err(OpenError::Setup(error.message().to_owned())),
         },

@@ -52,19 +52,13 @@ pub(crate) struct WideServer<T> {
 impl<T: NodeService> WideServer<T> {
     pub(crate) fn new(service: T) -> Self {
         let inner = Arc::new(service);
-        Self {
-            rest: NodeServiceServer::from_arc(Arc::clone(&inner)),
-            inner,
-        }
+        Self { rest: NodeServiceServer::from_arc(Arc::clone(&inner)), inner }
     }
 }
 
 impl<T> Clone for WideServer<T> {
     fn clone(&self) -> Self {
-        Self {
-            inner: Arc::clone(&self.inner),
-            rest: self.rest.clone(),
-        }
+        Self { inner: Arc::clone(&self.inner), rest: self.rest.clone() }
     }
 }
 
@@ -97,8 +91,7 @@ impl<T: NodeService> StreamingService<ProduceRequest> for Produce<T> {
     }
 }
 
-fn grpc<T: Message + Send + 'static, U: Message + Default + Send + 'static>()
--> Grpc<WideCodec<T, U>> {
+fn grpc<T: Message + Send + 'static, U: Message + Default + Send + 'static>() -> Grpc<WideCodec<T, U>> {
     Grpc::new(WideCodec(PhantomData))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)

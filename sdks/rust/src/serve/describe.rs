@@ -1,8 +1,8 @@
 //! The service itself.
 
 use meshloom_proto::v1::{
-    DescribeRequest, DescribeResponse, ProcessRequest, ProcessResponse, ProduceRequest,
-    ProduceResponse, node_service_server::NodeService,
+    DescribeRequest, DescribeResponse, ProcessRequest, ProcessResponse, ProduceRequest, ProduceResponse,
+    node_service_server::NodeService,
 };
 use tokio::{runtime::Handle, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -33,10 +33,7 @@ impl NodeService for Service {
     type ProcessStream = ReceiverStream<Result<ProcessResponse, Status>>;
     type ProduceStream = ReceiverStream<Result<ProduceResponse, Status>>;
 
-    async fn describe(
-        &self,
-        _: Request<DescribeRequest>,
-    ) -> Result<Response<DescribeResponse>, Status> {
+    async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
         Ok(Response::new(DescribeResponse {
             sdk: Some(sdk()),
             protocol: Some(PROTOCOL),
@@ -50,8 +47,7 @@ impl NodeService for Service {
         request: Request<Streaming<ProcessRequest>>,
     ) -> Result<Response<Self::ProcessStream>, Status> {
         let (responses, stream) = mpsc::channel(WAITING_RESPONSES);
-        self.streams
-            .spawn(process::run(self.clone(), request.into_inner(), responses));
+        self.streams.spawn(process::run(self.clone(), request.into_inner(), responses));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -60,8 +56,7 @@ impl NodeService for Service {
         request: Request<Streaming<ProduceRequest>>,
     ) -> Result<Response<Self::ProduceStream>, Status> {
         let (responses, stream) = mpsc::channel(WAITING_RESPONSES);
-        self.streams
-            .spawn(produce::run(self.clone(), request.into_inner(), responses));
+        self.streams.spawn(produce::run(self.clone(), request.into_inner(), responses));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }

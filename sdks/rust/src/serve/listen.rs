@@ -40,17 +40,9 @@ impl Address {
         let given = explicit.is_some();
         let text = explicit.or_else(|| env::var(VARIABLE).ok().filter(|text| !text.is_empty()));
         let by_hand = text.is_none();
-        let place = parse(text.as_deref().unwrap_or(BY_HAND)).map_err(|message| {
-            ServeError::Environment {
-                variable: VARIABLE,
-                message,
-            }
-        })?;
-        Ok(Self {
-            place,
-            by_hand,
-            explicit: given,
-        })
+        let place = parse(text.as_deref().unwrap_or(BY_HAND))
+            .map_err(|message| ServeError::Environment { variable: VARIABLE, message })?;
+        Ok(Self { place, by_hand, explicit: given })
     }
 
     pub(crate) fn is_local(&self) -> bool {
@@ -82,25 +74,18 @@ fn parse(text: &str) -> Result<Place, String> {
         let path = path.strip_prefix("//").unwrap_or(path);
         // A socket's address has 108 bytes, one of them for its end; 104 on macOS.
         return match path.len() {
-            0 => Err(format!(
-                "`{text}` names no path; write for instance unix:/run/node.sock"
-            )),
+            0 => Err(format!("`{text}` names no path; write for instance unix:/run/node.sock")),
             1..=103 => Ok(Place::Unix(path.into())),
-            long => Err(format!(
-                "the path of a Unix socket may have 103 bytes, `{path}` has {long}; use a shorter folder"
-            )),
+            long => {
+                Err(format!("the path of a Unix socket may have 103 bytes, `{path}` has {long}; use a shorter folder"))
+            }
         };
     }
-    let host = text
-        .strip_prefix("dns:")
-        .map_or(text, |rest| rest.strip_prefix("///").unwrap_or(rest));
-    let mut addresses = host.to_socket_addrs().map_err(|error| {
-        format!("`{text}` is no address to listen on ({error}); write unix:/path or host:port")
-    })?;
-    addresses
-        .next()
-        .map(Place::Tcp)
-        .ok_or_else(|| format!("`{host}` has no address"))
+    let host = text.strip_prefix("dns:").map_or(text, |rest| rest.strip_prefix("///").unwrap_or(rest));
+    let mut addresses = host
+        .to_socket_addrs()
+        .map_err(|error| format!("`{text}` is no address to listen on ({error}); write unix:/path or host:port"))?;
+    addresses.next().map(Place::Tcp).ok_or_else(|| format!("`{host}` has no address"))
 }
 
 /// A socket file that nobody listens on is left over from a process that was killed: it is replaced.
@@ -113,32 +98,22 @@ async fn bind_unix(path: &Path) -> Result<Listener, ServeError> {
     if let Ok(found) = fs::symlink_metadata(path) {
         if !found.file_type().is_socket() {
             return Err(refuse(
-                format!(
-                    "something that is no socket is there; remove it or set {VARIABLE} to another path"
-                ),
+                format!("something that is no socket is there; remove it or set {VARIABLE} to another path"),
                 false,
             ));
         }
         match UnixStream::connect(path).await {
             Ok(_) => {
-                return Err(refuse(
-                    format!("another process listens there; set {VARIABLE} to another path"),
-                    true,
-                ));
+                return Err(refuse(format!("another process listens there; set {VARIABLE} to another path"), true));
             }
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                 fs::remove_file(path).map_err(|error| {
-                    refuse(
-                        format!("the socket of an earlier process cannot be removed: {error}"),
-                        false,
-                    )
+                    refuse(format!("the socket of an earlier process cannot be removed: {error}"), false)
                 })?;
             }
             Err(error) => {
                 return Err(refuse(
-                    format!(
-                        "the socket there cannot be used ({error}); remove it or set {VARIABLE} to another path"
-                    ),
+                    format!("the socket there cannot be used ({error}); remove it or set {VARIABLE} to another path"),
                     false,
                 ));
             }
@@ -146,10 +121,7 @@ async fn bind_unix(path: &Path) -> Result<Listener, ServeError> {
     }
     match UnixListener::bind(path) {
         Ok(listener) => Ok(Listener::Unix(listener, path.to_owned())),
-        Err(error) => Err(refuse(
-            format!("{error}; the folder must exist and be writable"),
-            false,
-        )),
+        Err(error) => Err(refuse(format!("{error}; the folder must exist and be writable"), false)),
     }
 }
 
@@ -159,14 +131,8 @@ mod tests {
 
     #[test]
     fn addresses_are_read_in_grpc_name_syntax() {
-        assert_eq!(
-            parse("unix:/tmp/n.sock"),
-            Ok(Place::Unix("/tmp/n.sock".into()))
-        );
-        assert_eq!(
-            parse("unix:///tmp/n.sock"),
-            Ok(Place::Unix("/tmp/n.sock".into()))
-        );
+        assert_eq!(parse("unix:/tmp/n.sock"), Ok(Place::Unix("/tmp/n.sock".into())));
+        assert_eq!(parse("unix:///tmp/n.sock"), Ok(Place::Unix("/tmp/n.sock".into())));
         assert_eq!(parse("unix:n.sock"), Ok(Place::Unix("n.sock".into())));
         let local = Ok(Place::Tcp("127.0.0.1:7480".parse().expect("an address")));
         assert_eq!(parse("127.0.0.1:7480"), local);
@@ -176,21 +142,9 @@ mod tests {
 
     #[test]
     fn a_bad_address_says_what_to_write() {
-        assert!(
-            parse("7480")
-                .expect_err("no host")
-                .contains("write unix:/path or host:port")
-        );
-        assert!(
-            parse("unix:")
-                .expect_err("no path")
-                .contains("unix:/run/node.sock")
-        );
-        assert!(
-            parse(&format!("unix:/{}", "x".repeat(110)))
-                .expect_err("too long")
-                .contains("shorter folder")
-        );
+        assert!(parse("7480").expect_err("no host").contains("write unix:/path or host:port"));
+        assert!(parse("unix:").expect_err("no path").contains("unix:/run/node.sock"));
+        assert!(parse(&format!("unix:/{}", "x".repeat(110))).expect_err("too long").contains("shorter folder"));
     }
 
     #[tokio::test]
@@ -198,11 +152,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("n.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
-        let address = Address {
-            place: Place::Unix(path),
-            by_hand: false,
-            explicit: false,
-        };
+        let address = Address { place: Place::Unix(path), by_hand: false, explicit: false };
         let held = address.bind().await.expect("replaced");
         let refused = address.bind().await.err().expect("in use");
         assert_eq!(refused.exit_code(), 69);
@@ -215,11 +165,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("notes.txt");
         fs::write(&path, "keep").expect("written");
-        let address = Address {
-            place: Place::Unix(path.clone()),
-            by_hand: false,
-            explicit: false,
-        };
+        let address = Address { place: Place::Unix(path.clone()), by_hand: false, explicit: false };
         assert!(address.bind().await.is_err());
         assert_eq!(fs::read_to_string(path).expect("still there"), "keep");
     }

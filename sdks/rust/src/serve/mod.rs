@@ -90,10 +90,7 @@ pub struct Server {
 impl Server {
     /// Takes the nodes.
     pub fn new(nodes: impl IntoIterator<Item = Node>) -> Self {
-        Self {
-            nodes: nodes.into_iter().collect(),
-            listen: None,
-        }
+        Self { nodes: nodes.into_iter().collect(), listen: None }
     }
 
     /// Listens on `address` instead of what `MESHLOOM_LISTEN` says: `unix:/path`, `127.0.0.1:7480`, `dns:localhost:7480`.
@@ -113,9 +110,7 @@ impl Server {
     pub async fn serve(self) -> Result<(), ServeError> {
         let signals = match Signals::new() {
             Ok(signals) => signals,
-            Err(error) => exit(&ServeError::Transport(format!(
-                "cannot wait for signals: {error}"
-            ))),
+            Err(error) => exit(&ServeError::Transport(format!("cannot wait for signals: {error}"))),
         };
         match self.start().await {
             Ok(serving) => serving.until(signals.wait()).await,
@@ -139,34 +134,24 @@ impl Server {
         check(&self.nodes)?;
         let address = Address::choose(self.listen)?;
         let (ready, started) = oneshot::channel();
-        let transport = Transport {
-            nodes: self.nodes,
-            address,
-            app: tokio::runtime::Handle::current(),
-        };
+        let transport = Transport { nodes: self.nodes, address, app: tokio::runtime::Handle::current() };
         let serving = transport.spawn(ready)?;
         match started.await {
             Ok(Ok(())) => Ok(serving),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(ServeError::Transport(
-                "its thread ended while it started".to_owned(),
-            )),
+            Err(_) => Err(ServeError::Transport("its thread ended while it started".to_owned())),
         }
     }
 }
 
 fn check(nodes: &[Node]) -> Result<(), ServeError> {
     if nodes.is_empty() {
-        return Err(ServeError::Nodes(
-            "there is no node to serve; pass at least one".to_owned(),
-        ));
+        return Err(ServeError::Nodes("there is no node to serve; pass at least one".to_owned()));
     }
     for (at, node) in nodes.iter().enumerate() {
         let name = node.name.as_str();
         let legal = name.starts_with(|c: char| c.is_ascii_lowercase())
-            && name
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-');
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-');
         if !legal {
             return Err(ServeError::Nodes(format!(
                 "node name `{}` is not legal; use [a-z][a-z0-9_-]*",
@@ -174,9 +159,7 @@ fn check(nodes: &[Node]) -> Result<(), ServeError> {
             )));
         }
         if nodes[..at].iter().any(|other| other.name == name) {
-            return Err(ServeError::Nodes(format!(
-                "two nodes of this process are named `{name}`; names must differ"
-            )));
+            return Err(ServeError::Nodes(format!("two nodes of this process are named `{name}`; names must differ")));
         }
     }
     Ok(())
@@ -197,10 +180,7 @@ struct Signals {
 impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     async fn wait(mut self) {

@@ -17,10 +17,7 @@ use crate::{
 pub(crate) const PROTOCOL: ProtocolRange = ProtocolRange { min: 1, max: 1 };
 
 pub(crate) fn sdk() -> v1::Sdk {
-    v1::Sdk {
-        language: "rust".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    }
+    v1::Sdk { language: "rust".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
 /// What Process and Produce are opened with.
@@ -41,71 +38,33 @@ pub(crate) fn negotiate(theirs: Option<ProtocolRange>) -> Result<u32, Status> {
         return Ok(chosen);
     }
     let (side, remedy) = if theirs.max < PROTOCOL.min {
-        (
-            "coordinator",
-            format!(
-                "upgrade the coordinator to one that speaks protocol {} or higher",
-                PROTOCOL.min
-            ),
-        )
+        ("coordinator", format!("upgrade the coordinator to one that speaks protocol {} or higher", PROTOCOL.min))
     } else {
         (
             "node",
-            format!(
-                "upgrade the `meshloom` crate of this node to one that speaks protocol {} or higher",
-                theirs.min
-            ),
+            format!("upgrade the `meshloom` crate of this node to one that speaks protocol {} or higher", theirs.min),
         )
     };
     let spoken = |range: ProtocolRange| format!("{}-{}", range.min, range.max);
-    let message = format!(
-        "this node speaks protocol {}, the coordinator {}: {remedy}",
-        spoken(PROTOCOL),
-        spoken(theirs)
-    );
-    let metadata = [
-        ("side", side.to_owned()),
-        ("node", spoken(PROTOCOL)),
-        ("coordinator", spoken(theirs)),
-    ];
+    let message =
+        format!("this node speaks protocol {}, the coordinator {}: {remedy}", spoken(PROTOCOL), spoken(theirs));
+    let metadata = [("side", side.to_owned()), ("node", spoken(PROTOCOL)), ("coordinator", spoken(theirs))];
     let details = ErrorDetails::with_error_info(
         "PROTOCOL_UNSUPPORTED",
         "meshloom.dev",
         metadata.map(|(key, value)| (key.to_owned(), value)),
     );
-    Err(Status::with_error_details(
-        Code::FailedPrecondition,
-        message,
-        details,
-    ))
+    Err(Status::with_error_details(Code::FailedPrecondition, message, details))
 }
 
 /// The handler that a stream asks for; an empty name means the only one.
 pub(crate) fn find<'a>(nodes: &'a [Node], name: &str) -> Result<&'a Node, Status> {
-    let known = || {
-        nodes
-            .iter()
-            .map(|node| node.name.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let known = || nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>().join(", ");
     match (name, nodes) {
         ("", [only]) => Ok(only),
-        ("", _) => Err(refuse(
-            "handler",
-            format!(
-                "this process serves several handlers ({}); name one",
-                known()
-            ),
-        )),
+        ("", _) => Err(refuse("handler", format!("this process serves several handlers ({}); name one", known()))),
         (name, _) => nodes.iter().find(|node| node.name == name).ok_or_else(|| {
-            refuse(
-                "handler",
-                format!(
-                    "this process serves no handler `{name}`; it serves {}",
-                    known()
-                ),
-            )
+            refuse("handler", format!("this process serves no handler `{name}`; it serves {}", known()))
         }),
     }
 }
@@ -124,29 +83,17 @@ impl Request {
         let replica = self.replica.unwrap_or(Replica { index: 0, of: 1 });
         Opening {
             pipeline: self.pipeline.clone(),
-            node: if self.node.is_empty() {
-                node.name.clone()
-            } else {
-                self.node.clone()
-            },
+            node: if self.node.is_empty() { node.name.clone() } else { self.node.clone() },
             replica: replica.index,
             replicas: replica.of.max(1),
             config_json: self.config_json.clone(),
             ordering: self.ordering,
-            concurrency: if self.concurrency == 0 {
-                node.concurrency
-            } else {
-                self.concurrency as usize
-            },
+            concurrency: if self.concurrency == 0 { node.concurrency } else { self.concurrency as usize },
         }
     }
 
     /// Opens the handler on the application's runtime, so that set-up cannot stall the transport.
-    pub(crate) async fn open(
-        &self,
-        node: &Node,
-        app: &tokio::runtime::Handle,
-    ) -> Result<Ready, Status> {
+    pub(crate) async fn open(&self, node: &Node, app: &tokio::runtime::Handle) -> Result<Ready, Status> {
         if std::str::from_utf8(&self.config_json).is_err() {
             return Err(refuse("config_json", "the config is not UTF-8".to_owned()));
         }
@@ -163,11 +110,7 @@ impl Request {
                     "meshloom.dev",
                     [("node".to_owned(), node.name.clone())],
                 );
-                Err(Status::with_error_details(
-                    Code::Unavailable,
-                    message,
-                    details,
-                ))
+                Err(Status::with_error_details(Code::Unavailable, message, details))
             }
             Err(_) => Err(Status::unavailable("the node's runtime has ended")),
         }

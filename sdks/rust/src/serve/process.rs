@@ -6,8 +6,8 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use meshloom_proto::v1::{
-    self, Limits, OpenProcess, Opened, Ordering, ProcessRequest, ProcessResponse, WorkResult,
-    process_request, process_response,
+    self, Limits, OpenProcess, Opened, Ordering, ProcessRequest, ProcessResponse, WorkResult, process_request,
+    process_response,
 };
 use tokio::{
     runtime::Handle,
@@ -36,11 +36,7 @@ const WAITING_RESULTS: usize = 16;
 type Responses = mpsc::Sender<Result<ProcessResponse, Status>>;
 
 /// Serves one stream until it ends.
-pub(crate) async fn run(
-    service: Service,
-    requests: Streaming<ProcessRequest>,
-    responses: Responses,
-) {
+pub(crate) async fn run(service: Service, requests: Streaming<ProcessRequest>, responses: Responses) {
     if let Err(status) = serve(&service, requests, &responses).await {
         // A coordinator that is gone needs no status.
         let _ = responses.send(Err(status)).await;
@@ -90,12 +86,7 @@ async fn serve(
             },
         };
         if let Some(response) = response
-            && responses
-                .send(Ok(ProcessResponse {
-                    response: Some(response),
-                }))
-                .await
-                .is_err()
+            && responses.send(Ok(ProcessResponse { response: Some(response) })).await.is_err()
         {
             break;
         }
@@ -119,9 +110,7 @@ async fn open(
         return Ok(None);
     };
     let Some(process_request::Request::Open(open)) = request.request else {
-        return Err(Status::invalid_argument(
-            "PROTOCOL_VIOLATION: the first request of a stream is `open`",
-        ));
+        return Err(Status::invalid_argument("PROTOCOL_VIOLATION: the first request of a stream is `open`"));
     };
     let protocol = negotiate(open.protocol)?;
     let node = find(&service.nodes, &open.handler)?;
@@ -130,46 +119,18 @@ async fn open(
     if ordering == Ordering::All {
         limits.max_in_flight_works = 1;
     }
-    let OpenProcess {
-        pipeline,
-        node: name,
-        replica,
-        config_json,
-        concurrency,
-        ..
-    } = open;
-    let request = open::Request {
-        pipeline,
-        node: name,
-        replica,
-        config_json,
-        ordering,
-        concurrency,
-    };
+    let OpenProcess { pipeline, node: name, replica, config_json, concurrency, .. } = open;
+    let request = open::Request { pipeline, node: name, replica, config_json, ordering, concurrency };
     let ready = tokio::select! {
         ready = request.open(node, &service.app) => ready?,
         () = responses.closed() => return Ok(None),
     };
     let Ready::Process(process) = ready else {
-        return Err(refuse(
-            "handler",
-            format!("`{}` is a source; open it with Produce", node.name),
-        ));
+        return Err(refuse("handler", format!("`{}` is a source; open it with Produce", node.name)));
     };
-    let opened = Opened {
-        protocol,
-        sdk: Some(sdk()),
-        capabilities: Vec::new(),
-        limits: Some(limits),
-    };
-    let opened = ProcessResponse {
-        response: Some(process_response::Response::Opened(opened)),
-    };
-    Ok(responses
-        .send(Ok(opened))
-        .await
-        .is_ok()
-        .then_some((process, limits)))
+    let opened = Opened { protocol, sdk: Some(sdk()), capabilities: Vec::new(), limits: Some(limits) };
+    let opened = ProcessResponse { response: Some(process_response::Response::Opened(opened)) };
+    Ok(responses.send(Ok(opened)).await.is_ok().then_some((process, limits)))
 }
 
 fn take(
@@ -188,37 +149,18 @@ fn take(
     }
     let events = work.batch.as_ref().map_or(0, |batch| batch.count);
     let exceeded = if hand.len() >= limits.max_in_flight_works as usize {
-        Some(format!(
-            "{} works are in hand; the node takes {}",
-            hand.len(),
-            limits.max_in_flight_works
-        ))
-    } else if events > limits.max_batch_events
-        && events as usize <= crate::columns::limits::MAX_BATCH_EVENTS
-    {
-        Some(format!(
-            "the work has {events} events; the node takes {}",
-            limits.max_batch_events
-        ))
+        Some(format!("{} works are in hand; the node takes {}", hand.len(), limits.max_in_flight_works))
+    } else if events > limits.max_batch_events && events as usize <= crate::columns::limits::MAX_BATCH_EVENTS {
+        Some(format!("the work has {events} events; the node takes {}", limits.max_batch_events))
     } else {
         None
     };
     if let Some(message) = exceeded {
-        return Ok(Some(process_response::Response::Result(whole(
-            sequence,
-            Error::retry("LIMITS_EXCEEDED", message),
-        ))));
+        return Ok(Some(process_response::Response::Result(whole(sequence, Error::retry("LIMITS_EXCEEDED", message)))));
     }
     let (signal, running) = (Arc::new(CancelSignal::default()), Arc::new(Running::new()));
     hand.take(&work, Arc::clone(&signal), Arc::clone(&running));
-    spawn_work(
-        &service.app,
-        Arc::clone(process),
-        work,
-        signal,
-        running,
-        results.clone(),
-    );
+    spawn_work(&service.app, Arc::clone(process), work, signal, running, results.clone());
     Ok(None)
 }
 
@@ -254,12 +196,7 @@ fn decode(
     running: Arc<Running>,
     results: mpsc::Sender<WorkResult>,
 ) -> Result<Task, Malformed> {
-    let v1::Work {
-        sequence,
-        attempts,
-        timeout,
-        batch,
-    } = work;
+    let v1::Work { sequence, attempts, timeout, batch } = work;
     let batch = Batch::decode(batch.unwrap_or_default())?;
     if !attempts.is_empty() && attempts.len() != batch.len() * 4 {
         return Err(Malformed::batch(format!(
@@ -270,31 +207,16 @@ fn decode(
         )));
     }
     if let Some(row) = (0..attempts.len() / 4).find(|&row| u32_at(&attempts, row) == 0) {
-        return Err(Malformed::batch(format!(
-            "`attempts` counts from 1, but event {row} has 0"
-        )));
+        return Err(Malformed::batch(format!("`attempts` counts from 1, but event {row} has 0")));
     }
     let timeout = timeout
         .map(Duration::try_from)
         .transpose()
         .map_err(|error| Malformed::batch(format!("`timeout` is no duration: {error}")))?;
-    Ok(Task {
-        sequence,
-        batch,
-        attempts,
-        timeout,
-        signal,
-        running,
-        results,
-    })
+    Ok(Task { sequence, batch, attempts, timeout, signal, running, results })
 }
 
 /// The answer to a work of which no event can be named.
 fn whole(sequence: u64, error: Error) -> WorkResult {
-    WorkResult {
-        sequence,
-        failures: vec![error.into_failure(ABSENT)],
-        last: true,
-        ..WorkResult::default()
-    }
+    WorkResult { sequence, failures: vec![error.into_failure(ABSENT)], last: true, ..WorkResult::default() }
 }

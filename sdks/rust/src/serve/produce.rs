@@ -32,11 +32,7 @@ const WAITING_SETTLED: usize = 1024;
 type Responses = mpsc::Sender<Result<ProduceResponse, Status>>;
 
 /// Serves one stream until it ends.
-pub(crate) async fn run(
-    service: Service,
-    requests: Streaming<ProduceRequest>,
-    responses: Responses,
-) {
+pub(crate) async fn run(service: Service, requests: Streaming<ProduceRequest>, responses: Responses) {
     if let Err(status) = serve(&service, requests, &responses).await {
         // A coordinator that is gone needs no status.
         let _ = responses.send(Err(status)).await;
@@ -73,10 +69,7 @@ async fn serve(
         stopping: stopping.clone(),
         frames: frames_in,
     };
-    let mut running = Running {
-        task: service.app.spawn(Arc::clone(&source).run(task)),
-        stopping,
-    };
+    let mut running = Running { task: service.app.spawn(Arc::clone(&source).run(task)), stopping };
     let settled = spawn_hook(service, source);
     let mut unsettled: HashMap<u64, Range<u64>> = HashMap::new();
     let mut reading = true;
@@ -148,21 +141,12 @@ async fn open(
         return Ok(None);
     };
     let Some(produce_request::Request::Open(open)) = request.request else {
-        return Err(Status::invalid_argument(
-            "PROTOCOL_VIOLATION: the first request of a stream is `open`",
-        ));
+        return Err(Status::invalid_argument("PROTOCOL_VIOLATION: the first request of a stream is `open`"));
     };
     let protocol = negotiate(open.protocol)?;
     let node = find(&service.nodes, &open.handler)?;
-    if open
-        .checkpoint
-        .as_ref()
-        .is_some_and(|checkpoint| checkpoint.len() > MAX_CHECKPOINT_BYTES)
-    {
-        return Err(refuse(
-            "checkpoint",
-            format!("a checkpoint has at most {MAX_CHECKPOINT_BYTES} bytes"),
-        ));
+    if open.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.len() > MAX_CHECKPOINT_BYTES) {
+        return Err(refuse("checkpoint", format!("a checkpoint has at most {MAX_CHECKPOINT_BYTES} bytes")));
     }
     let request = open::Request {
         pipeline: open.pipeline.clone(),
@@ -177,21 +161,10 @@ async fn open(
         () = responses.closed() => return Ok(None),
     };
     let Ready::Source(source) = ready else {
-        return Err(refuse(
-            "handler",
-            format!("`{}` is no source; open it with Process", node.name),
-        ));
+        return Err(refuse("handler", format!("`{}` is no source; open it with Process", node.name)));
     };
-    let opened = Opened {
-        protocol,
-        sdk: Some(sdk()),
-        capabilities: Vec::new(),
-        limits: None,
-    };
-    Ok(send(responses, Response::Opened(opened))
-        .await
-        .is_ok()
-        .then_some((source, open)))
+    let opened = Opened { protocol, sdk: Some(sdk()), capabilities: Vec::new(), limits: None };
+    Ok(send(responses, Response::Opened(opened)).await.is_ok().then_some((source, open)))
 }
 
 async fn handle(
@@ -206,19 +179,12 @@ async fn handle(
         Some(produce_request::Request::Settled(frame)) => {
             if let Some(records) = unsettled.remove(&frame.sequence) {
                 // The hook's task ends only with the process.
-                let _ = settled
-                    .send(Settled {
-                        records,
-                        checkpoint: frame.checkpoint,
-                    })
-                    .await;
+                let _ = settled.send(Settled { records, checkpoint: frame.checkpoint }).await;
             }
         }
         Some(produce_request::Request::Stop(_)) => stopping.cancel(),
         Some(produce_request::Request::Open(_)) => {
-            return Err(Status::invalid_argument(
-                "PROTOCOL_VIOLATION: a stream is opened once",
-            ));
+            return Err(Status::invalid_argument("PROTOCOL_VIOLATION: a stream is opened once"));
         }
         None => {}
     }
@@ -231,10 +197,7 @@ fn spawn_hook(service: &Service, source: Arc<dyn Source>) -> mpsc::Sender<Settle
     let (settled, mut waiting) = mpsc::channel(WAITING_SETTLED);
     service.app.spawn(async move {
         while let Some(frame) = waiting.recv().await {
-            if let Err(panic) = std::panic::AssertUnwindSafe(source.settled(frame))
-                .catch_unwind()
-                .await
-            {
+            if let Err(panic) = std::panic::AssertUnwindSafe(source.settled(frame)).catch_unwind().await {
                 tracing::error!("settled hook: {}", panic_message(&*panic));
             }
         }
@@ -243,19 +206,14 @@ fn spawn_hook(service: &Service, source: Arc<dyn Source>) -> mpsc::Sender<Settle
 }
 
 async fn send(responses: &Responses, response: Response) -> Result<(), ()> {
-    responses
-        .send(Ok(ProduceResponse {
-            response: Some(response),
-        }))
-        .await
-        .map_err(|_| ())
+    responses.send(Ok(ProduceResponse { response: Some(response) })).await.map_err(|_| ())
 }
 
 /// A refused checkpoint is a matter of configuration; anything else may pass when the source is opened again.
 fn source_failed(error: &Error) -> Status {
-    if let Some(refused) = error.source().and_then(|source| {
-        (source as &(dyn std::error::Error + 'static)).downcast_ref::<ConfigError>()
-    }) {
+    if let Some(refused) =
+        error.source().and_then(|source| (source as &(dyn std::error::Error + 'static)).downcast_ref::<ConfigError>())
+    {
         return refused.to_status();
     }
     let message = format!("the source failed: {}", error.message());

@@ -39,10 +39,8 @@ fn read(variable: &'static str) -> Result<Option<Vec<u8>>, ServeError> {
     let Ok(path) = env::var(variable) else {
         return Ok(None);
     };
-    fs::read(&path)
-        .map(Some)
-        .map_err(|error| ServeError::Environment {
-            variable,
-            message: format!("`{path}` cannot be read ({error}); it names a PEM file"),
-        })
+    fs::read(&path).map(Some).map_err(|error| ServeError::Environment {
+        variable,
+        message: format!("`{path}` cannot be read ({error}); it names a PEM file"),
+    })
 }

@@ -44,26 +44,13 @@ pub(super) struct Serving {
 }
 
 impl Transport {
-    pub(super) fn spawn(
-        self,
-        ready: oneshot::Sender<Result<(), ServeError>>,
-    ) -> Result<Serving, ServeError> {
+    pub(super) fn spawn(self, ready: oneshot::Sender<Result<(), ServeError>>) -> Result<Serving, ServeError> {
         let draining = CancellationToken::new();
         let (finish, finished) = oneshot::channel();
         let (drained_in, drained) = oneshot::channel();
-        let serving = Serving {
-            nodes: self.nodes.clone(),
-            draining: draining.clone(),
-            finish,
-            drained,
-        };
-        let failed = |error: std::io::Error| {
-            ServeError::Transport(format!("its thread cannot start: {error}"))
-        };
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(failed)?;
+        let serving = Serving { nodes: self.nodes.clone(), draining: draining.clone(), finish, drained };
+        let failed = |error: std::io::Error| ServeError::Transport(format!("its thread cannot start: {error}"));
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
         thread::Builder::new()
             .name("meshloom-grpc".to_owned())
             .spawn(move || {
@@ -98,16 +85,10 @@ impl Transport {
         let telemetry = Telemetry::start(&names);
         let (health, health_service) = tonic_health::server::health_reporter();
         let streams = TaskTracker::new();
-        let service = Service {
-            nodes: self.nodes.into(),
-            app: self.app,
-            draining: draining.clone(),
-            streams: streams.clone(),
-        };
+        let service =
+            Service { nodes: self.nodes.into(), app: self.app, draining: draining.clone(), streams: streams.clone() };
         set_serving(&health, true).await;
-        let reflection = |error: tonic_reflection::server::Error| {
-            ServeError::Transport(format!("reflection: {error}"))
-        };
+        let reflection = |error: tonic_reflection::server::Error| ServeError::Transport(format!("reflection: {error}"));
         let described = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(meshloom_proto::DESCRIPTORS)
@@ -133,16 +114,11 @@ impl Transport {
         let served = async {
             match listener {
                 Listener::Unix(listener, _) => {
-                    routes
-                        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), drain)
-                        .await
+                    routes.serve_with_incoming_shutdown(UnixListenerStream::new(listener), drain).await
                 }
                 Listener::Tcp(listener) => {
                     routes
-                        .serve_with_incoming_shutdown(
-                            TcpIncoming::from(listener).with_nodelay(Some(true)),
-                            drain,
-                        )
+                        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), drain)
                         .await
                 }
             }
@@ -183,10 +159,7 @@ fn secure(builder: Server, address: &Address) -> Result<(Server, Option<()>), Se
         Some(config) if matches!(address.place, Place::Tcp(_)) => {
             let refused = |error: tonic::transport::Error| ServeError::Environment {
                 variable: "MESHLOOM_TLS_CERT",
-                message: format!(
-                    "the certificate and key cannot be used: {}",
-                    crate::error::chain(&error)
-                ),
+                message: format!("the certificate and key cannot be used: {}", crate::error::chain(&error)),
             };
             Ok((builder.tls_config(config).map_err(refused)?, Some(())))
         }
@@ -199,8 +172,7 @@ fn secure(builder: Server, _: &Address) -> Result<(Server, Option<()>), ServeErr
     if env::var("MESHLOOM_TLS_CERT").is_ok() {
         return Err(ServeError::Environment {
             variable: "MESHLOOM_TLS_CERT",
-            message: "this node was built without the feature `tls` of the crate `meshloom`"
-                .to_owned(),
+            message: "this node was built without the feature `tls` of the crate `meshloom`".to_owned(),
         });
     }
     Ok((builder, None))
@@ -215,11 +187,7 @@ async fn drain(draining: CancellationToken, health: HealthReporter, streams: Tas
 }
 
 async fn set_serving(health: &HealthReporter, serving: bool) {
-    let status = if serving {
-        tonic_health::ServingStatus::Serving
-    } else {
-        tonic_health::ServingStatus::NotServing
-    };
+    let status = if serving { tonic_health::ServingStatus::Serving } else { tonic_health::ServingStatus::NotServing };
     for service in ["", "meshloom.v1.NodeService"] {
         health.set_service_status(service, status).await;
     }
@@ -266,8 +234,7 @@ impl Serving {
             }
             ended = &mut drained => ended,
         };
-        let telemetry = ended
-            .unwrap_or_else(|_| Err(ServeError::Transport("its thread panicked".to_owned())))?;
+        let telemetry = ended.unwrap_or_else(|_| Err(ServeError::Transport("its thread panicked".to_owned())))?;
         for node in &self.nodes {
             node.handler.close().await;
         }

@@ -44,23 +44,13 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let uid = CURRENT.get();
         if !uid.is_nil() {
             let current = Context::current();
             let span = current.span().span_context().clone();
             if span.is_valid() {
-                write!(
-                    writer,
-                    "trace_id={} span_id={} ",
-                    span.trace_id(),
-                    span.span_id()
-                )?;
+                write!(writer, "trace_id={} span_id={} ", span.trace_id(), span.span_id())?;
             }
             write!(writer, "uid={} ", uid.simple())?;
         }

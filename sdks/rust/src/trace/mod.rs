@@ -12,8 +12,8 @@ use opentelemetry::{
     Context, KeyValue,
     global::{self, BoxedSpan, BoxedTracer},
     trace::{
-        FutureExt as _, Link, Span as _, SpanBuilder, SpanContext, SpanId, SpanKind, Status,
-        TraceContextExt as _, TraceFlags, TraceId, TraceState, Tracer as _,
+        FutureExt as _, Link, Span as _, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _,
+        TraceFlags, TraceId, TraceState, Tracer as _,
     },
 };
 use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator};
@@ -69,11 +69,7 @@ impl Spans {
         }
     }
 
-    fn attributes(
-        &self,
-        operation: &'static str,
-        more: impl IntoIterator<Item = KeyValue>,
-    ) -> Vec<KeyValue> {
+    fn attributes(&self, operation: &'static str, more: impl IntoIterator<Item = KeyValue>) -> Vec<KeyValue> {
         let mut attributes = self.common.clone();
         attributes.push(KeyValue::new(names::OPERATION_NAME, operation));
         attributes.push(KeyValue::new(names::OPERATION_TYPE, operation));
@@ -82,22 +78,11 @@ impl Spans {
     }
 
     /// The span around the handler of one sampled event.
-    pub(crate) fn process(
-        &self,
-        event: &Event,
-        parent: &SpanRef,
-        attempt: u32,
-    ) -> Option<CallSpan> {
+    pub(crate) fn process(&self, event: &Event, parent: &SpanRef, attempt: u32) -> Option<CallSpan> {
         self.event_span(event, parent, attempt, Vec::new())
     }
 
-    fn event_span(
-        &self,
-        event: &Event,
-        parent: &SpanRef,
-        attempt: u32,
-        links: Vec<Link>,
-    ) -> Option<CallSpan> {
+    fn event_span(&self, event: &Event, parent: &SpanRef, attempt: u32, links: Vec<Link>) -> Option<CallSpan> {
         let parent = parent.context();
         if !parent.is_sampled() {
             return None;
@@ -109,11 +94,9 @@ impl Spans {
                 KeyValue::new(names::ATTEMPT, i64::from(attempt)),
             ],
         );
-        for (name, value) in [
-            (names::EVENT_ID, event.id()),
-            (names::EVENT_SOURCE, event.source()),
-            (names::EVENT_TYPE, event.kind()),
-        ] {
+        for (name, value) in
+            [(names::EVENT_ID, event.id()), (names::EVENT_SOURCE, event.source()), (names::EVENT_TYPE, event.kind())]
+        {
             attributes.extend(value.map(|value| KeyValue::new(name, value.to_owned())));
         }
         let builder = SpanBuilder::from_name(self.process.clone())
@@ -125,30 +108,17 @@ impl Spans {
 
     fn start(&self, builder: SpanBuilder, parent: &Context) -> CallSpan {
         let span = self.tracer.build_with_context(builder, parent);
-        CallSpan {
-            context: Context::new().with_span(span),
-        }
+        CallSpan { context: Context::new().with_span(span) }
     }
 
     /// The spans of a batch call: one for the call, and one per sampled event that points back at it.
     pub(crate) fn batch(&self, batch: &Batch, attempts: &Bytes) -> Option<BatchSpans> {
-        let sampled: Vec<&SpanRef> = batch
-            .spans()
-            .iter()
-            .filter(|span| span.flags & 1 == 1)
-            .collect();
+        let sampled: Vec<&SpanRef> = batch.spans().iter().filter(|span| span.flags & 1 == 1).collect();
         if sampled.is_empty() {
             return None;
         }
-        let links = sampled
-            .iter()
-            .take(names::MAX_LINKS)
-            .map(|span| Link::with_context(span.context()))
-            .collect();
-        let attributes = self.attributes(
-            names::PROCESS,
-            [KeyValue::new(names::BATCH_COUNT, batch.len() as i64)],
-        );
+        let links = sampled.iter().take(names::MAX_LINKS).map(|span| Link::with_context(span.context())).collect();
+        let attributes = self.attributes(names::PROCESS, [KeyValue::new(names::BATCH_COUNT, batch.len() as i64)]);
         let builder = SpanBuilder::from_name(self.process.clone())
             .with_kind(SpanKind::Consumer)
             .with_attributes(attributes)
@@ -159,17 +129,8 @@ impl Spans {
             .into_iter()
             .filter_map(|span| {
                 let row = span.row as usize;
-                let attempt = if attempts.is_empty() {
-                    1
-                } else {
-                    u32_at(attempts, row)
-                };
-                self.event_span(
-                    &batch.event(row),
-                    span,
-                    attempt,
-                    vec![Link::with_context(back.clone())],
-                )
+                let attempt = if attempts.is_empty() { 1 } else { u32_at(attempts, row) };
+                self.event_span(&batch.event(row), span, attempt, vec![Link::with_context(back.clone())])
             })
             .collect();
         Some(BatchSpans { call, events })
@@ -177,14 +138,11 @@ impl Spans {
 
     /// The span of an event at its source; without a parent it begins a trace.
     pub(crate) fn send(&self, parent: Option<SpanContext>, id: &str) -> SentSpan {
-        let parent_context = parent.clone().map_or_else(Context::new, |parent| {
-            Context::new().with_remote_span_context(parent)
-        });
-        let attributes =
-            self.attributes(names::SEND, [KeyValue::new(names::EVENT_ID, id.to_owned())]);
-        let builder = SpanBuilder::from_name(self.send.clone())
-            .with_kind(SpanKind::Producer)
-            .with_attributes(attributes);
+        let parent_context =
+            parent.clone().map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
+        let attributes = self.attributes(names::SEND, [KeyValue::new(names::EVENT_ID, id.to_owned())]);
+        let builder =
+            SpanBuilder::from_name(self.send.clone()).with_kind(SpanKind::Producer).with_attributes(attributes);
         let span = self.tracer.build_with_context(builder, &parent_context);
         let own = span.span_context().clone();
         let context = if own.is_valid() {
@@ -234,14 +192,7 @@ impl CallSpan {
 
     pub(crate) fn fail(self, error: &Error) {
         let span = self.context.span();
-        span.set_attribute(KeyValue::new(
-            names::VERDICT,
-            if error.is_reject() {
-                "rejected"
-            } else {
-                "retry"
-            },
-        ));
+        span.set_attribute(KeyValue::new(names::VERDICT, if error.is_reject() { "rejected" } else { "retry" }));
         span.set_attribute(KeyValue::new(names::ERROR_TYPE, error.reason().to_owned()));
         span.set_status(Status::error(error.message().to_owned()));
         span.end();
@@ -290,9 +241,6 @@ impl SentSpan {
 }
 
 /// Runs a future with a span current whenever it is polled.
-pub(crate) fn with_span<F: Future>(
-    future: F,
-    span: Option<Context>,
-) -> impl Future<Output = F::Output> {
+pub(crate) fn with_span<F: Future>(future: F, span: Option<Context>) -> impl Future<Output = F::Output> {
     future.with_context(span.unwrap_or_default())
 }

@@ -21,26 +21,13 @@ pub(crate) struct Sampler {
 
 impl Sampler {
     pub(crate) fn new(sampling: Option<TraceSampling>) -> Self {
-        let rule = sampling
-            .and_then(|sampling| sampling.rule)
-            .unwrap_or(Rule::Rate(DEFAULT_RATE));
-        let credit = if matches!(rule, Rule::Rate(rate) if rate > 0.0) {
-            1.0
-        } else {
-            0.0
-        };
-        Self {
-            rule,
-            credit,
-            refilled: Instant::now(),
-        }
+        let rule = sampling.and_then(|sampling| sampling.rule).unwrap_or(Rule::Rate(DEFAULT_RATE));
+        let credit = if matches!(rule, Rule::Rate(rate) if rate > 0.0) { 1.0 } else { 0.0 };
+        Self { rule, credit, refilled: Instant::now() }
     }
 
     /// The parent of the event's trace, if it is traced: its own sampled context, else none.
-    #[allow(
-        clippy::option_option,
-        reason = "whether it is traced, and whether it has a parent, are two questions"
-    )]
+    #[allow(clippy::option_option, reason = "whether it is traced, and whether it has a parent, are two questions")]
     pub(crate) fn sample(&mut self, record: &Record) -> Option<Option<SpanContext>> {
         if let Some(parent) = incoming(record) {
             return Some(Some(parent));
@@ -80,27 +67,14 @@ fn incoming(record: &Record) -> Option<SpanContext> {
         })
     };
     let mut parts = text("traceparent")?.split('-');
-    let (version, trace_id, span_id, flags) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    if version.len() != 2
-        || version == "ff"
-        || trace_id.len() != 32
-        || span_id.len() != 16
-        || flags.len() != 2
-    {
+    let (version, trace_id, span_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    if version.len() != 2 || version == "ff" || trace_id.len() != 32 || span_id.len() != 16 || flags.len() != 2 {
         return None;
     }
-    let state: TraceState = text("tracestate")
-        .and_then(|state| state.parse().ok())
-        .unwrap_or_default();
+    let state: TraceState = text("tracestate").and_then(|state| state.parse().ok()).unwrap_or_default();
     let flags = TraceFlags::new(u8::from_str_radix(flags, 16).ok()?);
-    let context = SpanContext::new(
-        TraceId::from_hex(trace_id).ok()?,
-        SpanId::from_hex(span_id).ok()?,
-        flags,
-        true,
-        state,
-    );
+    let context =
+        SpanContext::new(TraceId::from_hex(trace_id).ok()?, SpanId::from_hex(span_id).ok()?, flags, true, state);
     (context.is_valid() && context.is_sampled()).then_some(context)
 }
 
@@ -115,9 +89,7 @@ mod tests {
 
     fn share(rule: Rule, of: usize) -> usize {
         let mut sampler = Sampler::new(Some(TraceSampling { rule: Some(rule) }));
-        (0..of)
-            .filter(|_| sampler.sample(&plain()).is_some())
-            .count()
+        (0..of).filter(|_| sampler.sample(&plain()).is_some()).count()
     }
 
     #[test]
@@ -138,20 +110,13 @@ mod tests {
 
     #[test]
     fn a_sampled_context_of_its_own_is_honoured() {
-        let mut sampler = Sampler::new(Some(TraceSampling {
-            rule: Some(Rule::Ratio(0.0)),
-        }));
+        let mut sampler = Sampler::new(Some(TraceSampling { rule: Some(Rule::Ratio(0.0)) }));
         let with = |parent: &str| Record::from(Output::text("x").extension("traceparent", parent));
         let sampled = sampler
-            .sample(&with(
-                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            ))
+            .sample(&with("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"))
             .expect("traced")
             .expect("has a parent");
-        assert_eq!(
-            sampled.trace_id().to_string(),
-            "0af7651916cd43dd8448eb211c80319c"
-        );
+        assert_eq!(sampled.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
         for bad in [
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
             "00-0-0-01",

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use meshloom::{Node, ServeError, Server};
 use meshloom_proto::v1::{
-    Batch, Cancel, Demand, Limits, OpenProcess, OpenProduce, Opened, Outputs, ProcessRequest, ProcessResponse, ProduceRequest, ProduceResponse, Progress,
-    ProtocolRange, Strings, Values, Work, WorkResult, node_service_client::NodeServiceClient, process_request, process_response, produce_request, produce_response,
+    Batch, Cancel, Demand, Limits, OpenProcess, OpenProduce, Opened, Outputs, ProcessRequest, ProcessResponse,
+    ProduceRequest, ProduceResponse, Progress, ProtocolRange, Strings, Values, Work, WorkResult,
+    node_service_client::NodeServiceClient, process_request, process_response, produce_request, produce_response,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -107,7 +108,11 @@ pub async fn open_channel(channel: Channel, open: OpenProcess) -> Result<Stream,
     let (requests, stream) = mpsc::channel(64);
     let send = |request| ProcessRequest { request: Some(request) };
     requests.send(send(process_request::Request::Open(open))).await.expect("open");
-    let mut responses = NodeServiceClient::new(channel).max_decoding_message_size(64 << 20).process(ReceiverStream::new(stream)).await?.into_inner();
+    let mut responses = NodeServiceClient::new(channel)
+        .max_decoding_message_size(64 << 20)
+        .process(ReceiverStream::new(stream))
+        .await?
+        .into_inner();
     let first = soon(responses.message()).await?.expect("an answer").response;
     let Some(process_response::Response::Opened(opened)) = first else { panic!("{first:?} is not Opened") };
     Ok(Stream { requests: Some(requests), responses, opened, progress: Vec::new(), sequence: 0 })
@@ -217,7 +222,8 @@ impl Answer {
         if let Some(outputs) = result.outputs {
             for i in 0..outputs.count as usize {
                 let parent = if outputs.parent.is_empty() { i as u32 } else { at(&outputs.parent, i) };
-                let payload = outputs.payload.as_ref().map(|values| String::from_utf8_lossy(value(values, i)).into_owned());
+                let payload =
+                    outputs.payload.as_ref().map(|values| String::from_utf8_lossy(value(values, i)).into_owned());
                 self.outputs.push((parent, payload));
             }
             self.parts.push(outputs);
@@ -228,7 +234,8 @@ impl Answer {
     }
 
     pub fn reasons(&self) -> Vec<(u32, &str)> {
-        let mut reasons: Vec<(u32, &str)> = self.failures.iter().map(|(index, reason, _)| (*index, reason.as_str())).collect();
+        let mut reasons: Vec<(u32, &str)> =
+            self.failures.iter().map(|(index, reason, _)| (*index, reason.as_str())).collect();
         reasons.sort_unstable();
         reasons
     }
@@ -292,7 +299,12 @@ pub async fn open_source(served: &Served, open: OpenProduce) -> Result<SourceStr
 }
 
 pub fn produce() -> OpenProduce {
-    OpenProduce { protocol: Some(ProtocolRange { min: 1, max: 1 }), pipeline: "p".to_owned(), node: "n".to_owned(), ..OpenProduce::default() }
+    OpenProduce {
+        protocol: Some(ProtocolRange { min: 1, max: 1 }),
+        pipeline: "p".to_owned(),
+        node: "n".to_owned(),
+        ..OpenProduce::default()
+    }
 }
 
 impl SourceStream {

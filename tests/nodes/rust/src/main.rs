@@ -28,12 +28,8 @@ async fn main() -> Result<(), meshloom::ServeError> {
     meshloom::serve([
         meshloom::node("map").map(transforms::map).routes(["side"]),
         meshloom::node("filter").filter(transforms::filter),
-        meshloom::node("flat_map")
-            .flat_map(transforms::flat_map)
-            .routes(["side"]),
-        meshloom::node("batch")
-            .batch(transforms::batch)
-            .routes(["side"]),
+        meshloom::node("flat_map").flat_map(transforms::flat_map).routes(["side"]),
+        meshloom::node("batch").batch(transforms::batch).routes(["side"]),
         meshloom::node("sink").sink(transforms::sink),
         meshloom::node("source").source(source::count),
     ])

@@ -10,7 +10,5 @@ pub(crate) fn count(
     Checkpoint(done): Checkpoint<u64>,
 ) -> impl stream::Stream<Item = Record> {
     let first = done.unwrap_or(0) + 1;
-    stream::iter(
-        (first..=settings.count).map(|n| Output::json(json!({"n": n, "do": "pass"})).checkpoint(n)),
-    )
+    stream::iter((first..=settings.count).map(|n| Output::json(json!({"n": n, "do": "pass"})).checkpoint(n)))
 }

@@ -2,9 +2,7 @@
 
 use std::io::Write as _;
 
-use meshloom::{
-    Batch, Config, Context, Emitter, Error, Event, Json, Output, Result, reject, retry, stream,
-};
+use meshloom::{Batch, Config, Context, Emitter, Error, Event, Json, Output, Result, reject, retry, stream};
 use serde_json::{Value, json};
 use tracing::Instrument as _;
 
@@ -15,21 +13,15 @@ const LANG: &str = "rust";
 /// What the handlers have in common: the commands that end in a failure.
 fn failure(command: &Command, attempt: u32) -> Option<Error> {
     match command.what.as_str() {
-        "reject" => Some(reject(
-            "TEST_REJECT",
-            format!("asked to reject {}", command.n),
-        )),
+        "reject" => Some(reject("TEST_REJECT", format!("asked to reject {}", command.n))),
         "retry" if attempt < 3 => Some(retry(format!("asked to retry {}", command.n))),
-        "fail" if attempt < 2 => {
-            Some(std::io::Error::other(format!("asked to fail {}", command.n)).into())
-        }
+        "fail" if attempt < 2 => Some(std::io::Error::other(format!("asked to fail {}", command.n)).into()),
         _ => None,
     }
 }
 
 fn passed(command: &Command, label: &str, attempt: u32) -> Output {
-    let output =
-        Output::json(json!({"n": command.n, "label": label, "lang": LANG, "attempt": attempt}));
+    let output = Output::json(json!({"n": command.n, "label": label, "lang": LANG, "attempt": attempt}));
     match command.what.as_str() {
         "route" => output.route("side"),
         "key" => output.key(format!("k{}", command.n)),
@@ -57,11 +49,7 @@ pub(crate) async fn map(
     .await
 }
 
-pub(crate) async fn filter(
-    Json(command): Json<Command>,
-    _: Config<Settings>,
-    context: Context,
-) -> Result<bool> {
+pub(crate) async fn filter(Json(command): Json<Command>, _: Config<Settings>, context: Context) -> Result<bool> {
     match failure(&command, context.attempt()) {
         Some(error) => Err(error),
         None => Ok(command.what != "drop"),
@@ -77,25 +65,15 @@ pub(crate) fn flat_map(
         Some(error) => vec![Err(error)],
         None => match command.what.as_str() {
             "drop" => Vec::new(),
-            "split" => (0..3)
-                .map(|at| Ok(part(&command, &settings.label, at)))
-                .collect(),
+            "split" => (0..3).map(|at| Ok(part(&command, &settings.label, at))).collect(),
             _ => vec![Ok(passed(&command, &settings.label, context.attempt()))],
         },
     };
     stream::iter(outputs)
 }
 
-pub(crate) async fn batch(
-    batch: Batch,
-    mut out: Emitter,
-    settings: Config<Settings>,
-    context: Context,
-) -> Result<()> {
-    let youngest = (0..batch.len())
-        .map(|row| context.attempt_of(row))
-        .min()
-        .unwrap_or(1);
+pub(crate) async fn batch(batch: Batch, mut out: Emitter, settings: Config<Settings>, context: Context) -> Result<()> {
+    let youngest = (0..batch.len()).map(|row| context.attempt_of(row)).min().unwrap_or(1);
     for (row, event) in batch.events().enumerate() {
         let attempt = context.attempt_of(row);
         let command: Command = match event.json() {
@@ -135,10 +113,7 @@ pub(crate) async fn sink(
         return Err(error);
     }
     let line: Value = json!({"uid": event.uid().simple().to_string(), "n": command.n, "attempt": context.attempt(), "lang": LANG, "label": settings.label});
-    let mut file = std::fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(&settings.out)?;
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&settings.out)?;
     // One write, so that lines of several processes do not mix.
     file.write_all(format!("{line}\n").as_bytes())?;
     Ok(())

@@ -45,25 +45,11 @@ impl Hand {
         self.works.contains_key(&sequence)
     }
 
-    pub(super) fn take(
-        &mut self,
-        work: &v1::Work,
-        signal: Arc<CancelSignal>,
-        running: Arc<Running>,
-    ) {
+    pub(super) fn take(&mut self, work: &v1::Work, signal: Arc<CancelSignal>, running: Arc<Running>) {
         let events = work.batch.as_ref().map_or(0, |batch| batch.count);
         let timeout = work.timeout.and_then(|timeout| timeout.try_into().ok());
-        self.works.insert(
-            work.sequence,
-            InHand {
-                events,
-                timeout,
-                signal,
-                running,
-                closed: Vec::new(),
-                overdue: None,
-            },
-        );
+        self.works
+            .insert(work.sequence, InHand { events, timeout, signal, running, closed: Vec::new(), overdue: None });
     }
 
     /// Takes a work back. One that is not in hand has been answered already.
@@ -100,11 +86,7 @@ impl Hand {
     /// Answers for a work that was taken back and does not answer for itself.
     pub(super) fn answer_overdue(&mut self) -> Option<Response> {
         let now = Instant::now();
-        let sequence = *self
-            .works
-            .iter()
-            .find(|(_, work)| work.overdue.is_some_and(|at| at <= now))?
-            .0;
+        let sequence = *self.works.iter().find(|(_, work)| work.overdue.is_some_and(|at| at <= now))?.0;
         let work = self.works.remove(&sequence)?;
         Some(Response::Result(work.give_up(sequence)))
     }
@@ -116,22 +98,13 @@ impl Hand {
         let mut calls: Vec<(u64, u32, Duration)> = self
             .works
             .iter()
-            .flat_map(|(&sequence, work)| {
-                work.running
-                    .calls()
-                    .into_iter()
-                    .map(move |(row, age)| (sequence, row, age))
-            })
+            .flat_map(|(&sequence, work)| work.running.calls().into_iter().map(move |(row, age)| (sequence, row, age)))
             .collect();
         calls.sort_by_key(|(.., age)| std::cmp::Reverse(*age));
         calls.truncate(MAX_CALLS);
         let calls = calls
             .into_iter()
-            .map(|(sequence, index, age)| HandlerCall {
-                sequence,
-                index,
-                age: age.try_into().ok(),
-            })
+            .map(|(sequence, index, age)| HandlerCall { sequence, index, age: age.try_into().ok() })
             .collect();
         Some(Response::Progress(Progress { calls }))
     }
@@ -151,11 +124,7 @@ impl InHand {
         }
         if let Some(outputs) = &result.outputs {
             let parent = |i: u32| {
-                if outputs.parent.is_empty() {
-                    i
-                } else {
-                    u32_at(&outputs.parent, i as usize)
-                }
+                if outputs.parent.is_empty() { i } else { u32_at(&outputs.parent, i as usize) }
             };
             for i in 0..outputs.count {
                 close(parent(i), true);
@@ -172,18 +141,14 @@ impl InHand {
         let timed_out = |age: Duration| {
             Error::retry(
                 reason::TIMEOUT,
-                format!(
-                    "the handler's call ran for {age:.1?}, longer than the node's timeout, and blocks its thread"
-                ),
+                format!("the handler's call ran for {age:.1?}, longer than the node's timeout, and blocks its thread"),
             )
         };
         let mut failures = Vec::new();
         if let Some((_, age)) = calls.iter().find(|(row, age)| *row == ABSENT && late(*age)) {
             failures.push(timed_out(*age).into_failure(ABSENT));
         } else {
-            for row in (0..self.events)
-                .filter(|&row| !self.closed.get(row as usize).is_some_and(|closed| *closed))
-            {
+            for row in (0..self.events).filter(|&row| !self.closed.get(row as usize).is_some_and(|closed| *closed)) {
                 let error = match calls.iter().find(|(call, age)| *call == row && late(*age)) {
                     Some((_, age)) => timed_out(*age),
                     None => Error::retry(reason::CANCELLED, "the coordinator took the work back"),
@@ -191,11 +156,6 @@ impl InHand {
                 failures.push(error.into_failure(row));
             }
         }
-        WorkResult {
-            sequence,
-            failures,
-            last: true,
-            ..WorkResult::default()
-        }
+        WorkResult { sequence, failures, last: true, ..WorkResult::default() }
     }
 }

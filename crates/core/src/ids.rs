@@ -6,7 +6,7 @@
 
 use std::{fmt, str::FromStr};
 
-use sha1_smol::Sha1;
+use sha1::{Digest as _, Sha1};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -72,9 +72,7 @@ impl fmt::Debug for Uid {
 
 /// A text that is no uid.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "`{text}` is no uid: expected 32 hexadecimal digits, with or without the hyphens of a UUID"
-)]
+#[error("`{text}` is no uid: expected 32 hexadecimal digits, with or without the hyphens of a UUID")]
 pub struct ParseUidError {
     text: String,
 }
@@ -83,9 +81,7 @@ impl FromStr for Uid {
     type Err = ParseUidError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refused = || ParseUidError {
-            text: crate::limits::truncate(text, 64).to_owned(),
-        };
+        let refused = || ParseUidError { text: crate::limits::truncate(text, 64).to_owned() };
         // `Uuid` would also take the URN and the braced forms.
         if text.len() != 32 && text.len() != 36 {
             return Err(refused());
@@ -123,12 +119,7 @@ pub fn output(node: &str, parent: Uid, n: u32) -> Uid {
 /// Holds for output 0 too, so that uids are unique again below the node.
 #[must_use]
 pub fn shared_source_output(node: &str, from: &str, parent: Uid, n: u32) -> Uid {
-    hash(&[
-        node.as_bytes(),
-        from.as_bytes(),
-        &parent.0,
-        &n.to_le_bytes(),
-    ])
+    hash(&[node.as_bytes(), from.as_bytes(), &parent.0, &n.to_le_bytes()])
 }
 
 /// Identity of an output to which the node gave an id itself: H(PIPELINE/NODE, id).
@@ -178,15 +169,13 @@ impl Hasher {
 
     fn part(&mut self, part: &[u8]) {
         let length = u32::try_from(part.len()).expect("parts are limited to 64 KiB");
-        self.0.update(&length.to_le_bytes());
+        self.0.update(length.to_le_bytes());
         self.0.update(part);
     }
 
     fn finish(self) -> Uid {
-        let digest = self.0.digest().bytes();
-        let (uuid, _) = digest
-            .split_first_chunk::<16>()
-            .expect("a SHA-1 digest has 20 bytes");
+        let digest: [u8; 20] = self.0.finalize().into();
+        let (uuid, _) = digest.split_first_chunk::<16>().expect("a SHA-1 digest has 20 bytes");
         uuid::Builder::from_sha1_bytes(*uuid).into_uuid().into()
     }
 }
@@ -229,14 +218,8 @@ mod tests {
     fn rules_never_meet() {
         let parent = source_event("s", "1");
         let one_input = WholeBatch::new("n", [("f", parent)].into_iter());
-        assert_ne!(
-            one_input.output(1),
-            shared_source_output("n", "f", parent, 1)
-        );
-        assert_ne!(
-            shared_source_output("n", "", parent, 1),
-            output("n", parent, 1)
-        );
+        assert_ne!(one_input.output(1), shared_source_output("n", "f", parent, 1));
+        assert_ne!(shared_source_output("n", "", parent, 1), output("n", parent, 1));
         assert_ne!(output("n", parent, 1), output("n", parent, 2));
     }
 
@@ -245,12 +228,7 @@ mod tests {
         let uid: Uid = "0189f7a2-5b1c-7def-8000-0123456789ab".parse().unwrap();
         assert_eq!(uid.to_string(), "0189f7a25b1c7def80000123456789ab");
         assert_eq!(uid.to_string().parse::<Uid>().unwrap(), uid);
-        for refused in [
-            "",
-            "0189",
-            "{0189f7a2-5b1c-7def-8000-0123456789ab}",
-            "zz89f7a25b1c7def80000123456789ab",
-        ] {
+        for refused in ["", "0189", "{0189f7a2-5b1c-7def-8000-0123456789ab}", "zz89f7a25b1c7def80000123456789ab"] {
             let error = refused.parse::<Uid>().unwrap_err().to_string();
             assert!(error.contains("32 hexadecimal digits"), "{error}");
         }

@@ -1,0 +1,22 @@
+"""The node as a user writes it: each event touched by a map, each looked at by a filter."""
+
+from meshloom import Node, serve
+
+map_node = Node("map")
+filter_node = Node("filter")
+
+
+@map_node.map
+def append(payload: bytes) -> bytes:
+    """One byte longer."""
+    return payload + b"!"
+
+
+@filter_node.filter
+def keep(payload: bytes) -> bool:
+    """All of them."""
+    return len(payload) > 0
+
+
+if __name__ == "__main__":
+    serve(map_node, filter_node)

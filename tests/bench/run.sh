@@ -1,0 +1,21 @@
+#!/bin/sh
+# Measures hops through Meshloom against the same frames over bare gRPC streams, in four languages, and prints ratios.
+# Builds what it needs in release profile, in a target folder of its own. Arguments go to meshloom-bench: --quick,
+# --only rust-echo,go-map, --runs 5, --seconds 4. MESHLOOM_BENCH_TARGET names another target folder.
+set -eu
+cd "$(dirname "$0")/../.."
+
+target=${MESHLOOM_BENCH_TARGET:-$PWD/target/bench}
+cargo build --quiet --release --target-dir "$target" -p meshloom-cli -p meshloom-bench
+(cd tests/bench/go && go build -o "$target/go/bench" .)
+python=$(sdks/python/venv.sh)
+if [ ! -e sdks/node/node_modules ]; then
+  npm ci --prefix sdks/node --no-audit --no-fund
+fi
+if [ ! -e sdks/node/dist/esm/index.js ]; then
+  npm run --silent build --prefix sdks/node
+fi
+
+exec "$target/release/meshloom-bench" \
+  --meshloom "$target/release/meshloom" --rust "$target/release/bench-rust" --go "$target/go/bench" \
+  --python "$python" --programs tests/bench --json "$target/bench.json" "$@"

@@ -1,0 +1,105 @@
+//! `make bench`: a hop through Meshloom against the same frames over a bare gRPC stream, as ratios.
+
+mod bare;
+mod cases;
+mod machine;
+mod measured;
+mod mesh;
+mod process;
+mod report;
+mod settings;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::ensure;
+use clap::Parser;
+
+use self::{
+    cases::{CASES, Case},
+    machine::Machine,
+    report::{Report, Row},
+    settings::Settings,
+};
+
+/// As in the `meshloom` binary: the client is the coordinator's counterpart.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measures hops through Meshloom against bare gRPC streams of the same frames.
+#[derive(Debug, Parser)]
+#[command(name = "meshloom-bench", max_term_width = 110)]
+struct Arguments {
+    /// The `meshloom` binary
+    #[arg(long)]
+    meshloom: PathBuf,
+    /// The Rust node and server (`bench-rust`)
+    #[arg(long)]
+    rust: PathBuf,
+    /// The Go node and server
+    #[arg(long)]
+    go: PathBuf,
+    /// The interpreter that has the Python SDK
+    #[arg(long)]
+    python: PathBuf,
+    /// The folder `tests/bench`
+    #[arg(long)]
+    programs: PathBuf,
+    /// Where the figures go, as JSON
+    #[arg(long)]
+    json: PathBuf,
+    /// Rows to measure [default: all]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Runs of each side, interleaved
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Seconds that are counted in each run
+    #[arg(long, default_value_t = 4.0)]
+    seconds: f64,
+    /// One short run of each row: shows that all works, the figures say little
+    #[arg(long)]
+    quick: bool,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let chosen = chosen(&arguments.only)?;
+    let seconds = if arguments.quick { 0.3 } else { arguments.seconds };
+    let runs = if arguments.quick { 1 } else { arguments.runs };
+    ensure!(runs > 0 && seconds >= bare::SHORTEST.as_secs_f64(), "--runs 1 and --seconds 0.1 are the least");
+    let settings = Settings {
+        meshloom: arguments.meshloom,
+        rust: arguments.rust,
+        go: arguments.go,
+        python: arguments.python,
+        programs: arguments.programs,
+        warm_up: Duration::from_secs_f64(if arguments.quick { 0.3 } else { 1.5 }),
+        span: Duration::try_from_secs_f64(seconds)?,
+    };
+    let machine = Machine::here();
+    println!("{}\n{runs} runs of {seconds} s each, interleaved; payloads of 100 bytes\n\n{}", machine.line(), report::head());
+    let mut report = Report { machine, rows: Vec::new() };
+    for case in chosen {
+        let mut pairs = Vec::new();
+        for _ in 0..runs {
+            let meshloom = mesh::measure(&case, &settings).await?;
+            let reference = bare::measure(&case, &settings, meshloom.batch).await?;
+            pairs.push((reference, meshloom));
+        }
+        let row = Row::new(&case, pairs, machine::load().unwrap_or_default());
+        println!("{}", row.line());
+        report.rows.push(row);
+        std::fs::write(&arguments.json, serde_json::to_string_pretty(&report)?)?;
+    }
+    println!("\nCPU ns: processor time per event, client or coordinator + server or node. All of it: {}", arguments.json.display());
+    Ok(())
+}
+
+fn chosen(only: &[String]) -> anyhow::Result<Vec<Case>> {
+    let names = CASES.map(|case| case.name).join(", ");
+    for name in only {
+        ensure!(CASES.iter().any(|case| case.name == name), "there is no row `{name}`; there are {names}");
+    }
+    Ok(CASES.into_iter().filter(|case| only.is_empty() || only.iter().any(|name| name == case.name)).collect())
+}

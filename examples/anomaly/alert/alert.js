@@ -17,7 +17,8 @@ function webhookUrl() {
   const url = process.env.SLACK_WEBHOOK_URL ?? "";
   const remedy = "set SLACK_WEBHOOK_URL to your Slack webhook, or to the address that receiver.js prints";
   if (url === "") throw new ConfigError(`there is no webhook to post alerts to; ${remedy}`);
-  if (!/^https?:/.test(url) || !URL.canParse(url)) throw new ConfigError(`SLACK_WEBHOOK_URL is no http(s) URL; ${remedy}`);
+  if (!/^https?:/.test(url) || !URL.canParse(url))
+    throw new ConfigError(`SLACK_WEBHOOK_URL is no http(s) URL; ${remedy}`);
   return url;
 }
 

@@ -38,7 +38,10 @@ test("an alert arrives with its text and uid, and repeats are counted once", asy
   await run(alert, [reading]);
   const { count, unique, last } = await (await fetch(`${url}alerts`)).json();
   assert.deepEqual([count, unique], [2, 1]);
-  assert.equal(last[0].text, ":rotating_light: Cold store: critical: alpha 35.2 C at 2026-01-01T00:00:00Z (score 0.98)");
+  assert.equal(
+    last[0].text,
+    ":rotating_light: Cold store: critical: alpha 35.2 C at 2026-01-01T00:00:00Z (score 0.98)",
+  );
   assert.match(last[0].uid, /^[0-9a-f]{32}$/);
 });
 
@@ -78,7 +81,9 @@ test("the receiver prints its URL, keeps lines in a file and refuses what is no 
   const folder = mkdtempSync(join(tmpdir(), "receiver-"));
   after(() => rmSync(folder, { recursive: true }));
   const program = join(dirname(fileURLToPath(import.meta.url)), "receiver.js");
-  const child = spawn(process.execPath, [program, "--out", join(folder, "alerts")], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(process.execPath, [program, "--out", join(folder, "alerts")], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   after(() => child.kill());
   const [url] = await once(createInterface(child.stdout), "line");
   const post = (headers, body) => fetch(url, { method: "POST", headers, body });

@@ -25,7 +25,8 @@ export function createReceiver({ out } = {}) {
   }
 
   return createServer(async (request, response) => {
-    const answer = (status, body, type = "text/plain") => response.writeHead(status, { "content-type": type }).end(body);
+    const answer = (status, body, type = "text/plain") =>
+      response.writeHead(status, { "content-type": type }).end(body);
     if (request.method === "GET" && request.url === "/alerts") {
       answer(200, JSON.stringify({ count, unique: uids.size, last }), "application/json");
       return;

@@ -49,7 +49,7 @@ def main() -> int:
             for folder in sys.argv[1:]:
                 installed(Path(folder).resolve())
         except FileNotFoundError as error:
-            print(f"ready.py: {error.filename} is not there: Node.js 20.11 or newer and npm are needed", file=sys.stderr)
+            print(f"{error.filename} is not there: Node.js 20.11 or newer and npm are needed", file=sys.stderr)
             return 69
         except subprocess.CalledProcessError as error:
             return error.returncode

@@ -25,7 +25,9 @@ const attributes = ({ n, do: what }) => ({
 /** The outputs that the payload asks for: three parts when it says `split`, else one. */
 function parts(input, attempt, { label }) {
   const { n, do: what } = input;
-  return what === "split" ? [0, 1, 2].map((part) => ({ n, part, label, lang: LANG })) : [{ n, label, lang: LANG, attempt }];
+  return what === "split"
+    ? [0, 1, 2].map((part) => ({ n, part, label, lang: LANG }))
+    : [{ n, label, lang: LANG, attempt }];
 }
 
 export const map = node("map", { config, routes }).map((event, { attempt, config, tracer }) =>

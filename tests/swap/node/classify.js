@@ -16,9 +16,11 @@ async function load({ config: { model } }) {
   }
 }
 
-export const classify = node("classify", { config: Config, input: Reading, setup: load }).map((reading, { state: forest }) => {
-  const score = forest.score(features(reading.celsius, reading.time));
-  return { ...reading, prediction: forest.level(score), score: Number(score.toFixed(4)) };
-});
+export const classify = node("classify", { config: Config, input: Reading, setup: load }).map(
+  (reading, { state: forest }) => {
+    const score = forest.score(features(reading.celsius, reading.time));
+    return { ...reading, prediction: forest.level(score), score: Number(score.toFixed(4)) };
+  },
+);
 
 if (isMain(import.meta)) await classify.serve();

@@ -163,7 +163,11 @@ fn clean_reason(reason: &str, fallback: &str) -> String {
 
 /// Cuts a message at 4 KiB, between characters.
 fn clean_message(mut message: String) -> String {
-    message.truncate(message.floor_char_boundary(MAX_MESSAGE_TEXT_BYTES));
+    let mut end = message.len().min(MAX_MESSAGE_TEXT_BYTES);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    message.truncate(end);
     message
 }
 

@@ -108,7 +108,7 @@ impl ExtensionColumn {
         };
         let values = Values::decode(wire.values.unwrap_or_default(), &name, MAX_ATTRIBUTE_BYTES)?;
         let covered = if wire.index.is_empty() { count } else { wire.index.len() / 4 };
-        if wire.index.len() % 4 != 0 || values.len() != covered {
+        if !wire.index.len().is_multiple_of(4) || values.len() != covered {
             return Err(Malformed::batch(format!(
                 "extension `{name}` has {} values for {covered} events",
                 values.len()

@@ -28,7 +28,7 @@ impl Values {
     /// Checks that the ends are whole, never fall, stay within the data and leave no value above `max` bytes.
     pub(crate) fn decode(wire: v1::Values, column: &str, max: usize) -> Result<Self, Malformed> {
         let v1::Values { data, ends } = wire;
-        if ends.len() % 4 != 0 {
+        if !ends.len().is_multiple_of(4) {
             return Err(Malformed::batch(format!(
                 "column `{column}`: `ends` has {} bytes, which is no multiple of 4",
                 ends.len()

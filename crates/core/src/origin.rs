@@ -57,10 +57,10 @@ impl std::fmt::Debug for Origin {
 impl Origin {
     /// An accepted frame of `events` events, and the one delivery that each has so far.
     pub fn frame(ledger: Arc<dyn Ledger>, frame: u64, events: u32) -> Deliveries {
-        Self::new(Above::Frame { ledger, frame }, events)
+        Self::counted(Above::Frame { ledger, frame }, events)
     }
 
-    fn new(above: Above, events: u32) -> Deliveries {
+    fn counted(above: Above, events: u32) -> Deliveries {
         let origin = Self(Arc::new(Inner { open: AtomicU64::new(events.into()), lost: AtomicBool::new(false), above }));
         Deliveries { runs: vec![Run { origin, len: events, open: events }] }
     }
@@ -244,16 +244,29 @@ impl Deliveries {
         copy
     }
 
-    /// Deliveries for outputs of the whole batch: a join that holds one delivery at every distinct origin of these rows.
+    /// Deliveries for outputs of the whole batch: a join that holds one delivery at every distinct origin of the rows that
+    /// are open. An origin whose rows have all been taken out may have settled and is past holding.
     pub fn join(&self, outputs: u32) -> Self {
         let mut origins: Vec<Origin> = Vec::new();
-        for run in &self.runs {
+        for run in self.runs.iter().filter(|run| run.open > 0) {
             if !origins.iter().any(|known| known.is(&run.origin)) {
                 run.origin.add(1);
                 origins.push(run.origin.clone());
             }
         }
-        Origin::new(Above::Join(origins), outputs)
+        Origin::counted(Above::Join(origins), outputs)
+    }
+
+    /// The distinct origins of the rows that are open.
+    #[cfg(test)]
+    pub(crate) fn origins(&self) -> Vec<Origin> {
+        let mut origins: Vec<Origin> = Vec::new();
+        for run in self.runs.iter().filter(|run| run.open > 0) {
+            if !origins.iter().any(|known| known.is(&run.origin)) {
+                origins.push(run.origin.clone());
+            }
+        }
+        origins
     }
 
     fn push(&mut self, origin: &Origin) {
@@ -367,6 +380,19 @@ mod tests {
         let whole = both.join(2);
         both.settle();
         assert!(book.ended().is_empty());
+        whole.settle();
+        assert_eq!(book.ended(), [(1, Outcome::Settled), (2, Outcome::Settled)]);
+    }
+
+    #[test]
+    fn a_join_leaves_out_origins_that_have_settled() {
+        let book = Arc::new(Book::default());
+        let mut both = frame(&book, 1, 2);
+        both.append(frame(&book, 2, 1));
+        both.take([0, 1]).settle();
+        assert_eq!(book.ended(), [(1, Outcome::Settled)]);
+        let whole = both.join(1);
+        both.settle();
         whole.settle();
         assert_eq!(book.ended(), [(1, Outcome::Settled), (2, Outcome::Settled)]);
     }

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use super::{
     hop::OpenHop,
-    segment::{Attempts, Isolation, Part},
+    segment::{Attempts, Isolation, Part, Segment, since},
 };
 use crate::{
     batch::Batch,
     exchange::WorkResult,
     moment::Moment,
     origin::Deliveries,
-    outputs::{Ordinals, Outputs},
+    outputs::{Ordinals, Outputs, RESULT_MALFORMED},
 };
 
 /// A work that a replica has and has not answered in full.
@@ -56,16 +56,16 @@ pub(super) struct Said {
     pub(super) whole: u32,
 }
 
+/// Reason and message of a result that is not accepted.
+pub(super) type Refused = (&'static str, String);
+
+fn repeated(message: impl Into<String>) -> Refused {
+    ("RESULT_INDEX_REPEATED", message.into())
+}
+
 impl InHand {
-    pub(super) fn new(
-        batch: Batch,
-        deliveries: Deliveries,
-        attempts: Attempts,
-        parts: Vec<Part>,
-        isolation: Isolation,
-        hops: Vec<OpenHop>,
-        dispatched: Moment,
-    ) -> Self {
+    pub(super) fn new(segment: Segment, hops: Vec<OpenHop>, dispatched: Moment) -> Self {
+        let Segment { batch, deliveries, attempts, parts, isolation } = segment;
         let rows = batch.len();
         Self {
             closed: vec![false; rows],
@@ -93,6 +93,16 @@ impl InHand {
         self.open
     }
 
+    /// The hop of a sampled row.
+    pub(super) fn hop(&self, row: u32) -> Option<&OpenHop> {
+        self.hops.binary_search_by_key(&row, |hop| hop.row).ok().map(|place| &self.hops[place])
+    }
+
+    /// Since when a row waited for this attempt.
+    pub(super) fn since(&self, row: u32) -> Moment {
+        since(&self.parts, row)
+    }
+
     pub(super) fn open_rows(&self) -> Vec<u32> {
         (0..self.rows()).filter(|row| !self.closed[*row as usize]).collect()
     }
@@ -108,7 +118,7 @@ impl InHand {
     }
 
     /// Checks a result against what is open, and takes note of what goes on in the next one. Nothing is closed yet.
-    pub(super) fn hear(&mut self, result: &WorkResult) -> Result<Said, String> {
+    pub(super) fn hear(&mut self, result: &WorkResult) -> Result<Said, Refused> {
         let mut said = Said::default();
         let carried = self.continuing.take();
         if let Some(outputs) = &result.outputs {
@@ -116,47 +126,44 @@ impl InHand {
         }
         let failed: BTreeSet<u32> = result.failures.iter().filter_map(|failure| failure.index).collect();
         if failed.len() < result.failures.iter().filter(|failure| failure.index.is_some()).count() {
-            return Err("it names an input in two failures".into());
+            return Err(repeated("it names an input in two failures"));
         }
         for row in &failed {
             if *row >= self.rows() {
-                return Err(format!("it names input {row} of {}", self.rows()));
+                return Err((RESULT_MALFORMED, format!("it names input {row} of {}", self.rows())));
             }
             if self.closed[*row as usize] || said.answered.binary_search(row).is_ok() {
-                return Err(format!("it names input {row}, which has been closed already"));
+                return Err(repeated(format!("it names input {row}, which has been closed already")));
             }
         }
-        // A parent that was to go on and is not mentioned again had no more outputs.
-        if let Some(row) = carried
-            && self.continuing != Some(row)
-            && !failed.contains(&row)
-            && let Err(place) = said.answered.binary_search(&row)
-        {
-            said.answered.insert(place, row);
-        }
-        if let Some(row) = self.continuing.take_if(|row| failed.contains(row) || result.last)
-            && !failed.contains(&row)
-        {
-            said.answered.push(row);
+        // A parent that was to go on and is not mentioned again, or not any more, had no more outputs.
+        let forgotten = carried.filter(|row| self.continuing != Some(*row));
+        let ended = self.continuing.take_if(|row| result.last || failed.contains(row));
+        for row in forgotten.into_iter().chain(ended).filter(|row| !failed.contains(row)) {
+            if let Err(place) = said.answered.binary_search(&row) {
+                said.answered.insert(place, row);
+            }
         }
         Ok(said)
     }
 
-    fn hear_outputs(&mut self, outputs: &Outputs, said: &mut Said) -> Result<(), String> {
+    fn hear_outputs(&mut self, outputs: &Outputs, said: &mut Said) -> Result<(), Refused> {
         for parent in outputs.parents().iter() {
             match parent {
                 Some(row) if row < self.rows() => said.own.push(row),
-                Some(row) => return Err(format!("an output names input {row} of {}", self.rows())),
+                Some(row) => {
+                    return Err((RESULT_MALFORMED, format!("an output names input {row} of {}", self.rows())));
+                }
                 None => said.whole += 1,
             }
         }
         if said.whole > 0 && self.open == 0 {
-            return Err("an output of the whole batch came after every input had been closed".into());
+            return Err(repeated("an output of the whole batch came after every input had been closed"));
         }
         said.answered.extend(&said.own);
         said.answered.dedup();
         if let Some(row) = said.answered.iter().find(|row| self.closed[**row as usize]) {
-            return Err(format!("an output names input {row}, which has been closed already"));
+            return Err(repeated(format!("an output names input {row}, which has been closed already")));
         }
         if outputs.continued() && said.whole == 0 {
             self.continuing = said.answered.pop();

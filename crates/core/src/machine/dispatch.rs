@@ -3,15 +3,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Action, Letter, NodeMachine,
+    Action, NodeMachine,
     accounting::InHand,
     hop::OpenHop,
-    segment::{Isolation, Segment, since},
-    wire_attempts,
+    segment::{Attempts, Isolation, Segment},
+    whole, wire_attempts,
 };
 use crate::{
     batch::{Batch, SpanContext},
-    exchange::{Limits, Work},
+    exchange::{Failure, Limits, Work},
     moment::Moment,
 };
 
@@ -65,16 +65,15 @@ impl NodeMachine {
                     break;
                 }
             };
-            let limits = self.replicas[replica].limits;
-            let idle = self.replicas[replica].works.is_empty();
-            let Some(segment) = self.next_work(now, limits, allowed, idle, room) else {
+            let Some(segment) = self.next_work(replica, now, allowed, room) else {
                 break;
             };
             room = room.saturating_sub(2 * segment.batch.bytes() as u64);
             self.pace.spend(segment.len());
             self.send(replica, segment, now);
         }
-        self.pressed = false;
+        // Whoever waits above waits until the queue has been drawn up.
+        self.pressed &= !self.queue.is_empty();
     }
 
     fn best_replica(&self) -> Option<usize> {
@@ -82,57 +81,54 @@ impl NodeMachine {
         with_place.min_by_key(|(_, replica)| replica.events_in_hand()).map(|(index, _)| index)
     }
 
-    fn next_work(&mut self, now: Moment, limits: Limits, allowed: u32, idle: bool, room: u64) -> Option<Segment> {
+    fn next_work(&mut self, replica: usize, now: Moment, allowed: u32, room: u64) -> Option<Segment> {
+        let limits = self.replicas[replica].limits;
+        let idle = self.replicas[replica].works.is_empty();
         loop {
-            let segment = match self.next_isolated(limits) {
-                Some(segment) => segment,
-                None => self.next_free(now, limits, allowed, idle)?,
+            let segment = match self.isolated_place() {
+                Some(place) => self.next_isolated(place, limits, room)?,
+                None => self.next_free(now, limits, allowed, idle, room)?,
             };
-            // The first work of a node needs no room, so that an acyclic graph always drains; it is then of one event.
-            let fits = 2 * segment.batch.bytes() as u64 <= room;
-            let segment = match (fits, self.books.in_hand) {
-                (true, _) => segment,
-                (false, 0) => self.only_first(segment),
-                (false, _) => {
-                    self.starved = true;
-                    self.ready.push_front(segment);
-                    return None;
-                }
-            };
-            if let Some(segment) = self.letter_too_large(segment, limits) {
+            if let Some(segment) = self.letter_too_large(replica, segment, limits, now) {
                 return Some(segment);
             }
         }
     }
 
-    fn only_first(&mut self, mut segment: Segment) -> Segment {
-        if segment.len() == 1 {
-            return segment;
+    /// How many of `rows` events of `bytes` bytes may go, or a note that they wait for room. The first work of a node
+    /// needs none, so that an acyclic graph always drains; it is then of one event.
+    fn affordable(&mut self, rows: u32, bytes: usize, room: u64) -> Option<u32> {
+        match (2 * bytes as u64 <= room, self.books.in_hand) {
+            (true, _) => Some(rows),
+            (false, 0) => Some(1),
+            (false, _) => {
+                self.starved = true;
+                None
+            }
         }
-        let first = segment.split_front(1);
-        self.ready.push_front(segment);
-        first
     }
 
-    fn next_isolated(&mut self, limits: Limits) -> Option<Segment> {
-        let halving = self.halving_in_hand;
+    fn isolated_place(&self) -> Option<usize> {
         let may_go = |segment: &Segment| match segment.isolation {
             Isolation::None => false,
             Isolation::Exact => true,
-            Isolation::Halving => !halving,
+            Isolation::Halving => !self.halving_in_hand,
         };
-        let place = self.ready.iter().position(may_go)?;
-        let mut segment = self.ready.remove(place)?;
-        if segment.len() > limits.events {
-            let first = segment.split_front(limits.events);
-            self.ready.insert(place, segment);
-            segment = first;
-        }
-        Some(segment)
+        self.ready.iter().position(may_go)
+    }
+
+    /// A batch that must stay as it is: cut only if the replica takes less than the one that it failed at, or for room.
+    fn next_isolated(&mut self, place: usize, limits: Limits, room: u64) -> Option<Segment> {
+        let segment = &self.ready[place];
+        let all = segment.len();
+        let rows = segment.fitting(limits.events, limits.bytes);
+        let bytes = segment.batch.slice(0..rows as usize).bytes();
+        let rows = self.affordable(rows, bytes, room)?;
+        if rows < all { Some(self.ready[place].split_front(rows)) } else { self.ready.remove(place) }
     }
 
     /// Gathers events that may be batched freely, or notes how long a partial batch waits.
-    fn next_free(&mut self, now: Moment, limits: Limits, allowed: u32, idle: bool) -> Option<Segment> {
+    fn next_free(&mut self, now: Moment, limits: Limits, allowed: u32, idle: bool, room: u64) -> Option<Segment> {
         let explicit = self.settings.linger.is_some();
         let aim = if explicit { self.settings.batch_events } else { self.size.events() };
         let events = aim.min(limits.events).min(allowed).max(1);
@@ -151,13 +147,25 @@ impl NodeMachine {
         }
         let oldest = oldest?;
         let full = available.0 >= u64::from(events) || available.1 >= bytes;
-        let hurried = self.ended || self.draining || self.pressed || (idle && !explicit);
+        // With the budget used up nothing more will come to fill the batch.
+        let used_up = 2 * available.1 > room;
+        let hurried = self.ended || self.draining || self.pressed || used_up || (idle && !explicit);
         let until = oldest + self.settings.linger.unwrap_or(SHORT_LINGER);
         if !full && !hurried && now < until {
             self.linger_until = Some(until);
             return None;
         }
-        Some(self.gather(events, bytes))
+        let mut work = self.gather(events, bytes);
+        let Some(rows) = self.affordable(work.len(), work.batch.bytes(), room) else {
+            self.ready.push_front(work);
+            return None;
+        };
+        if rows == work.len() {
+            return Some(work);
+        }
+        let first = work.split_front(rows);
+        self.ready.push_front(work);
+        Some(first)
     }
 
     /// At least one event, at most `events`, and no second one past `bytes`.
@@ -195,15 +203,7 @@ impl NodeMachine {
             Some(place) => &mut self.ready[place],
             None => self.queue.front_mut()?,
         };
-        let mut rows = segment.len().min(events);
-        if segment.batch.bytes() as u64 > bytes {
-            let mut size = 0;
-            let within = (0..rows).take_while(|row| {
-                size += segment.batch.bytes_of(*row as usize) as u64;
-                size <= bytes
-            });
-            rows = (within.count() as u32).max(1);
-        }
+        let rows = segment.fitting(events, bytes);
         if rows < segment.len() {
             return Some(segment.split_front(rows));
         }
@@ -213,8 +213,8 @@ impl NodeMachine {
         }
     }
 
-    /// Makes letters of events that no work to this replica can hold; `None`: none is left.
-    fn letter_too_large(&mut self, mut segment: Segment, limits: Limits) -> Option<Segment> {
+    /// Makes a letter of an event that no work to this replica can hold; `None`: it was one.
+    fn letter_too_large(&mut self, replica: usize, segment: Segment, limits: Limits, now: Moment) -> Option<Segment> {
         if segment.len() > 1 || segment.batch.bytes() as u64 <= limits.bytes {
             return Some(segment);
         }
@@ -223,71 +223,56 @@ impl NodeMachine {
             segment.batch.bytes(),
             limits.bytes
         );
-        self.books.waiting -= 1;
-        self.books.dead_lettered += 1;
-        self.release_room(&segment);
-        let attempts = segment.attempts.of(0);
-        let deliveries = segment.deliveries.split_front(1);
-        let batch = segment.batch.detach();
-        self.actions.push(Action::Letter(Letter {
-            batch,
-            deliveries,
-            reason: "EVENT_TOO_LARGE".into(),
-            message,
-            attempts,
-        }));
+        let attempts = Attempts::One(segment.attempts.of(0) - 1);
+        let mut work = self.take_in_hand(Segment { attempts, ..segment }, now);
+        self.letter(replica as u32, &mut work, 0, Failure { index: Some(0), ..whole("EVENT_TOO_LARGE", message) }, now);
         None
     }
 
     fn send(&mut self, replica: usize, segment: Segment, now: Moment) {
-        self.release_room(&segment);
-        let rows = segment.len();
-        self.books.waiting -= u64::from(rows);
-        self.books.in_hand += u64::from(rows);
-        self.halving_in_hand |= segment.isolation == Isolation::Halving;
-        let Segment { batch, deliveries, attempts, parts, isolation } = segment;
-        let (batch, hops) = self.open_hops(batch);
+        let work = self.take_in_hand(segment, now);
+        self.halving_in_hand |= work.isolation == Isolation::Halving;
         let target = &mut self.replicas[replica];
         let sequence = target.next_sequence;
         target.next_sequence += 1;
         if target.works.is_empty() {
             target.heard = now;
         }
-        let work = Work {
+        let wire = Work {
             sequence,
-            batch: batch.clone(),
-            attempts: wire_attempts(&attempts, rows),
+            batch: work.batch.clone(),
+            attempts: wire_attempts(&work.attempts, work.rows()),
             timeout: self.settings.timeout,
         };
-        let in_hand = InHand::new(batch, deliveries, attempts, parts, isolation, hops, now);
-        target.works.insert(sequence, in_hand);
-        self.actions.push(Action::Send { replica: replica as u32, work });
+        target.works.insert(sequence, work);
+        self.actions.push(Action::Send { replica: replica as u32, work: wire });
+    }
+
+    /// From waiting to in hand: gives the room back and opens the hops.
+    fn take_in_hand(&mut self, segment: Segment, now: Moment) -> InHand {
+        for part in &segment.parts {
+            let (events, bytes) = (i64::from(part.rows), part.bytes as i64);
+            self.actions.push(Action::Room { edge: part.edge, events, bytes });
+        }
+        self.books.waiting -= u64::from(segment.len());
+        self.books.in_hand += u64::from(segment.len());
+        let (batch, hops) = self.open_hops(&segment.batch);
+        InHand::new(Segment { batch, ..segment }, hops, now)
     }
 
     /// Gives each sampled event the id of its `receive` span as its context.
-    fn open_hops(&mut self, batch: Batch) -> (Batch, Vec<OpenHop>) {
+    fn open_hops(&mut self, batch: &Batch) -> (Batch, Vec<OpenHop>) {
         if !batch.has_spans() {
-            return (batch, Vec::new());
+            return (batch.clone(), Vec::new());
         }
         let hops: Vec<OpenHop> = batch
             .spans()
             .map(|(row, above)| {
                 let context = SpanContext { span_id: self.ids.span_id(), ..above.clone() };
-                OpenHop { row: row as u32, context, parent: Some(above.span_id) }
+                OpenHop { row: row as u32, context, parent: above.span_id }
             })
             .collect();
         let batch = batch.with_spans(hops.iter().map(|hop| (hop.row, hop.context.clone())).collect());
         (batch, hops)
-    }
-
-    pub(super) fn release_room(&mut self, segment: &Segment) {
-        for part in &segment.parts {
-            let (events, bytes) = (i64::from(part.rows), part.bytes as i64);
-            self.actions.push(Action::Room { edge: part.edge, events, bytes });
-        }
-    }
-
-    pub(super) fn since_of(work: &InHand, row: u32) -> Moment {
-        since(&work.parts, row)
     }
 }

@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use crate::{batch::SpanContext, ids::Uid, moment::Moment};
+use super::{Action, NodeMachine, accounting::InHand};
+use crate::{batch::SpanContext, exchange::Failure, ids::Uid, moment::Moment};
 
 /// New traces that failures may start per second and node.
 const NEW_TRACES_PER_SECOND: u32 = 100;
@@ -52,7 +53,7 @@ pub struct Hop {
     pub source: Option<String>,
     /// CloudEvents type.
     pub event_type: Option<String>,
-    /// When the event began to wait at this node.
+    /// When the event began to wait for this attempt.
     pub since: Moment,
     /// When its work was sent.
     pub dispatched: Moment,
@@ -77,7 +78,79 @@ pub struct Hop {
 pub(super) struct OpenHop {
     pub(super) row: u32,
     pub(super) context: SpanContext,
-    pub(super) parent: Option<[u8; 8]>,
+    pub(super) parent: [u8; 8],
+}
+
+impl OpenHop {
+    /// The context that the row arrived with: the hop above.
+    pub(super) fn above(&self) -> SpanContext {
+        SpanContext { span_id: self.parent, ..self.context.clone() }
+    }
+}
+
+impl NodeMachine {
+    /// Ends the hops of the sampled ones among these (ascending) rows.
+    pub(super) fn end_hops(&mut self, replica: u32, work: &InHand, rows: &[u32], verdict: &Verdict, now: Moment) {
+        for hop in work.hops.iter().filter(|hop| rows.binary_search(&hop.row).is_ok()) {
+            let ended = Hop::new(replica, work, hop.row, &hop.context, Some(hop.parent), verdict.clone(), now);
+            self.actions.push(Action::Span(ended));
+        }
+    }
+
+    /// Ends the hop of an input that failed. One that was not sampled becomes so here, that errors can always be traced:
+    /// then the context of the new trace is returned.
+    pub(super) fn fail_hop(
+        &mut self,
+        replica: u32,
+        work: &InHand,
+        row: u32,
+        failure: &Failure,
+        verdict: &Verdict,
+        now: Moment,
+    ) -> Option<SpanContext> {
+        let (hop, made) = match work.hop(row) {
+            Some(hop) => (Hop::new(replica, work, row, &hop.context, Some(hop.parent), verdict.clone(), now), None),
+            None => {
+                let context = self.ids.new_trace(now)?;
+                (Hop::new(replica, work, row, &context, None, verdict.clone(), now), Some(context))
+            }
+        };
+        let (reason, message) = (Some(failure.reason.clone()), Some(failure.message.clone()));
+        self.actions.push(Action::Span(Hop { reason, message, ..hop }));
+        made
+    }
+}
+
+impl Hop {
+    fn new(
+        replica: u32,
+        work: &InHand,
+        row: u32,
+        context: &SpanContext,
+        parent: Option<[u8; 8]>,
+        verdict: Verdict,
+        now: Moment,
+    ) -> Self {
+        let at = row as usize;
+        Self {
+            trace_id: context.trace_id,
+            span_id: context.span_id,
+            parent,
+            uid: work.batch.uid(at),
+            id: work.batch.id(at).map(str::to_owned),
+            source: work.batch.source(at).map(str::to_owned),
+            event_type: work.batch.type_(at).map(str::to_owned),
+            since: work.since(row),
+            dispatched: work.dispatched,
+            ended: now,
+            replica,
+            batch_events: work.rows(),
+            attempt: work.attempts.of(row),
+            verdict,
+            reason: None,
+            message: None,
+        }
+    }
 }
 
 /// Random numbers for ids and jitter: splitmix64 (Steele, Lea, Flood 2014), seeded by the caller.

@@ -7,11 +7,14 @@
 mod accounting;
 mod batching;
 mod dispatch;
+mod failures;
 mod hop;
 mod pace;
 mod patience;
 mod retry;
 mod segment;
+#[cfg(test)]
+mod tests;
 mod verdicts;
 
 use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
@@ -332,14 +335,21 @@ impl NodeMachine {
         !(self.queue.is_empty() && self.ready.is_empty()) && self.replicas.iter().all(|replica| !replica.has_place())
     }
 
-    /// Events waiting to be drawn up as works, by edge, when the pipeline gives up on them.
-    pub fn abandon(&mut self) -> Vec<Segment> {
+    /// Takes everything back from the replicas and out of the queues, when the pipeline gives up on it: the events, and
+    /// the last actions. In the books the events go on waiting, but for those of which [`drained`](Self::drained) is told.
+    pub fn abandon(&mut self, now: Moment) -> (Vec<Segment>, Vec<Action>) {
+        for replica in 0..self.replicas.len() as u32 {
+            self.replica_down(replica, now);
+        }
         let mut left: Vec<Segment> = self.ready.drain(..).chain(self.queue.drain(..)).collect();
         left.extend(self.retries.fire_all());
-        let waiting: u64 = left.iter().map(|segment| u64::from(segment.len())).sum();
-        self.books.waiting -= waiting;
-        self.books.dead_lettered += waiting;
-        left
+        (left, std::mem::take(&mut self.actions))
+    }
+
+    /// Events given up on have become dead letters.
+    pub fn drained(&mut self, events: u64) {
+        self.books.waiting -= events;
+        self.books.dead_lettered += events;
     }
 
     fn books_balance(&self) -> bool {

@@ -62,7 +62,10 @@ impl NodeMachine {
 
     /// Nothing was read for a while, until `now`: that time is not counted against any replica.
     pub fn was_held_up(&mut self, now: Moment) {
-        self.replicas.iter_mut().for_each(|replica| replica.heard = now);
+        for replica in &mut self.replicas {
+            replica.heard = now;
+            replica.works.values_mut().filter_map(|work| work.cancelled.as_mut()).for_each(|at| *at = now);
+        }
     }
 
     pub(super) fn patience_ends(&self) -> Option<Moment> {

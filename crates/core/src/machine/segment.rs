@@ -79,7 +79,7 @@ pub(super) enum Isolation {
     None,
     /// A batch that failed as a whole: exactly these events again.
     Exact,
-    /// A half of such a batch after its attempts ran out: alone, one attempt, after its sibling.
+    /// Events of such a batch whose attempts have run out: alone, once more, after their siblings.
     Halving,
 }
 
@@ -113,6 +113,20 @@ impl Segment {
     /// Whether there are no events.
     pub fn is_empty(&self) -> bool {
         self.batch.is_empty()
+    }
+
+    /// How many of the first `rows` events fit into `bytes`; at least one.
+    pub(super) fn fitting(&self, rows: u32, bytes: u64) -> u32 {
+        let rows = rows.min(self.len());
+        if self.batch.bytes() as u64 <= bytes {
+            return rows;
+        }
+        let mut size = 0;
+        let within = (0..rows).take_while(|row| {
+            size += self.batch.bytes_of(*row as usize) as u64;
+            size <= bytes
+        });
+        (within.count() as u32).max(1)
     }
 
     /// Takes the first `rows` events off.
@@ -165,8 +179,8 @@ impl Segment {
     }
 }
 
-/// The parts of selected (ascending) rows of a batch, with their own bytes.
-pub(super) fn select_parts(parts: &[Part], batch: &Batch, rows: &[u32]) -> Vec<Part> {
+/// The parts of selected (ascending) rows of a batch, with their own bytes, that wait again since `now`.
+pub(super) fn wait_again(parts: &[Part], batch: &Batch, rows: &[u32], now: Moment) -> Vec<Part> {
     let mut selected: Vec<Part> = Vec::with_capacity(1);
     let mut part = 0;
     let mut end = parts[0].rows;
@@ -184,7 +198,7 @@ pub(super) fn select_parts(parts: &[Part], batch: &Batch, rows: &[u32]) -> Vec<P
             }
             _ => {
                 current = part;
-                selected.push(Part { rows: 1, bytes, ..parts[part] });
+                selected.push(Part { rows: 1, bytes, edge: parts[part].edge, since: now });
             }
         }
     }

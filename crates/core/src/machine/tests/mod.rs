@@ -1,0 +1,9 @@
+//! The node machine under a virtual clock: one test per rule, and a row-by-row model under random events.
+
+mod batching;
+mod failures;
+mod hops;
+mod model;
+mod patience;
+mod stage;
+mod verdicts;

@@ -35,6 +35,8 @@ use crate::{
 const LOG_LINES: usize = 4096;
 /// Dead letters that may wait to be stored; past that their nodes wait.
 const LETTERS: usize = 1024;
+/// Time for those who ask the admin service to hang up.
+const GOODBYE: Duration = Duration::from_secs(2);
 /// Time for the last spans to reach the collector.
 const FLUSH: Duration = Duration::from_secs(5);
 
@@ -297,7 +299,8 @@ impl Run {
         }
         self.shared.traces.flush(FLUSH).await;
         self.host.stop.cancel();
-        let _ = tokio::join!(self.otlp, self.admin);
+        // Who still watches must not hold the end up.
+        let _ = tokio::time::timeout(GOODBYE, async { tokio::join!(self.otlp, self.admin) }).await;
         let ended = Ended {
             status: v1::PipelineStatus { phase: v1::PipelinePhase::Ended.into(), ..self.shared.status() },
             failure,

@@ -68,6 +68,9 @@ impl Views {
             }
             Place::Node(books) => {
                 let page = books.snapshot();
+                for (replica, works) in status.replicas.iter_mut().zip(&page.works) {
+                    replica.works = *works;
+                }
                 status.received = page.books.received;
                 status.answered = page.books.answered;
                 status.consumed = page.books.consumed;

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use meshloom_config::{NodeKind, Pipeline, spec::Address};
+use meshloom_config::{NodeKind, Pipeline, budget as config, spec::Address};
 use meshloom_core::{
     graph::{EdgeId, NodeId, Port},
     machine::{NodeMachine, RetryPolicy, Settings},
@@ -28,12 +28,6 @@ use crate::{
     state::{Checkpoints, Position},
 };
 
-/// Memory that a node's first works may take beyond the shared rest: two batches.
-const NODE_RESERVE: u64 = 2 * (4 << 20);
-/// Receive window of a replica's stream.
-const STREAM_WINDOW: u64 = 8 << 20;
-/// The budget of a pipeline that does not set `memory`, at least.
-const DEFAULT_MEMORY: u64 = 256 << 20;
 /// Events that a source may be ahead of what was placed.
 const WINDOW_EVENTS: u64 = 16 * 1024;
 /// Payload bytes that a source may be ahead of what was placed.
@@ -85,10 +79,8 @@ pub(crate) struct Commons {
 
 /// Bytes of the budget, and of it what is left for sources and works after the reserves.
 pub(crate) fn memory(pipeline: &Pipeline) -> (u64, u64) {
-    let replicas: u64 = pipeline.nodes.iter().map(|node| u64::from(node.replicas)).sum();
-    let reserve = replicas * STREAM_WINDOW + pipeline.nodes.len() as u64 * NODE_RESERVE;
-    let budget = pipeline.memory.unwrap_or(DEFAULT_MEMORY.max(2 * reserve));
-    (budget, budget.saturating_sub(reserve))
+    let budget = pipeline.memory.unwrap_or_else(|| config::default(&pipeline.nodes));
+    (budget, budget.saturating_sub(config::reserved(&pipeline.nodes)))
 }
 
 /// Starts every actor and every driver.
@@ -122,8 +114,7 @@ pub(crate) fn wire(commons: &Commons) -> Wired {
             outputs[from.from.index()].push((from.port.clone(), made));
         }
     }
-    let sources = graph.sources().count().max(1) as u64;
-    let share = memory(&pipeline).1 / sources;
+    let share = config::source_share(memory(&pipeline).0, &pipeline.nodes);
     for (((node, inbox), inputs), outputs) in graph.nodes().zip(inboxes).zip(inputs).zip(outputs) {
         let spec = pipeline.node(node);
         let name: Arc<str> = spec.name.as_str().into();

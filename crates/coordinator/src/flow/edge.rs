@@ -135,9 +135,10 @@ impl Edge {
 
     fn try_place(&self, batch: Batch, mut deliveries: Deliveries) -> Option<(Batch, Deliveries)> {
         let admitted = self.room.admits(&batch);
-        if admitted == 0 {
+        // A node below that is gone has no place either: its pipeline is being given up, and so will be what waits here.
+        let Some(place) = (admitted > 0).then(|| self.to.try_reserve().ok()).flatten() else {
             return Some((batch, deliveries));
-        }
+        };
         let (front, rest) = if admitted == batch.len() {
             (batch, None)
         } else {
@@ -146,11 +147,7 @@ impl Edge {
         };
         let front_deliveries = deliveries.split_front(admitted as u32);
         self.room.take(&front);
-        let input = Input::Events { edge: self.index, batch: front, deliveries: front_deliveries };
-        if self.to.try_send(input).is_err() {
-            // The node below is gone: the pipeline is being torn down, and dropped deliveries are redelivered.
-            return None;
-        }
+        place.send(Input::Events { edge: self.index, batch: front, deliveries: front_deliveries });
         rest.map(|rest| (rest, deliveries))
     }
 

@@ -78,8 +78,38 @@ impl Outbox {
         let _ = self.store.reserve().await;
     }
 
-    /// Everything that waits, when the pipeline gives up on it.
-    pub(crate) fn abandon(&mut self) -> Vec<(Batch, Deliveries)> {
-        self.edges.iter_mut().flat_map(|waiting| waiting.drain(..)).collect()
+    /// Gives up on everything that waits for an edge.
+    pub(crate) fn abandon(&mut self, node: &Arc<str>) {
+        let waiting: Vec<_> = self.edges.iter_mut().flat_map(|waiting| waiting.drain(..)).collect();
+        for (batch, deliveries) in waiting {
+            self.give_up(node, batch, deliveries);
+        }
+    }
+
+    /// Gives up on events: what cannot come again becomes letters, the rest is left to its source. Returns the letters.
+    pub(crate) fn give_up(&mut self, node: &Arc<str>, batch: Batch, mut deliveries: Deliveries) -> u64 {
+        let rows = deliveries.irreplaceable();
+        let letters = rows.len() as u64;
+        if letters > 0 {
+            let letter = Letter {
+                batch: batch.select(&rows).detach(),
+                deliveries: deliveries.take(rows),
+                reason: "DRAINED".into(),
+                message: "the pipeline ended before this event was finished, and its source cannot send it again"
+                    .into(),
+                attempts: 0,
+            };
+            self.push_letter(LetterNote { node: node.clone(), letter });
+        }
+        letters
+    }
+
+    /// Resolves when the store has taken every letter that waits.
+    pub(crate) async fn letters_taken(&mut self) {
+        self.place(&[]);
+        while self.waits_for_store() {
+            self.store_has_room().await;
+            self.place(&[]);
+        }
     }
 }

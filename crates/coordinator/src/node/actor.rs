@@ -4,8 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use meshloom_core::{
     exchange::{FromNode, Limits, ToNode},
-    machine::{Action, Event, Letter, NodeMachine, Segment},
-    origin::Deliveries,
+    machine::{Action, Event, NodeMachine, Segment},
 };
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -143,16 +142,21 @@ impl NodeActor {
                 }
                 Turn::Replica(replica, said) => self.hear(replica, said),
             }
-            self.wiring.books.write(self.machine.books(), self.times);
+            self.write_books();
         }
         // What is left was given up, or waits for a retry that the next run will make.
         self.abandon().await;
-        self.wiring.books.write(self.machine.books(), self.times);
+        self.write_books();
         // The half-close of every replica, and the end of every edge below.
         self.wiring.replicas.iter_mut().for_each(|replica| replica.works = None);
         for edge in self.wiring.router.edges() {
             edge.end().await;
         }
+    }
+
+    fn write_books(&self) {
+        let works = (0..self.wiring.replicas.len() as u32).map(|replica| self.machine.works_in_hand(replica) as u32);
+        self.wiring.books.write(self.machine.books(), self.times, works);
     }
 
     fn is_done(&self) -> bool {
@@ -273,39 +277,23 @@ impl NodeActor {
 
     /// Gives up: what can come again is left to its source, the rest becomes dead letters.
     async fn abandon(&mut self) {
-        for replica in 0..self.wiring.replicas.len() as u32 {
-            self.feed(Event::Down { replica });
+        let (segments, actions) = self.machine.abandon(self.wiring.clock.now());
+        for action in actions {
+            self.carry_out(action);
         }
-        let waiting = self.machine.abandon().into_iter().map(|segment| (segment.batch, segment.deliveries));
-        let left: Vec<_> = waiting.chain(self.wiring.outbox.abandon()).collect();
-        while let Ok(input) = self.wiring.inbox.try_recv() {
+        let Wiring { node, inbox, outbox, .. } = &mut self.wiring;
+        outbox.abandon(node);
+        for segment in segments {
+            let letters = outbox.give_up(node, segment.batch, segment.deliveries);
+            self.machine.drained(letters);
+        }
+        inbox.close();
+        while let Some(input) = inbox.recv().await {
             if let Input::Events { batch, deliveries, .. } = input {
-                self.drained(batch, deliveries);
+                outbox.give_up(node, batch, deliveries);
             }
         }
-        for (batch, deliveries) in left {
-            self.drained(batch, deliveries);
-        }
-        self.wiring.outbox.place(&[]);
-        while self.wiring.outbox.waits_for_store() {
-            self.wiring.outbox.store_has_room().await;
-            self.wiring.outbox.place(&[]);
-        }
-    }
-
-    fn drained(&mut self, batch: meshloom_core::batch::Batch, mut deliveries: Deliveries) {
-        let rows = deliveries.irreplaceable();
-        if rows.is_empty() {
-            return;
-        }
-        let letter = Letter {
-            batch: batch.select(&rows).detach(),
-            deliveries: deliveries.take(rows),
-            reason: "DRAINED".into(),
-            message: "the pipeline ended before this event was finished, and its source cannot send it again".into(),
-            attempts: 0,
-        };
-        self.wiring.outbox.push_letter(crate::flow::LetterNote { node: self.wiring.node.clone(), letter });
+        outbox.letters_taken().await;
     }
 }
 

@@ -34,16 +34,19 @@ pub(crate) struct NodeBooks(Mutex<Page>);
 struct Page {
     books: Books,
     times: Times,
+    /// Works in hand, by replica.
+    works: Vec<u32>,
     handler: Histogram<u64>,
     window: (Instant, u64),
     rate: f64,
 }
 
 /// A copy of the books at one moment.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
     pub(crate) books: Books,
     pub(crate) times: Times,
+    pub(crate) works: Vec<u32>,
     pub(crate) handler_p50: Duration,
     pub(crate) handler_p99: Duration,
     pub(crate) rate: f64,
@@ -55,6 +58,7 @@ impl NodeBooks {
         Self(Mutex::new(Page {
             books: Books::default(),
             times: Times::default(),
+            works: Vec::new(),
             handler,
             window: (Instant::now(), 0),
             rate: 0.0,
@@ -62,10 +66,12 @@ impl NodeBooks {
     }
 
     /// Takes over the actor's state. Short, and never across an await.
-    pub(crate) fn write(&self, books: Books, times: Times) {
+    pub(crate) fn write(&self, books: Books, times: Times, works: impl Iterator<Item = u32>) {
         let mut page = self.page();
         page.books = books;
         page.times = times;
+        page.works.clear();
+        page.works.extend(works);
     }
 
     /// A work of `events` inputs took `busy` in handlers.
@@ -87,7 +93,14 @@ impl NodeBooks {
         let quantile = |q| Duration::from_nanos(page.handler.value_at_quantile(q));
         let (handler_p50, handler_p99) =
             if page.handler.is_empty() { Default::default() } else { (quantile(0.5), quantile(0.99)) };
-        Snapshot { books: page.books, times: page.times, handler_p50, handler_p99, rate: page.rate }
+        Snapshot {
+            books: page.books,
+            times: page.times,
+            works: page.works.clone(),
+            handler_p50,
+            handler_p99,
+            rate: page.rate,
+        }
     }
 
     fn page(&self) -> std::sync::MutexGuard<'_, Page> {

@@ -201,6 +201,8 @@ impl SourceActor {
         {
             self.written(position, sequence, result);
         }
+        self.wiring.outbox.abandon(&self.wiring.node);
+        self.wiring.outbox.letters_taken().await;
         if !self.edges_ended {
             for edge in self.wiring.router.edges() {
                 edge.end().await;

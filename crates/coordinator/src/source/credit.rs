@@ -11,7 +11,7 @@ pub(crate) struct Window {
     pub(crate) bytes: u64,
 }
 
-/// Credit granted and not yet used. Any credit left admits one event, so bytes can go below zero.
+/// Credit granted and not yet used. Any credit left admits one event whatever its size, and uses up what is left.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Credit {
     events: u64,
@@ -44,7 +44,7 @@ impl Credit {
             ));
         }
         self.events -= batch.len() as u64;
-        self.bytes -= payload;
+        self.bytes = (self.bytes - payload).max(0);
         Ok(())
     }
 }
@@ -74,7 +74,7 @@ mod tests {
         credit.spend(&frame(&[9])).unwrap();
         credit.spend(&frame(&[100])).unwrap();
         assert!(credit.spend(&frame(&[0])).is_err(), "the bytes are used up");
-        assert_eq!(credit.top_up(WINDOW), Some((2, 109)));
+        assert_eq!(credit.top_up(WINDOW), Some((2, 10)));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub use self::{
     error::{FailureKind, RunError},
     options::{Options, StateChoice},
     process::{LogLine, LogReceiver},
-    service::{Ended, Handle, Service},
+    service::{Ended, Handle, LetterCount, Resumed, Service},
     state::{LetterFile, LetterRecord, StateDir, StateError, StoreLetters},
 };
 

@@ -26,7 +26,7 @@ use crate::{
     phase::Phase,
     process::{LogReceiver, Processes, log_channel},
     replica::Host,
-    state::{Checkpoints, LetterFile, StateDir, run_letters},
+    state::{Checkpoints, LetterFile, StateDir, Stored, run_letters},
     status::Views,
     wiring::{self, Commons, Place, Wired},
 };
@@ -60,6 +60,32 @@ pub struct Ended {
     pub failure: Option<RunError>,
     /// Durable events that were accepted, have not settled, and will be read again by the next run.
     pub redelivered_next_time: u64,
+    /// Dead letters that this run has stored.
+    pub dead_letters: Vec<LetterCount>,
+    /// The sources that went on from a position.
+    pub resumed: Vec<Resumed>,
+}
+
+/// Dead letters of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LetterCount {
+    /// The node at which the events failed.
+    pub node: String,
+    /// Why: a stable code.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// A source that went on from a position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resumed {
+    /// The source.
+    pub node: String,
+    /// Events settled below the position, over all earlier runs.
+    pub settled: u64,
+    /// When the position was written.
+    pub written: SystemTime,
 }
 
 /// A running pipeline.
@@ -136,6 +162,12 @@ impl Service {
         if cut > 0 {
             tracing::warn!("{cut} bytes of a dead letter that a crash left unfinished were cut; its event comes again");
         }
+        let resumed = positions.iter().map(|(node, position)| Resumed {
+            node: node.clone(),
+            settled: position.settled,
+            written: SystemTime::UNIX_EPOCH + Duration::from_nanos(position.written),
+        });
+        let resumed = resumed.collect();
         let (letters, notes) = mpsc::channel(LETTERS);
         let letters_done = tokio::spawn(run_letters(Box::new(store), notes));
         let (phase, phases) = watch::channel(Phase::Starting);
@@ -185,8 +217,19 @@ impl Service {
             one(RunError::system("ADMIN_SOCKET", format!("the admin socket cannot be made: {error}")))
         })?;
         shared.phase.send_replace(Phase::Running);
-        let run =
-            Run { shared: shared.clone(), host, state, sockets, actors, drivers, letters_done, failures, otlp, admin };
+        let run = Run {
+            shared: shared.clone(),
+            host,
+            state,
+            sockets,
+            actors,
+            drivers,
+            letters_done,
+            resumed,
+            failures,
+            otlp,
+            admin,
+        };
         Ok(Handle { shared, ended: tokio::spawn(run.to_its_end()) })
     }
 }
@@ -220,6 +263,8 @@ impl Handle {
                 status: self.shared.status(),
                 failure: Some(RunError::system("INTERNAL", format!("the coordinator failed: {error}"))),
                 redelivered_next_time: 0,
+                dead_letters: Vec::new(),
+                resumed: Vec::new(),
             },
         }
     }
@@ -248,7 +293,8 @@ struct Run {
     sockets: tempfile::TempDir,
     actors: tokio::task::JoinSet<()>,
     drivers: tokio::task::JoinSet<()>,
-    letters_done: JoinHandle<()>,
+    letters_done: JoinHandle<Stored>,
+    resumed: Vec<Resumed>,
     failures: mpsc::Receiver<RunError>,
     otlp: JoinHandle<()>,
     admin: JoinHandle<()>,
@@ -288,7 +334,10 @@ impl Run {
             }
         }
         // Every event has its verdict or was given up; letters become durable before anything is reported.
-        let _ = self.letters_done.await;
+        let stored = self.letters_done.await.unwrap_or_else(|error| {
+            failure.get_or_insert(RunError::system("INTERNAL", format!("the store of dead letters failed: {error}")));
+            Stored::new()
+        });
         if failure.is_some() {
             self.host.stop.cancel();
         }
@@ -305,6 +354,11 @@ impl Run {
             status: v1::PipelineStatus { phase: v1::PipelinePhase::Ended.into(), ..self.shared.status() },
             failure,
             redelivered_next_time: redelivered(&self.shared.views),
+            dead_letters: stored
+                .into_iter()
+                .map(|((node, reason), count)| LetterCount { node, reason, count })
+                .collect(),
+            resumed: self.resumed,
         };
         drop((self.sockets, self.state));
         ended

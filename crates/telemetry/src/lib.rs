@@ -13,6 +13,7 @@
 //! `coordinator`: Jaeger then draws the pipeline itself as its service graph, a search for a node finds every hop through
 //! it even if the node exports nothing, and the instance still tells the two sides apart.
 
+pub mod archive;
 pub mod context;
 pub mod export;
 pub mod ids;

@@ -1,10 +1,10 @@
 //! `run`, `connect`, `exec` and `use`.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::Path};
 
-use super::{Load, node::Draft};
+use super::{Environment, Load, node::Draft};
 use crate::{
-    diagnostic::codes,
+    diagnostic::{Code, codes},
     read::{self, Fields, refuse},
     spec::{Address, NodeKind, resolve},
     yaml::Node,
@@ -52,45 +52,75 @@ impl Load<'_> {
     }
 
     fn address(&mut self, written: &str, node: &Node) -> Option<Address> {
-        if let Some(path) = written.strip_prefix("unix:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            if path.is_empty() {
-                return refuse(
-                    &codes::BAD_ADDRESS,
-                    node,
-                    "the address has no path",
-                    "write `unix:/path/to/socket`",
-                    &mut self.report,
-                );
+        match parse_address(written, self.dir, self.environment) {
+            Ok(address) => Some(address),
+            Err(problem) => {
+                refuse(problem.code, node, problem.message, problem.remedy, &mut self.report)
             }
-            return Some(Address::Unix(resolve(self.dir, path)));
         }
-        let target = written
-            .strip_prefix("dns:")
-            .map_or(written, |target| target.trim_start_matches('/'));
-        let Some((host, port)) = host_and_port(target) else {
-            let message = format!("`{written}` is not an address");
-            return refuse(
-                &codes::BAD_ADDRESS,
-                node,
-                message,
-                "write `host:port`, `dns:host:port` or `unix:/path`",
-                &mut self.report,
-            );
-        };
-        if !is_loopback(&host) && !self.environment.is_on("MESHLOOM_INSECURE") {
-            let message = format!(
+    }
+}
+
+/// Why a text is not an address that may be used.
+struct AddressProblem {
+    code: &'static Code,
+    message: String,
+    remedy: &'static str,
+}
+
+fn parse_address(
+    written: &str,
+    dir: &Path,
+    environment: &Environment<'_>,
+) -> Result<Address, AddressProblem> {
+    let malformed = |message: String, remedy| AddressProblem {
+        code: &codes::BAD_ADDRESS,
+        message,
+        remedy,
+    };
+    if let Some(path) = written.strip_prefix("unix:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if path.is_empty() {
+            return Err(malformed(
+                "the address has no path".into(),
+                "write `unix:/path/to/socket`",
+            ));
+        }
+        return Ok(Address::Unix(resolve(dir, path)));
+    }
+    let target = written
+        .strip_prefix("dns:")
+        .map_or(written, |target| target.trim_start_matches('/'));
+    let Some((host, port)) = host_and_port(target) else {
+        return Err(malformed(
+            format!("`{written}` is not an address"),
+            "write `host:port`, `dns:host:port` or `unix:/path`",
+        ));
+    };
+    if !is_loopback(&host) && !environment.is_on("MESHLOOM_INSECURE") {
+        return Err(AddressProblem {
+            code: &codes::PLAINTEXT_REMOTE,
+            message: format!(
                 "`{host}` is another machine, and connections to it would not be encrypted"
-            );
-            return refuse(
-                &codes::PLAINTEXT_REMOTE,
-                node,
-                message,
-                codes::PLAINTEXT_REMOTE.remedy,
-                &mut self.report,
-            );
-        }
-        Some(Address::Tcp { host, port })
+            ),
+            remedy: codes::PLAINTEXT_REMOTE.remedy,
+        });
+    }
+    Ok(Address::Tcp { host, port })
+}
+
+impl Address {
+    /// Reads an address as the pipeline file has it; a relative socket is below `dir`.
+    ///
+    /// # Errors
+    /// What is wrong with it and what to write.
+    pub fn parse(
+        written: &str,
+        dir: &Path,
+        environment: &Environment<'_>,
+    ) -> Result<Self, String> {
+        parse_address(written, dir, environment)
+            .map_err(|problem| format!("{}; {}", problem.message, problem.remedy))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The writer of dead letters: groups what has come, makes it durable, then settles it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use meshloom_core::origin::Deliveries;
 use tokio::sync::mpsc;
@@ -13,8 +13,12 @@ const GROUP: usize = 1024;
 /// Time between attempts while the store refuses. Letters wait meanwhile, and with them their sources.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Stores letters until every sender is gone. Nothing settles before it is durable.
-pub(crate) async fn run_letters(mut store: Box<dyn StoreLetters>, mut notes: mpsc::Receiver<LetterNote>) {
+/// Letters that were stored, by node and reason.
+pub(crate) type Stored = BTreeMap<(String, String), u64>;
+
+/// Stores letters until every sender is gone, and counts them. Nothing settles before it is durable.
+pub(crate) async fn run_letters(mut store: Box<dyn StoreLetters>, mut notes: mpsc::Receiver<LetterNote>) -> Stored {
+    let mut stored = Stored::new();
     let mut group = Vec::with_capacity(GROUP);
     while notes.recv_many(&mut group, GROUP).await > 0 {
         let (records, deliveries) = records(std::mem::take(&mut group));
@@ -25,7 +29,7 @@ pub(crate) async fn run_letters(mut store: Box<dyn StoreLetters>, mut notes: mps
                 let result = store.append(&job);
                 (store, result)
             });
-            let Ok((returned, result)) = written.await else { return };
+            let Ok((returned, result)) = written.await else { return stored };
             store = returned;
             match result {
                 Ok(()) => break,
@@ -35,8 +39,12 @@ pub(crate) async fn run_letters(mut store: Box<dyn StoreLetters>, mut notes: mps
                 }
             }
         }
+        for record in records.iter() {
+            *stored.entry((record.node.clone(), record.reason.clone())).or_default() += 1;
+        }
         deliveries.into_iter().for_each(Deliveries::settle);
     }
+    stored
 }
 
 fn records(notes: Vec<LetterNote>) -> (Vec<LetterRecord>, Vec<Deliveries>) {

@@ -8,7 +8,7 @@ mod letters;
 
 pub(crate) use self::{
     checkpoints::{Checkpoints, Position},
-    letters::run_letters,
+    letters::{Stored, run_letters},
 };
 pub use self::{
     directory::{StateDir, StateError},

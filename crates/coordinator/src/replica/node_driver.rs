@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use meshloom_config::{ConnectorSpec, NodeKind, NodeSpec};
+use meshloom_core::exchange::FromNode;
 use tokio::sync::mpsc;
 
 use super::{
@@ -191,7 +192,7 @@ impl NodeSeat {
         let limits = capped(node.limits());
         let (works, input) = mpsc::channel(super::process_stream::CHANNEL);
         let asked_to_end = works.downgrade();
-        let (output, mut said) = mpsc::channel(1);
+        let (output, said) = mpsc::channel(1);
         backoff.up();
         let sdk = match &self.spec.kind {
             NodeKind::Use(connector) => ConnectorSpec::name(connector).to_owned(),
@@ -207,20 +208,10 @@ impl NodeSeat {
         if let Some(first) = first.take() {
             let _ = first.send(Ok(()));
         }
-        let mut running = node.run(input, output);
-        let passing = async {
-            while let Some(message) = said.recv().await {
-                if !voice.say(FromReplica::Said(message)).await {
-                    return;
-                }
-            }
-            // The node has let go of its output: it is about to return.
-            std::future::pending().await
-        };
+        // Both to their ends: what the node said before it returned must still reach the actor.
+        let session = async { tokio::join!(node.run(input, output), pass_on(said, voice)) };
         let why = tokio::select! {
-            biased;
-            () = passing => None,
-            result = &mut running => match result {
+            (result, ()) = session => match result {
                 Ok(()) if asked_to_end.upgrade().is_none() => None,
                 Ok(()) => Some(self.failed("STREAM_ENDED", "it ended, though nobody had asked it to")),
                 Err(error) => Some(RunError::node(&self.spec.name, error.code, error.message).with_remedy(error.remedy)),
@@ -228,18 +219,21 @@ impl NodeSeat {
             Some(why) = self.restart.recv() => Some(self.failed("RESTARTED", why)),
             () = self.host.stop.cancelled() => Some(self.failed("STOPPED", "the pipeline is ending")),
         };
-        drop(running);
-        while let Some(message) = said.recv().await {
-            if !voice.say(FromReplica::Said(message)).await {
-                break;
-            }
-        }
         match why {
             Some(error) => {
                 voice.say(FromReplica::Down).await;
                 SessionEnd::Failed(error)
             }
             None => SessionEnd::Finished,
+        }
+    }
+}
+
+/// Passes on what a node in this process says, until it or the actor ends.
+async fn pass_on(mut said: mpsc::Receiver<FromNode>, voice: &Voice) {
+    while let Some(message) = said.recv().await {
+        if !voice.say(FromReplica::Said(message)).await {
+            break;
         }
     }
 }

@@ -171,7 +171,7 @@ impl SourceSeat {
             Err(error) => return SessionEnd::Failed(error),
         };
         let (commands, input) = mpsc::channel(COMMANDS);
-        let (output, mut said) = mpsc::channel(1);
+        let (output, said) = mpsc::channel(1);
         backoff.up();
         self.board.write(|state| {
             state.state = "up";
@@ -183,35 +183,17 @@ impl SourceSeat {
         if let Some(first) = first.take() {
             let _ = first.send(Ok(()));
         }
-        let mut exhausted = false;
-        let mut running = source.run(input, output);
-        let result = {
-            let passing = async {
-                while let Some(message) = said.recv().await {
-                    exhausted |= matches!(message, FromSource::Exhausted);
-                    if self.actor.send(FromStream::Said(message)).await.is_err() {
-                        return;
-                    }
-                }
-                std::future::pending().await
-            };
-            tokio::select! {
-                biased;
-                () = passing => return SessionEnd::Finished,
-                result = &mut running => result,
-                Some(why) = self.reopen.recv() => return SessionEnd::Failed(RunError::node(&self.spec.name, "REOPENED", why)),
-                () = self.host.stop.cancelled() => {
-                    return SessionEnd::Failed(RunError::node(&self.spec.name, "STOPPED", "the pipeline is ending"));
-                }
+        // Both to their ends: what the source said before it returned must still reach the actor.
+        let session = async { tokio::join!(source.run(input, output), pass_on(said, &self.actor)) };
+        let (result, exhausted) = tokio::select! {
+            ended = session => ended,
+            Some(why) = self.reopen.recv() => {
+                return SessionEnd::Failed(RunError::node(&self.spec.name, "REOPENED", why));
+            }
+            () = self.host.stop.cancelled() => {
+                return SessionEnd::Failed(RunError::node(&self.spec.name, "STOPPED", "the pipeline is ending"));
             }
         };
-        drop(running);
-        while let Some(message) = said.recv().await {
-            exhausted |= matches!(message, FromSource::Exhausted);
-            if self.actor.send(FromStream::Said(message)).await.is_err() {
-                return SessionEnd::Finished;
-            }
-        }
         match result {
             Err(error) => {
                 SessionEnd::Failed(RunError::node(&self.spec.name, error.code, error.message).with_remedy(error.remedy))
@@ -222,4 +204,16 @@ impl SourceSeat {
             }
         }
     }
+}
+
+/// Passes on what a source in this process says, until it or the actor ends. Says whether the source was exhausted.
+async fn pass_on(mut said: mpsc::Receiver<FromSource>, actor: &mpsc::Sender<FromStream>) -> bool {
+    let mut exhausted = false;
+    while let Some(message) = said.recv().await {
+        exhausted |= matches!(message, FromSource::Exhausted);
+        if actor.send(FromStream::Said(message)).await.is_err() {
+            break;
+        }
+    }
+    exhausted
 }

@@ -149,9 +149,13 @@ impl SourceActor {
 
     /// Runs until the source has ended and everything from it has settled, or the pipeline is given up.
     pub(crate) async fn run(mut self) {
-        while !self.is_done() {
+        loop {
             let no_room = self.grant();
             self.send_commands();
+            // Asked only now, since what has just been sent may have been the last thing to do.
+            if self.is_done() {
+                break;
+            }
             match self.next_turn(no_room).await {
                 Turn::Stream(Some(FromStream::Opened { replays, commands })) => self.opened(replays, commands),
                 Turn::Stream(Some(FromStream::Said(FromSource::Produced { sequence, batch, checkpoint }))) => {

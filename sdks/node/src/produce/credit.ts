@@ -1,7 +1,7 @@
 /** What the coordinator allows a source to send. */
 export class Credit {
   private events = 0;
-  /** Below zero after an event that was larger than what was left. */
+  /** An event that is larger than what is left uses all of it up. */
   private bytes = 0;
   private waiting: (() => void)[] = [];
 
@@ -21,7 +21,7 @@ export class Credit {
   /** Takes a sent frame off. */
   spend(events: number, bytes: number): void {
     this.events -= events;
-    this.bytes -= bytes;
+    this.bytes = Math.max(0, this.bytes - bytes);
   }
 
   /** Resolves at the next `add` or `wake`. */

@@ -20,14 +20,6 @@ impl Attempts {
         }
     }
 
-    /// The highest of all rows.
-    pub fn highest(&self) -> u32 {
-        match self {
-            Self::One(n) => *n,
-            Self::Each(each) => each.iter().copied().max().unwrap_or(1),
-        }
-    }
-
     /// These rows, `more` attempts later.
     pub fn select(&self, rows: &[u32], more: u32) -> Self {
         match self {

@@ -81,7 +81,8 @@ pub(super) fn events(numbers: impl IntoIterator<Item = (u32, usize, bool)>) -> B
     for (number, size, sampled) in numbers {
         let (payload, id, span) = (vec![b'x'; size], number.to_string(), context(number));
         let span = sampled.then_some(&span);
-        let event = batch::Event { payload: &payload, id: Some(&id), uid: Some(uid(number)), span, ..Default::default() };
+        let event =
+            batch::Event { payload: &payload, id: Some(&id), uid: Some(uid(number)), span, ..Default::default() };
         builder.push(event).unwrap();
     }
     builder.finish()

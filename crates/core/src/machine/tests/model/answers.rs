@@ -67,7 +67,13 @@ impl World {
         (result, expected)
     }
 
-    pub(super) fn fail_work(&mut self, replica: u32, sequence: u64, rejects: bool, last: bool) -> (WorkResult, Expected) {
+    pub(super) fn fail_work(
+        &mut self,
+        replica: u32,
+        sequence: u64,
+        rejects: bool,
+        last: bool,
+    ) -> (WorkResult, Expected) {
         let mut work = self.take(replica, sequence);
         let mut expected = Expected::default();
         let failures = vec![if rejects { reject(None) } else { retry(None) }];

@@ -1,6 +1,7 @@
 //! A row-by-row model of a node, against which the machine is run under random events.
 
 mod answers;
+mod observed;
 mod ops;
 mod world;
 

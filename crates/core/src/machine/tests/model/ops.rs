@@ -62,18 +62,58 @@ pub(super) enum Wrong {
 #[derive(Debug, Clone)]
 pub(super) enum Op {
     /// Payload sizes; a bit per row that is sampled. The frame comes in two parts over two edges.
-    Arrive { sizes: Vec<u16>, sampled: u16, split: u8, edge: u8 },
-    Up { replica: u8, works: u8, events: u8, bytes: u8 },
-    Down { replica: u8 },
-    Limits { replica: u8, works: u8, events: u8, bytes: u8 },
-    Answer { work: u8, says: Vec<Says>, of_whole: u8, continued: bool, last: bool, wrong: Wrong },
-    FailWhole { work: u8, reject: bool, last: bool },
-    Malformed { work: u8, last: bool },
+    Arrive {
+        sizes: Vec<u16>,
+        sampled: u16,
+        split: u8,
+        edge: u8,
+    },
+    Up {
+        replica: u8,
+        works: u8,
+        events: u8,
+        bytes: u8,
+    },
+    Down {
+        replica: u8,
+    },
+    Limits {
+        replica: u8,
+        works: u8,
+        events: u8,
+        bytes: u8,
+    },
+    Answer {
+        work: u8,
+        says: Vec<Says>,
+        of_whole: u8,
+        continued: bool,
+        last: bool,
+        wrong: Wrong,
+    },
+    FailWhole {
+        work: u8,
+        reject: bool,
+        last: bool,
+    },
+    Malformed {
+        work: u8,
+        last: bool,
+    },
     /// A result of a work that was never sent.
-    Unknown { replica: u8 },
-    Overdue { work: u8, row: Option<u8> },
-    Wait { ms: u16 },
-    Room { bytes: u16 },
+    Unknown {
+        replica: u8,
+    },
+    Overdue {
+        work: u8,
+        row: Option<u8>,
+    },
+    Wait {
+        ms: u16,
+    },
+    Room {
+        bytes: u16,
+    },
     Pressed,
     /// The nodes below and the store of letters get on with it.
     Below,

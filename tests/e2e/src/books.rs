@@ -1,0 +1,102 @@
+//! The books of a run, and the rules that they must keep at rest.
+
+use serde::Deserialize;
+
+/// What `status` and the final summary say in JSON.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Books {
+    /// The nodes in the order of the file.
+    pub nodes: Vec<Node>,
+    /// The edges.
+    #[serde(default)]
+    pub edges: Vec<Edge>,
+    /// Bytes of payload that may be in memory.
+    #[serde(default)]
+    pub memory_budget_bytes: u64,
+}
+
+/// One node.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+#[allow(missing_docs, reason = "the words of proto/meshloom/v1/coordinator.proto")]
+pub struct Node {
+    pub name: String,
+    pub received: u64,
+    pub answered: u64,
+    pub consumed: u64,
+    pub retried: u64,
+    pub dead_lettered: u64,
+    pub in_hand: u64,
+    pub waiting: u64,
+    pub produced: u64,
+    pub settled: u64,
+    pub restarts: u64,
+    pub exhausted: bool,
+    pub replicas: Vec<Replica>,
+}
+
+/// One replica.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the words of proto/meshloom/v1/coordinator.proto")]
+pub struct Replica {
+    pub index: u32,
+    pub state: String,
+    pub pid: u32,
+    pub last_error: String,
+}
+
+/// One edge.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the words of proto/meshloom/v1/coordinator.proto")]
+pub struct Edge {
+    pub from: String,
+    pub to: String,
+    pub produced: u64,
+    pub skipped: u64,
+    pub dropped: u64,
+    pub queued: u64,
+    pub received: u64,
+}
+
+impl Books {
+    /// The node of this name.
+    #[track_caller]
+    pub fn node(&self, name: &str) -> &Node {
+        self.nodes.iter().find(|node| node.name == name).unwrap_or_else(|| panic!("no node {name} in {self:#?}"))
+    }
+
+    /// The edge between two nodes.
+    #[track_caller]
+    pub fn edge(&self, from: &str, to: &str) -> &Edge {
+        let found = self.edges.iter().find(|edge| edge.from == from && edge.to == to);
+        found.unwrap_or_else(|| panic!("no edge {from} -> {to} in {self:#?}"))
+    }
+
+    /// Whether `node` is fed by an edge.
+    fn is_source(&self, node: &Node) -> bool {
+        !self.edges.iter().any(|edge| edge.to == node.name)
+    }
+
+    /// That the books balance and nothing is under way.
+    #[track_caller]
+    pub fn assert_balanced(&self) {
+        assert!(!self.edges.is_empty() || self.nodes.len() < 2, "no edges in {self:#?}");
+        for node in &self.nodes {
+            assert_eq!((node.in_hand, node.waiting), (0, 0), "{} at rest in {self:#?}", node.name);
+            if self.is_source(node) {
+                assert_eq!(node.received, node.settled, "{}: accepted = settled in {self:#?}", node.name);
+            } else {
+                let closed = node.answered + node.consumed + node.dead_lettered;
+                assert_eq!(node.received, closed, "{}: received = closed in {self:#?}", node.name);
+            }
+        }
+        for edge in &self.edges {
+            let passed = edge.skipped + edge.dropped + edge.queued + edge.received;
+            assert_eq!(edge.produced, passed, "{} -> {} in {self:#?}", edge.from, edge.to);
+            assert_eq!(edge.queued, 0, "{} -> {} at rest in {self:#?}", edge.from, edge.to);
+        }
+    }
+}

@@ -27,6 +27,10 @@ pub(crate) enum Failure {
     Run(Vec<RunError>),
     /// The command line is wrong in a way that only shows when it is used.
     Usage(anyhow::Error),
+    /// A signal ended the command at once; says when.
+    Interrupted(&'static str),
+    /// A node cannot be served.
+    Unavailable(anyhow::Error),
     /// Anything else; its text ends with what to do.
     Other(anyhow::Error),
 }
@@ -38,7 +42,10 @@ impl Failure {
         match self {
             Self::File(diagnostics) => eprint!("{}", diagnostics.render(colour)),
             Self::Run(errors) => errors.iter().for_each(|error| eprint!("{}", render(error, colour))),
-            Self::Usage(error) | Self::Other(error) => eprintln!("{} {error:#}", mark(colour)),
+            Self::Interrupted(when) => eprintln!("stopped at once {when}"),
+            Self::Usage(error) | Self::Unavailable(error) | Self::Other(error) => {
+                eprintln!("{} {error:#}", mark(colour));
+            }
         }
         ExitCode::from(self.code())
     }
@@ -49,6 +56,8 @@ impl Failure {
             Self::File(_) => exit::CONFIG,
             Self::Run(errors) => errors.iter().map(code_of).max().unwrap_or(exit::INTERNAL),
             Self::Usage(_) => exit::USAGE,
+            Self::Interrupted(_) => exit::INTERRUPTED,
+            Self::Unavailable(_) => exit::UNAVAILABLE,
             Self::Other(_) => exit::FAILED,
         }
     }
@@ -73,7 +82,8 @@ fn code_of(error: &RunError) -> u8 {
 /// `error[CODE] node NODE: MESSAGE`, and the remedy below it.
 fn render(error: &RunError, colour: bool) -> String {
     let node = error.node.as_ref().map(|node| format!("node {node}: ")).unwrap_or_default();
-    let code = if colour { format!("\x1b[1;31merror[{}]\x1b[0m", error.code) } else { format!("error[{}]", error.code) };
+    let code =
+        if colour { format!("\x1b[1;31merror[{}]\x1b[0m", error.code) } else { format!("error[{}]", error.code) };
     let mut text = format!("{code} {node}{}\n", error.message);
     if !error.remedy.is_empty() {
         let help = if colour { "\x1b[1;36mhelp:\x1b[0m" } else { "help:" };
@@ -84,4 +94,33 @@ fn render(error: &RunError, colour: bool) -> String {
 
 fn mark(colour: bool) -> &'static str {
     if colour { "\x1b[1;31merror:\x1b[0m" } else { "error:" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(kind: FailureKind, code: &'static str) -> RunError {
+        let (node, message, remedy) = (Some("filter".to_owned()), "it broke".to_owned(), "mend it".to_owned());
+        RunError { code, node, message, remedy, kind }
+    }
+
+    #[test]
+    fn an_error_names_code_node_and_remedy() {
+        let shown = render(&error(FailureKind::Unavailable, "SPAWN_FAILED"), false);
+        assert_eq!(shown, "error[SPAWN_FAILED] node filter: it broke\n  help: mend it\n");
+        let bare = RunError { node: None, remedy: String::new(), ..error(FailureKind::System, "SOCKET") };
+        assert_eq!(render(&bare, false), "error[SOCKET] it broke\n");
+    }
+
+    #[test]
+    fn exit_codes_follow_the_kind() {
+        let code = |kind, code| Failure::Run(vec![error(kind, code)]).code();
+        assert_eq!(code(FailureKind::Config, "CONFIG_REFUSED"), 78);
+        assert_eq!(code(FailureKind::Unavailable, "SPAWN_FAILED"), 69);
+        assert_eq!(code(FailureKind::Protocol, "FRAME_REFUSED"), 70);
+        assert_eq!(code(FailureKind::System, "INTERNAL"), 70);
+        assert_eq!(code(FailureKind::System, "STATE_HELD"), 1);
+        assert_eq!(Failure::Interrupted("now").code(), 130);
+    }
 }

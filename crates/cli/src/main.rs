@@ -2,17 +2,24 @@
 //!
 //! One file per command under `commands`; data goes to standard output, everything else to standard error.
 
+mod books;
 mod commands;
 mod failure;
 mod place;
+mod runtime;
+mod saved_traces;
+mod signals;
+mod table;
 mod terminal;
+mod text;
+mod wire_trace;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use self::{
-    commands::{check, run},
+    commands::{check, completions, dead_letters, drain, graph, run, schema, sidecar, status, trace},
     failure::Failure,
 };
 
@@ -40,8 +47,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::Args),
+    Run(Box<run::Args>),
     Check(check::Args),
+    Graph(graph::Args),
+    Status(status::Args),
+    Trace(trace::Args),
+    DeadLetters(dead_letters::Args),
+    Drain(drain::Args),
+    Sidecar(Box<sidecar::Args>),
+    Schema(schema::Args),
+    Completions(completions::Args),
 }
 
 fn main() -> ExitCode {
@@ -58,7 +73,15 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Run(args) => run::main(args),
+        Command::Run(args) => run::main(*args),
         Command::Check(args) => check::main(&args),
+        Command::Graph(args) => graph::main(&args),
+        Command::Status(args) => status::main(&args),
+        Command::Trace(args) => trace::main(&args),
+        Command::DeadLetters(args) => dead_letters::main(&args),
+        Command::Drain(args) => drain::main(&args),
+        Command::Sidecar(args) => sidecar::main(*args),
+        Command::Schema(args) => schema::main(&args),
+        Command::Completions(args) => completions::main(&args),
     }
 }

@@ -18,6 +18,11 @@ pub(crate) struct PipelineFile {
 }
 
 impl PipelineFile {
+    /// The file, if it was named.
+    pub(crate) fn named(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
     /// Where it is.
     pub(crate) fn path(&self) -> Result<PathBuf, Failure> {
         if let Some(file) = &self.file {
@@ -40,6 +45,26 @@ impl PipelineFile {
 /// Where a pipeline keeps its state unless told otherwise: beside its file.
 pub(crate) fn default_state(pipeline: &Pipeline) -> PathBuf {
     state_beside(&pipeline.dir, &pipeline.name)
+}
+
+/// Which state directory a command is about.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct StateOf {
+    #[command(flatten)]
+    file: PipelineFile,
+    /// The state directory, when the run was given another than .meshloom/PIPELINE beside the pipeline file
+    #[arg(long, value_name = "DIR", env = "MESHLOOM_STATE")]
+    state: Option<PathBuf>,
+}
+
+impl StateOf {
+    /// Where it is. The file is read only if the directory was not named.
+    pub(crate) fn path(&self) -> Result<PathBuf, Failure> {
+        match &self.state {
+            Some(state) => Ok(state.clone()),
+            None => Ok(default_state(&self.file.load()?)),
+        }
+    }
 }
 
 fn state_beside(dir: &Path, pipeline: &str) -> PathBuf {

@@ -12,6 +12,16 @@ pub(crate) fn colour_on_stdout() -> bool {
     colour(stdout().is_terminal(), &|name| std::env::var(name).ok())
 }
 
+/// Whether a display that draws over itself makes sense on standard error.
+pub(crate) fn moves_cursor() -> bool {
+    console::Term::stderr().features().is_attended() && std::env::var("TERM").is_ok_and(|term| term != "dumb")
+}
+
+/// Columns of standard output, if it is a terminal.
+pub(crate) fn columns_of_stdout() -> Option<usize> {
+    console::Term::stdout().size_checked().map(|(_, columns)| columns.into())
+}
+
 /// NO_COLOR (no-color.org) and TERM=dumb switch colours off on a terminal; elsewhere there are none.
 fn colour(is_terminal: bool, env: &dyn Fn(&str) -> Option<String>) -> bool {
     let refused = env("NO_COLOR").is_some_and(|value| !value.is_empty());

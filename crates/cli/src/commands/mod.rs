@@ -1,14 +1,35 @@
 //! One file per command.
 
 pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod dead_letters;
+pub(crate) mod drain;
+pub(crate) mod graph;
 pub(crate) mod run;
+pub(crate) mod schema;
+pub(crate) mod sidecar;
+pub(crate) mod status;
+pub(crate) mod trace;
+
+use anyhow::anyhow;
+
+use crate::failure::Failure;
 
 /// How data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(crate) enum Output {
-    /// For a person.
+    /// For a person
     #[default]
     Human,
-    /// For a program.
+    /// For a program
     Json,
+}
+
+/// What a coordinator's refusal means for a command.
+fn refused(status: tonic::Status) -> Failure {
+    Failure::Other(anyhow!(
+        "the coordinator did not answer: {} ({:?}); it may have just ended, else try again",
+        status.message(),
+        status.code()
+    ))
 }

@@ -1,0 +1,287 @@
+//! The books of a pipeline, as its commands show them.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use meshloom_proto::v1::{self, EdgeStatus, NodeStatus, PipelineStatus};
+use serde_json::{Value, json};
+
+/// Time over which a rate is measured.
+const WINDOW: Duration = Duration::from_secs(2);
+
+/// Where a node stands in the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Nothing comes in.
+    Source,
+    /// Something comes in and goes out.
+    Transform,
+    /// Nothing goes out.
+    Sink,
+}
+
+/// Where a node stands.
+pub(crate) fn role(status: &PipelineStatus, node: &NodeStatus) -> Role {
+    // A name has no dot, a port follows one.
+    let upstream = |edge: &EdgeStatus| edge.from.split('.').next() == Some(&node.name);
+    if !status.edges.iter().any(|edge| edge.to == node.name) {
+        Role::Source
+    } else if status.edges.iter().any(upstream) {
+        Role::Transform
+    } else {
+        Role::Sink
+    }
+}
+
+/// Events that a node is done with; at a source: that it has accepted.
+fn done(node: &NodeStatus) -> u64 {
+    node.received.saturating_sub(node.waiting + node.in_hand)
+}
+
+/// A duration of a message; absent or negative: zero.
+pub(crate) fn duration(duration: Option<prost_types::Duration>) -> Duration {
+    duration.and_then(|duration| duration.try_into().ok()).unwrap_or_default()
+}
+
+/// Events per second of every node, from what was seen lately.
+#[derive(Debug, Default)]
+pub(crate) struct Rates {
+    seen: VecDeque<(Instant, Vec<u64>)>,
+}
+
+impl Rates {
+    /// Looks at the books at a moment; returns the rate of each node. The first look knows none.
+    pub(crate) fn look(&mut self, status: &PipelineStatus, now: Instant) -> Vec<f64> {
+        let counts: Vec<u64> = status.nodes.iter().map(done).collect();
+        while self.seen.len() > 1 && self.seen.get(1).is_some_and(|(then, _)| now - *then >= WINDOW) {
+            self.seen.pop_front();
+        }
+        let rates = match self.seen.front() {
+            Some((then, before)) if now > *then => {
+                let seconds = (now - *then).as_secs_f64();
+                let rate = |(now, before): (&u64, &u64)| now.saturating_sub(*before) as f64 / seconds;
+                counts.iter().zip(before).map(rate).collect()
+            }
+            _ => vec![0.0; counts.len()],
+        };
+        self.seen.push_back((now, counts));
+        rates
+    }
+}
+
+/// The node that the others wait for, and the time in which its work waited for it.
+///
+/// Work waits for a replica only where replicas are too slow: above that node outputs wait for an edge below, below it
+/// nodes wait for work. Under a tenth of the time it is no bottleneck.
+pub(crate) fn bottleneck(status: &PipelineStatus, up: Duration) -> Option<(&NodeStatus, Duration)> {
+    let waited = |node: &NodeStatus| duration(node.waiting_for_replica).saturating_sub(duration(node.waiting_below));
+    let slowest = status.nodes.iter().max_by_key(|node| waited(node))?;
+    (waited(slowest) > up / 10).then(|| (slowest, waited(slowest)))
+}
+
+/// The books for a program.
+pub(crate) fn to_json(status: &PipelineStatus, rates: &[f64]) -> Value {
+    let rate = |index: usize| rates.get(index).copied().unwrap_or_default();
+    json!({
+        "pipeline": status.pipeline,
+        "pid": status.pid,
+        "phase": phase(status.phase()),
+        "memory_used_bytes": status.memory_used_bytes,
+        "memory_budget_bytes": status.memory_budget_bytes,
+        "nodes": status.nodes.iter().enumerate().map(|(index, node)| node_json(status, node, rate(index))).collect::<Vec<_>>(),
+        "edges": status.edges.iter().map(edge_json).collect::<Vec<_>>(),
+    })
+}
+
+/// A phase in one word.
+pub(crate) fn phase(phase: v1::PipelinePhase) -> &'static str {
+    match phase {
+        v1::PipelinePhase::Unspecified => "unknown",
+        v1::PipelinePhase::Starting => "starting",
+        v1::PipelinePhase::Running => "running",
+        v1::PipelinePhase::Draining => "draining",
+        v1::PipelinePhase::Ended => "ended",
+    }
+}
+
+fn node_json(status: &PipelineStatus, node: &NodeStatus, rate: f64) -> Value {
+    let seconds = |time| duration(time).as_secs_f64();
+    let mut value = json!({
+        "node": node.name,
+        "kind": node.kind,
+        "events_per_second": rate,
+        "restarts": node.restarts,
+        "replicas": node.replicas.iter().map(|replica| json!({
+            "replica": replica.index,
+            "state": replica.state,
+            "pid": if replica.pid == 0 { Value::Null } else { replica.pid.into() },
+            "sdk": replica.sdk,
+            "works": replica.works,
+            "last_error": replica.last_error,
+        })).collect::<Vec<_>>(),
+    });
+    let books = match role(status, node) {
+        Role::Source => json!({
+            "accepted": node.received,
+            "settled": node.settled,
+            "open": node.received.saturating_sub(node.settled),
+            "exhausted": node.exhausted,
+        }),
+        Role::Transform | Role::Sink => json!({
+            "received": node.received,
+            "answered": node.answered,
+            "consumed": node.consumed,
+            "produced": node.produced,
+            "retried": node.retried,
+            "dead_lettered": node.dead_lettered,
+            "in_hand": node.in_hand,
+            "waiting": node.waiting,
+            "busy_seconds": seconds(node.busy),
+            "handler_p50_seconds": seconds(node.handler_p50),
+            "handler_p99_seconds": seconds(node.handler_p99),
+            "waiting_for_work_seconds": seconds(node.waiting_for_work),
+            "waiting_for_replica_seconds": seconds(node.waiting_for_replica),
+            "waiting_below_seconds": seconds(node.waiting_below),
+        }),
+    };
+    if let (Some(value), Value::Object(books)) = (value.as_object_mut(), books) {
+        value.extend(books);
+    }
+    value
+}
+
+fn edge_json(edge: &EdgeStatus) -> Value {
+    json!({
+        "from": edge.from,
+        "to": edge.to,
+        "produced": edge.produced,
+        "skipped": edge.skipped,
+        "dropped": edge.dropped,
+        "queued": edge.queued,
+        "queued_bytes": edge.queued_bytes,
+        "received": edge.received,
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> Option<prost_types::Duration> {
+        Duration::from_secs(seconds).try_into().ok()
+    }
+
+    /// ingest -> filter -> alert, busy.
+    pub(crate) fn sample() -> PipelineStatus {
+        let replica = |state: &str, pid, sdk: &str, last_error: &str| v1::ReplicaStatus {
+            index: 0,
+            state: state.into(),
+            pid,
+            sdk: sdk.into(),
+            works: 1,
+            last_error: last_error.into(),
+        };
+        let edge = |from: &str, to: &str, produced, queued| EdgeStatus {
+            from: from.into(),
+            to: to.into(),
+            produced,
+            queued,
+            received: produced - queued,
+            queued_bytes: queued * 100,
+            ..EdgeStatus::default()
+        };
+        PipelineStatus {
+            pipeline: "anomaly".into(),
+            pid: 4242,
+            started: None,
+            phase: v1::PipelinePhase::Running.into(),
+            nodes: vec![
+                NodeStatus {
+                    name: "ingest".into(),
+                    kind: "run".into(),
+                    received: 8759,
+                    produced: 8759,
+                    settled: 8000,
+                    replicas: vec![replica("up", 4243, "rust 0.1.0", "")],
+                    ..NodeStatus::default()
+                },
+                NodeStatus {
+                    name: "filter".into(),
+                    kind: "run".into(),
+                    received: 8700,
+                    answered: 8000,
+                    consumed: 500,
+                    retried: 40,
+                    dead_lettered: 3,
+                    in_hand: 97,
+                    waiting: 100,
+                    produced: 8000,
+                    handler_p50: Duration::from_micros(12).try_into().ok(),
+                    handler_p99: Duration::from_micros(850).try_into().ok(),
+                    waiting_for_replica: seconds(8),
+                    waiting_below: seconds(1),
+                    replicas: vec![replica("up", 4244, "go 0.1.0", "")],
+                    ..NodeStatus::default()
+                },
+                NodeStatus {
+                    name: "alert".into(),
+                    kind: "use:webhook".into(),
+                    received: 8000,
+                    consumed: 8000,
+                    waiting_for_work: seconds(9),
+                    replicas: vec![replica("down", 0, "", "connection refused")],
+                    restarts: 2,
+                    ..NodeStatus::default()
+                },
+            ],
+            edges: vec![edge("ingest", "filter", 8759, 59), edge("filter.side", "alert", 8000, 0)],
+            memory_used_bytes: 3 << 20,
+            memory_budget_bytes: 256 << 20,
+        }
+    }
+
+    #[test]
+    fn roles_come_from_the_edges() {
+        let status = sample();
+        let roles: Vec<_> = status.nodes.iter().map(|node| role(&status, node)).collect();
+        assert_eq!(roles, [Role::Source, Role::Transform, Role::Sink]);
+    }
+
+    #[test]
+    fn rates_are_of_the_last_seconds() {
+        let mut rates = Rates::default();
+        let mut status = sample();
+        let start = Instant::now();
+        assert_eq!(rates.look(&status, start), [0.0, 0.0, 0.0]);
+        status.nodes[0].received += 100;
+        assert_eq!(rates.look(&status, start + Duration::from_secs(1)), [100.0, 0.0, 0.0]);
+        for second in 2..10 {
+            rates.look(&status, start + Duration::from_secs(second));
+        }
+        assert_eq!(rates.look(&status, start + Duration::from_secs(10)), [0.0, 0.0, 0.0]);
+        assert!(rates.seen.len() < 5);
+    }
+
+    #[test]
+    fn the_bottleneck_is_where_work_waits_for_replicas() {
+        let mut status = sample();
+        let found = bottleneck(&status, Duration::from_secs(10)).unwrap();
+        assert_eq!((found.0.name.as_str(), found.1), ("filter", Duration::from_secs(7)));
+        // It is slow only because of what is below.
+        status.nodes[1].waiting_below = seconds(8);
+        assert!(bottleneck(&status, Duration::from_secs(10)).is_none());
+    }
+
+    #[test]
+    fn json_names_units_and_roles() {
+        let value = to_json(&sample(), &[1.0, 2.0, 3.0]);
+        assert_eq!(value["nodes"][0]["accepted"], 8759);
+        assert_eq!(value["nodes"][0]["open"], 759);
+        assert_eq!(value["nodes"][1]["handler_p99_seconds"], 0.00085);
+        assert_eq!(value["nodes"][1]["events_per_second"], 2.0);
+        assert_eq!(value["nodes"][2]["replicas"][0]["pid"], Value::Null);
+        assert_eq!(value["edges"][1]["from"], "filter.side");
+    }
+}

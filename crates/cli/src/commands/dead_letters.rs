@@ -1,0 +1,175 @@
+//! `meshloom dead-letters`.
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context as _;
+use chrono::{DateTime, Local};
+use clap::Subcommand;
+use meshloom_coordinator::{LetterFile, LetterRecord};
+
+use super::Output;
+use crate::{
+    failure::Failure,
+    place::StateOf,
+    table::{self, Align},
+    terminal, text,
+};
+
+/// Look at the events that were rejected or ran out of attempts
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    List(List),
+}
+
+/// List dead letters, oldest first; works with and without a running coordinator
+#[derive(Debug, clap::Args)]
+struct List {
+    #[command(flatten)]
+    state: StateOf,
+    /// Only those of this node
+    #[arg(long)]
+    node: Option<String>,
+    /// Only those with this reason, a code such as TIMEOUT
+    #[arg(long, value_name = "CODE")]
+    reason: Option<String>,
+    /// Only the newest N
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// How to print: a table, or a JSON object per line with the event in it
+    #[arg(long, value_enum, default_value_t, env = "MESHLOOM_OUTPUT")]
+    output: Output,
+}
+
+pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
+    match &args.command {
+        Command::List(list) => list.run(),
+    }
+}
+
+impl List {
+    /// Reads the file that the coordinator appends to; what it is writing at the moment is left out.
+    fn run(&self) -> Result<ExitCode, Failure> {
+        let state = self.state.path()?;
+        let path = LetterFile::path(&state);
+        let letters = LetterFile::read(&state).with_context(|| {
+            format!("{} cannot be read; it is NDJSON, one letter per line: mend or move it", path.display())
+        })?;
+        let chosen = self.choose(&letters);
+        match self.output {
+            Output::Json => {
+                let mut out = io::stdout().lock();
+                for letter in chosen {
+                    serde_json::to_writer(&mut out, letter)?;
+                    writeln!(out)?;
+                }
+            }
+            Output::Human if chosen.is_empty() => eprintln!("no dead letters{}", self.why_none(letters.len())),
+            Output::Human => {
+                print!("{}", fit(&render(&chosen), terminal::columns_of_stdout()));
+                if chosen.len() < letters.len() {
+                    eprintln!("{} of {}", chosen.len(), text::plural(letters.len() as u64, "dead letter"));
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn choose<'a>(&self, letters: &'a [LetterRecord]) -> Vec<&'a LetterRecord> {
+        let same = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
+        let matching =
+            letters.iter().filter(|letter| same(&self.node, &letter.node) && same(&self.reason, &letter.reason));
+        let mut chosen: Vec<_> = matching.collect();
+        chosen.drain(..chosen.len().saturating_sub(self.limit.unwrap_or(usize::MAX)));
+        chosen
+    }
+
+    fn why_none(&self, all: usize) -> String {
+        if all == 0 { String::new() } else { format!(" match; without filters there are {}", text::count(all as u64)) }
+    }
+}
+
+fn render(letters: &[&LetterRecord]) -> String {
+    use Align::{Left, Right};
+    let header =
+        [("time", Left), ("node", Left), ("reason", Left), ("attempts", Right), ("uid", Left), ("message", Left)];
+    let rows = letters.iter().map(|letter| {
+        let time = DateTime::<Local>::from(SystemTime::UNIX_EPOCH + Duration::from_nanos(letter.time));
+        vec![
+            time.format("%Y-%m-%d %H:%M:%S").to_string(),
+            letter.node.clone(),
+            letter.reason.clone(),
+            letter.attempts.to_string(),
+            letter.uid.clone(),
+            // A program's own words may hold anything.
+            letter.message.replace(|c: char| c.is_control(), " "),
+        ]
+    });
+    table::render(&header, rows)
+}
+
+/// Cuts what would wrap.
+fn fit(text: &str, columns: Option<usize>) -> String {
+    let Some(columns) = columns else { return text.to_owned() };
+    text.lines().map(|line| console::truncate_str(line, columns, "…").into_owned() + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Only {
+        #[command(flatten)]
+        list: List,
+    }
+
+    fn letter(node: &str, reason: &str) -> LetterRecord {
+        LetterRecord {
+            time: 1,
+            node: node.into(),
+            from: None,
+            uid: "00".repeat(16),
+            reason: reason.into(),
+            message: "row 3:\n\x1b[31mbad\u{7}".into(),
+            attempts: 10,
+            trace_id: None,
+            event: serde_json::json!({}),
+        }
+    }
+
+    fn chosen(args: &[&str]) -> Vec<String> {
+        let letters = [letter("a", "X"), letter("b", "X"), letter("b", "Y")];
+        let list = Only::parse_from([&["list"], args].concat()).list;
+        list.choose(&letters).iter().map(|letter| format!("{}{}", letter.node, letter.reason)).collect()
+    }
+
+    #[test]
+    fn letters_are_chosen_by_node_reason_and_age() {
+        assert_eq!(chosen(&[]), ["aX", "bX", "bY"]);
+        assert_eq!(chosen(&["--node", "b"]), ["bX", "bY"]);
+        assert_eq!(chosen(&["--reason", "X", "--limit", "1"]), ["bX"]);
+        assert_eq!(chosen(&["--node", "c"]), [""; 0]);
+    }
+
+    #[test]
+    fn a_letter_is_one_line_without_control_characters() {
+        let text = render(&[&letter("filter", "BAD_ROW")]);
+        let line = text.lines().nth(1).unwrap();
+        assert!(line.contains("filter  BAD_ROW") && line.ends_with("row 3: [31mbad"), "{line}");
+        assert_eq!(text.lines().count(), 2);
+        assert_eq!(fit("abcdef\nab\n", Some(4)), "abc…\nab\n");
+        assert_eq!(fit("abcdef\n", None), "abcdef\n");
+    }
+}

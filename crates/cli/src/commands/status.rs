@@ -1,0 +1,224 @@
+//! `meshloom status`.
+
+use std::{
+    path::Path,
+    process::ExitCode,
+    time::{Duration, Instant, SystemTime},
+};
+
+use meshloom_coordinator::connect_admin;
+use meshloom_proto::v1::{PipelineStatus, StatusRequest};
+
+use super::Output;
+use crate::{
+    books::{self, Rates, Role, role},
+    failure::Failure,
+    place::StateOf,
+    runtime,
+    table::{self, Align},
+    text,
+};
+
+/// Time between the two looks that rates come from.
+const BETWEEN: Duration = Duration::from_millis(500);
+
+/// Show what a running pipeline does: books, queues, replicas, and its bottleneck
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    state: StateOf,
+    /// How to print
+    #[arg(long, value_enum, default_value_t, env = "MESHLOOM_OUTPUT")]
+    output: Output,
+}
+
+pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
+    let state = args.state.path()?;
+    let (status, rates) = runtime::block_on(look(&state))??;
+    match args.output {
+        Output::Human => print!("{}", render(&status, &rates, up(&status))),
+        Output::Json => {
+            let mut value = books::to_json(&status, &rates);
+            value["up_seconds"] = up(&status).as_secs_f64().into();
+            value["bottleneck"] = books::bottleneck(&status, up(&status)).map(|(node, _)| node.name.clone()).into();
+            println!("{value}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Looks twice, since a rate is a difference.
+async fn look(state: &Path) -> Result<(PipelineStatus, Vec<f64>), Failure> {
+    let mut admin = connect_admin(state).await?;
+    let mut rates = Rates::default();
+    let first = admin.status(StatusRequest {}).await.map_err(super::refused)?.into_inner().status.unwrap_or_default();
+    rates.look(&first, Instant::now());
+    tokio::time::sleep(BETWEEN).await;
+    // A run that ends meanwhile is told as it was.
+    let second = admin.status(StatusRequest {}).await.ok().and_then(|answer| answer.into_inner().status);
+    let status = second.unwrap_or(first);
+    let rates = rates.look(&status, Instant::now());
+    Ok((status, rates))
+}
+
+fn up(status: &PipelineStatus) -> Duration {
+    let started = status.started.and_then(|started| SystemTime::try_from(started).ok());
+    started.and_then(|started| started.elapsed().ok()).unwrap_or_default()
+}
+
+fn render(status: &PipelineStatus, rates: &[f64], up: Duration) -> String {
+    let head = format!(
+        "{} {} for {}, process {}, {} of {} in memory",
+        status.pipeline,
+        books::phase(status.phase()),
+        text::time(up),
+        status.pid,
+        text::bytes(status.memory_used_bytes),
+        text::bytes(status.memory_budget_bytes),
+    );
+    let slowest = match books::bottleneck(status, up) {
+        Some((node, waited)) => format!(
+            "bottleneck: {}, whose events waited {} for a free replica; more replicas or a faster handler would help",
+            node.name,
+            text::time(waited)
+        ),
+        None => "no bottleneck: the nodes keep up with their sources".to_owned(),
+    };
+    let sections = [head, sources(status, rates), nodes(status, rates), edges(status), replicas(status), slowest];
+    let sections: Vec<String> = sections.into_iter().filter(|section| !section.is_empty()).collect();
+    let mut text = sections.iter().map(|section| section.trim_end()).collect::<Vec<_>>().join("\n\n");
+    text.push('\n');
+    text
+}
+
+fn rate(rates: &[f64], index: usize) -> String {
+    text::rate(rates.get(index).copied().unwrap_or_default())
+}
+
+fn sources(status: &PipelineStatus, rates: &[f64]) -> String {
+    use Align::{Left, Right};
+    let header =
+        [("source", Left), ("accepted", Right), ("settled", Right), ("open", Right), ("events/s", Right), ("", Left)];
+    let of_role = status.nodes.iter().enumerate().filter(|(_, node)| role(status, node) == Role::Source);
+    let rows = of_role.map(|(index, node)| {
+        let open = node.received.saturating_sub(node.settled);
+        let counts = [node.received, node.settled, open].map(text::count);
+        let state = if node.exhausted { "exhausted".to_owned() } else { String::new() };
+        [vec![node.name.clone()], counts.to_vec(), vec![rate(rates, index), state]].concat()
+    });
+    table::render(&header, rows)
+}
+
+fn nodes(status: &PipelineStatus, rates: &[f64]) -> String {
+    use Align::{Left, Right};
+    let header = [
+        ("node", Left),
+        ("in", Right),
+        ("out", Right),
+        ("filtered", Right),
+        ("retried", Right),
+        ("rejected", Right),
+        ("in hand", Right),
+        ("waiting", Right),
+        ("events/s", Right),
+        ("p50", Right),
+        ("p99", Right),
+        ("starved", Right),
+        ("busy", Right),
+        ("blocked", Right),
+    ];
+    let of_role = status.nodes.iter().enumerate().filter(|(_, node)| role(status, node) != Role::Source);
+    let rows: Vec<_> = of_role
+        .map(|(index, node)| {
+            let passes = |number| match role(status, node) {
+                Role::Sink => String::new(),
+                Role::Source | Role::Transform => text::count(number),
+            };
+            let time = |time| text::time(books::duration(time));
+            vec![
+                node.name.clone(),
+                text::count(node.received),
+                passes(node.produced),
+                passes(node.consumed),
+                text::count(node.retried),
+                text::count(node.dead_lettered),
+                text::count(node.in_hand),
+                text::count(node.waiting),
+                rate(rates, index),
+                time(node.handler_p50),
+                time(node.handler_p99),
+                time(node.waiting_for_work),
+                time(node.waiting_for_replica),
+                time(node.waiting_below),
+            ]
+        })
+        .collect();
+    let legend = "starved: time waiting for work; busy: work waiting for a replica; blocked: outputs waiting below\n";
+    if rows.is_empty() { String::new() } else { table::render(&header, rows) + legend }
+}
+
+fn edges(status: &PipelineStatus) -> String {
+    use Align::{Left, Right};
+    let header = [
+        ("edge", Left),
+        ("produced", Right),
+        ("skipped", Right),
+        ("dropped", Right),
+        ("queued", Right),
+        ("", Right),
+        ("received", Right),
+    ];
+    let rows = status.edges.iter().map(|edge| {
+        let [produced, skipped, dropped, queued, received] =
+            [edge.produced, edge.skipped, edge.dropped, edge.queued, edge.received].map(text::count);
+        let bytes = text::bytes(edge.queued_bytes);
+        vec![format!("{} -> {}", edge.from, edge.to), produced, skipped, dropped, queued, bytes, received]
+    });
+    table::render(&header, rows)
+}
+
+fn replicas(status: &PipelineStatus) -> String {
+    use Align::{Left, Right};
+    let header =
+        [("replica", Left), ("state", Left), ("pid", Right), ("works", Right), ("sdk", Left), ("last error", Left)];
+    let rows = status.nodes.iter().flat_map(|node| {
+        node.replicas.iter().map(|replica| {
+            let pid = if replica.pid == 0 { String::new() } else { replica.pid.to_string() };
+            let name = format!("{}[{}]", node.name, replica.index);
+            let works = replica.works.to_string();
+            vec![name, replica.state.clone(), pid, works, replica.sdk.clone(), replica.last_error.clone()]
+        })
+    });
+    table::render(&header, rows)
+}
+
+#[test]
+fn a_status_shows_everything_and_names_the_bottleneck() {
+    let text = render(&books::tests::sample(), &[10.0, 2.5, 0.0], Duration::from_secs(10));
+    let expected = "\
+anomaly running for 10.0 s, process 4242, 3.0 MiB of 256 MiB in memory
+
+source  accepted  settled  open  events/s
+ingest     8,759    8,000   759        10
+
+node       in    out  filtered  retried  rejected  in hand  waiting  events/s      p50     p99  starved    busy  blocked
+filter  8,700  8,000       500       40         3       97      100       2.5  12.0 µs  850 µs      0 s  8.00 s   1.00 s
+alert   8,000                         0         0        0        0         0      0 s     0 s   9.00 s     0 s      0 s
+starved: time waiting for work; busy: work waiting for a replica; blocked: outputs waiting below
+
+edge                  produced  skipped  dropped  queued           received
+ingest -> filter         8,759        0        0      59  5.8 KiB     8,700
+filter.side -> alert     8,000        0        0       0      0 B     8,000
+
+replica    state   pid  works  sdk         last error
+ingest[0]  up     4243      1  rust 0.1.0
+filter[0]  up     4244      1  go 0.1.0
+alert[0]   down             1              connection refused
+
+bottleneck: filter, whose events waited 7.00 s for a free replica; more replicas or a faster handler would help
+";
+    // Alignment is the table's business; words and their order are ours.
+    let words =
+        |text: &str| text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
+    assert_eq!(words(&text), words(expected));
+}

@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 OUT = HERE / "out"
 PIPELINE = HERE / "pipeline.yaml"
-STATE = HERE / ".meshloom" / "anomaly"
+STATE = OUT / "state"
 STREAMS = {"raw.ndjson": "raw", "filtered.ndjson": "filtered", "classified.ndjson": "classified"}
 #: Up to so many events, all of them are traced unless TRACE_RATIO says otherwise.
 SMALL_RUN = 100_000
@@ -65,15 +65,16 @@ def demo() -> None:
     OUT.mkdir(parents=True)
 
     with receiver(OUT / "alerts.ndjson") as url:
-        heading(f"meshloom run {relative(PIPELINE)} --fresh")
-        call([str(meshloom), "run", "--fresh", relative(PIPELINE)], env=environment(url))
+        command = ["run", relative(PIPELINE), "--state", relative(STATE)]
+        heading(" ".join(["meshloom", *command]))
+        call([str(meshloom), *command], env=environment(url))
         alerts = fetch(url)
 
     show_alerts(alerts)
     show_archive(sorted((OUT / "archive").glob("*.tar.gz")))
     show_dead_letters(dead_letters(meshloom))
     show_trace(meshloom, alerts)
-    print(f"\nAll of it in {time.monotonic() - started:.0f} s. What it left: {relative(OUT)}, {relative(STATE)}")
+    print(f"\nAll of it in {time.monotonic() - started:.0f} s. What it left is in {relative(OUT)}")
 
 
 def environment(webhook: str) -> dict[str, str]:
@@ -82,7 +83,7 @@ def environment(webhook: str) -> dict[str, str]:
     small = events.isdecimal() and int(events) <= SMALL_RUN
     ratio = os.environ.get("TRACE_RATIO") or ("1" if small else "0.001")
     ours = {"EVENTS": events, "TRACE_RATIO": ratio, "SLACK_WEBHOOK_URL": webhook, "ARCHIVE_DIR": str(OUT / "archive")}
-    return {**os.environ, **ours}
+    return {"MESHLOOM_TRACE_MEMORY": "256MiB", **os.environ, **ours}
 
 
 @contextlib.contextmanager
@@ -149,7 +150,7 @@ def lines(archive: Path) -> dict[str, int]:
 
 def dead_letters(meshloom: Path) -> list[dict[str, Any]]:
     """All of them, as the command line lists them."""
-    command = [str(meshloom), "dead-letters", "list", "--output", "json", str(PIPELINE)]
+    command = [str(meshloom), "dead-letters", "list", "--output", "json", "--state", str(STATE)]
     listed = subprocess.run(command, capture_output=True, text=True, check=False)
     if listed.returncode != 0:
         raise Failed(f"`meshloom dead-letters list` failed: {listed.stderr.strip()}")
@@ -166,17 +167,17 @@ def by_reason(letters: list[dict[str, Any]]) -> list[tuple[int, str, str, str]]:
 
 
 def show_dead_letters(letters: list[dict[str, Any]]) -> None:
-    heading(f"Dead letters: {len(letters):,}, each with its reason (meshloom dead-letters list {relative(PIPELINE)})")
+    heading(f"Dead letters: {len(letters):,}, each with its reason (meshloom dead-letters list --state {relative(STATE)})")
     for count, node, reason, message in by_reason(letters):
         print(f"  {count:>6,}  {node}  {reason:<16} for instance: {message}")
 
 
 def show_trace(meshloom: Path, alerts: dict[str, Any]) -> None:
     for alert in reversed(alerts["last"]):
-        command = [str(meshloom), "trace", alert["uid"], "--file", str(PIPELINE)]
+        command = [str(meshloom), "trace", alert["uid"], "--state", str(STATE)]
         shown = subprocess.run(command, capture_output=True, text=True, check=False)
         if shown.returncode == 0:
-            heading(f"One alert, from the Rust source to the last verdict (meshloom trace {alert['uid']})")
+            heading(f"One alert, from source to last verdict (meshloom trace {alert['uid']} --state {relative(STATE)})")
             print(f"  {alert['text']}\n\n{shown.stdout.rstrip()}")
             return
 

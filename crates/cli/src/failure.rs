@@ -44,7 +44,7 @@ impl Failure {
             Self::Run(errors) => errors.iter().for_each(|error| eprint!("{}", render(error, colour))),
             Self::Interrupted(when) => eprintln!("stopped at once {when}"),
             Self::Usage(error) | Self::Unavailable(error) | Self::Other(error) => {
-                eprintln!("{} {error:#}", mark(colour));
+                eprint!("{} {}", mark(colour), with_causes(error));
             }
         }
         ExitCode::from(self.code())
@@ -92,6 +92,17 @@ fn render(error: &RunError, colour: bool) -> String {
     text
 }
 
+/// The error, and below it what it came from, as far as it does not say so itself.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = format!("{error}\n");
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(&format!("  cause: {cause}\n"));
+        }
+    }
+    text
+}
+
 fn mark(colour: bool) -> &'static str {
     if colour { "\x1b[1;31merror:\x1b[0m" } else { "error:" }
 }
@@ -111,6 +122,14 @@ mod tests {
         assert_eq!(shown, "error[SPAWN_FAILED] node filter: it broke\n  help: mend it\n");
         let bare = RunError { node: None, remedy: String::new(), ..error(FailureKind::System, "SOCKET") };
         assert_eq!(render(&bare, false), "error[SOCKET] it broke\n");
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("disk full").context("x cannot be written: disk full; make room");
+        assert_eq!(with_causes(&error), "x cannot be written: disk full; make room\n");
+        let error = anyhow::anyhow!("disk full").context("x cannot be written; make room");
+        assert_eq!(with_causes(&error), "x cannot be written; make room\n  cause: disk full\n");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod place;
 mod runtime;
 mod saved_traces;
 mod signals;
+mod size;
 mod table;
 mod terminal;
 mod text;

@@ -58,6 +58,11 @@ pub(crate) struct StateOf {
 }
 
 impl StateOf {
+    /// For a command that has no place for a file among its arguments.
+    pub(crate) fn new(file: Option<PathBuf>, state: Option<PathBuf>) -> Self {
+        Self { file: PipelineFile { file }, state }
+    }
+
     /// Where it is. The file is read only if the directory was not named.
     pub(crate) fn path(&self) -> Result<PathBuf, Failure> {
         match &self.state {

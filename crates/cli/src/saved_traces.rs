@@ -9,10 +9,8 @@ use std::{
 use anyhow::Context as _;
 use meshloom_telemetry::{TraceStore, Traces, archive};
 
-/// Most traces that are kept.
-const TRACES: usize = 200;
-/// Most bytes that are kept.
-const BYTES: usize = 8 << 20;
+/// Most bytes that are read back. What a run keeps is bounded by the memory for its traces.
+const BYTES: usize = 1 << 30;
 
 fn path(state: &Path) -> PathBuf {
     state.join("traces.otlp")
@@ -20,7 +18,7 @@ fn path(state: &Path) -> PathBuf {
 
 /// Keeps the newest traces in a state directory. Those of an earlier run stay if there are none.
 pub(crate) fn save(state: &Path, traces: &Traces) -> anyhow::Result<()> {
-    let bytes = archive::encode(&traces.newest(TRACES), BYTES);
+    let bytes = archive::encode(&traces.newest(usize::MAX), BYTES);
     if bytes.is_empty() {
         return Ok(());
     }

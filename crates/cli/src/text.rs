@@ -40,6 +40,11 @@ pub(crate) fn time(duration: Duration) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
+/// A time per event, which is not measured closer than a microsecond.
+pub(crate) fn handler_time(duration: Duration) -> String {
+    if duration < Duration::from_micros(1) { "<1 µs".to_owned() } else { time(duration) }
+}
+
 /// `1 h 02 min 03 s`, `2 min 03 s`.
 fn long_time(seconds: u64) -> String {
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -103,6 +108,8 @@ mod tests {
         for (nanos, text) in cases {
             assert_eq!(time(Duration::from_nanos(nanos)), text);
         }
+        assert_eq!(handler_time(Duration::from_nanos(20)), "<1 µs");
+        assert_eq!(handler_time(Duration::from_micros(20)), "20.0 µs");
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct Options {
     pub attach: Vec<(String, Address)>,
     /// The collector; `None`: traces are only kept in memory.
     pub export: Option<ExportOptions>,
+    /// Bytes of spans kept in memory, about.
+    pub trace_bytes: usize,
     /// A program that runs as a guard when its first argument is `guard`: this binary.
     pub guard: PathBuf,
 }

@@ -114,7 +114,7 @@ impl Service {
             check_attach(&pipeline, name)?;
         }
         let state = open_state(&options.state)?;
-        let traces = Traces::start(traces::Options { export: options.export, ..traces::Options::default() });
+        let traces = Traces::start(traces::Options { store_bytes: options.trace_bytes, export: options.export });
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(no_socket)?;
         let otlp_address = listener.local_addr().map_err(no_socket)?;
         let stop = CancellationToken::new();

@@ -21,8 +21,8 @@ use crate::{
     proto, queue,
 };
 
-/// Spans of the coordinator that may wait for the store.
-const WAITING_SPANS: usize = 8192;
+/// Spans of the coordinator that may wait for the store: as many as the largest batch gives when it settles at once.
+const WAITING_SPANS: usize = 65_536;
 /// Requests of nodes that may wait for the store.
 const WAITING_REQUESTS: usize = 8;
 /// Spans that are stored in one go.

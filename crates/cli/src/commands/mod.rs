@@ -13,7 +13,9 @@ pub(crate) mod trace;
 
 use anyhow::anyhow;
 
-use crate::failure::Failure;
+use meshloom_telemetry::logs;
+
+use crate::{failure::Failure, terminal};
 
 /// How data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -23,6 +25,26 @@ pub(crate) enum Output {
     Human,
     /// For a program
     Json,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For a person
+    #[default]
+    Human,
+    /// One JSON object per line
+    Json,
+}
+
+impl LogFormat {
+    /// On standard error.
+    pub(crate) fn on_stderr(self) -> logs::Format {
+        match self {
+            Self::Human => logs::Format::Human { colour: terminal::colour_on_stderr() },
+            Self::Json => logs::Format::Json,
+        }
+    }
 }
 
 /// What a coordinator's refusal means for a command.

@@ -135,6 +135,10 @@ fn nodes(status: &PipelineStatus, rates: &[f64]) -> String {
                 Role::Source | Role::Transform => text::count(number),
             };
             let time = |time| text::time(books::duration(time));
+            let handler = |time| match books::duration(time) {
+                time if time.is_zero() => String::new(),
+                time => text::handler_time(time),
+            };
             vec![
                 node.name.clone(),
                 text::count(node.received),
@@ -145,8 +149,8 @@ fn nodes(status: &PipelineStatus, rates: &[f64]) -> String {
                 text::count(node.in_hand),
                 text::count(node.waiting),
                 rate(rates, index),
-                time(node.handler_p50),
-                time(node.handler_p99),
+                handler(node.handler_p50),
+                handler(node.handler_p99),
                 time(node.waiting_for_work),
                 time(node.waiting_for_replica),
                 time(node.waiting_below),
@@ -203,7 +207,7 @@ ingest     8,759    8,000   759        10
 
 node       in    out  filtered  retried  rejected  in hand  waiting  events/s      p50     p99  starved    busy  blocked
 filter  8,700  8,000       500       40         3       97      100       2.5  12.0 µs  850 µs      0 s  8.00 s   1.00 s
-alert   8,000                         0         0        0        0         0      0 s     0 s   9.00 s     0 s      0 s
+alert   8,000                         0         0        0        0         0                   9.00 s     0 s      0 s
 starved: time waiting for work; busy: work waiting for a replica; blocked: outputs waiting below
 
 edge                  produced  skipped  dropped  queued           received

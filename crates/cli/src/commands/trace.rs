@@ -1,6 +1,9 @@
 //! `meshloom trace`.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::anyhow;
 use meshloom_coordinator::{AdminError, connect_admin};
@@ -25,8 +28,12 @@ pub(crate) struct Args {
     /// The newest trace
     #[arg(long)]
     last: bool,
-    #[command(flatten)]
-    state: StateOf,
+    /// The pipeline file [default: ./meshloom.yaml, then ./pipeline.yaml]
+    #[arg(long, value_name = "FILE", env = "MESHLOOM_FILE")]
+    file: Option<PathBuf>,
+    /// The state directory, when the run was given another than .meshloom/PIPELINE beside the pipeline file
+    #[arg(long, value_name = "DIR", env = "MESHLOOM_STATE")]
+    state: Option<PathBuf>,
 }
 
 fn parse_id(written: &str) -> Result<[u8; 16], String> {
@@ -38,7 +45,7 @@ fn parse_id(written: &str) -> Result<[u8; 16], String> {
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
-    let state = args.state.path()?;
+    let state = StateOf::new(args.file.clone(), args.state.clone()).path()?;
     let trace = match runtime::block_on(from_coordinator(&state, args.uid))? {
         Ok(trace) => trace,
         Err(Failure::Other(error)) if error.is::<AdminError>() => {

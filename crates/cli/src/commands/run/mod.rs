@@ -27,14 +27,14 @@ use self::{
     screen::Screen,
     summary::{Outcome, Run},
 };
-use super::Output;
+use super::{LogFormat, Output};
 use crate::{
     books::Rates,
     failure::{Failure, exit},
     place::{self, PipelineFile},
     runtime, saved_traces,
     signals::Signals,
-    terminal, text,
+    size, terminal, text,
 };
 
 /// Time between two looks at the books.
@@ -57,6 +57,9 @@ pub(crate) struct Args {
     /// Send traces to this collector or Jaeger (OTLP over gRPC); OTEL_EXPORTER_OTLP_* are followed too
     #[arg(long, value_name = "URL", env = "MESHLOOM_OTLP")]
     otlp: Option<String>,
+    /// Memory for the newest traces; 2 KiB hold a trace of a few hops
+    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = size::parse, env = "MESHLOOM_TRACE_MEMORY")]
+    trace_memory: usize,
     /// Use a node that was started by hand instead of spawning it; may be repeated
     #[arg(long, value_name = "NODE=ADDRESS", value_parser = attach::parse)]
     attach: Vec<Attach>,
@@ -75,15 +78,6 @@ pub(crate) struct Args {
     /// Show no live display
     #[arg(long, env = "MESHLOOM_NO_PROGRESS", value_parser = FalseyValueParser::new())]
     no_progress: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-enum LogFormat {
-    /// For a person
-    #[default]
-    Human,
-    /// One JSON object per line
-    Json,
 }
 
 pub(crate) fn main(args: Args) -> Result<ExitCode, Failure> {
@@ -159,10 +153,7 @@ fn wants_progress(args: &Args, pipeline: &Pipeline) -> bool {
 }
 
 fn start_logs(args: &Args, pipeline: &Pipeline, screen: &Screen) -> Result<NodeLog, Failure> {
-    let format = match args.log_format {
-        LogFormat::Human => logs::Format::Human { colour: terminal::colour_on_stderr() },
-        LogFormat::Json => logs::Format::Json,
-    };
+    let format = args.log_format.on_stderr();
     let writer = SharedWriter::new(screen.clone());
     logs::init(format, &args.log, &writer).map_err(|error| Failure::Usage(error.into()))?;
     let nodes = pipeline.nodes.iter().map(|node| (node.name.as_str(), node.replicas));
@@ -179,6 +170,7 @@ fn options(args: &Args, state: PathBuf) -> Result<Options, Failure> {
         attach: args.attach.iter().map(|attach| (attach.node.clone(), attach.address.clone())).collect(),
         export: ExportOptions::resolve(args.otlp.as_deref(), &|name| std::env::var(name).ok())
             .map_err(|error| Failure::Usage(error.into()))?,
+        trace_bytes: args.trace_memory,
         guard: std::env::current_exe()
             .context("the path of this program is not known, and its guards cannot be started; is /proc mounted?")?,
     })

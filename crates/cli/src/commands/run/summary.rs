@@ -65,7 +65,7 @@ fn row(status: &PipelineStatus, node: &NodeStatus, elapsed: Duration) -> Vec<Str
     let rate = text::rate(node.received as f64 / elapsed.as_secs_f64().max(1e-3));
     let handler = |time| match books::duration(time) {
         time if time.is_zero() => none(),
-        time => text::time(time),
+        time => text::handler_time(time),
     };
     let (name, times) = (node.name.clone(), [handler(node.handler_p50), handler(node.handler_p99)]);
     let mut row = match role(status, node) {

@@ -7,7 +7,6 @@ mod spec;
 use std::{io::stderr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use clap::builder::FalseyValueParser;
 use meshloom_connectors::{LogLine, LogStream};
 use meshloom_telemetry::logs::{self, NodeLog, SharedWriter};
 use meshloom_wire::serve::{NodeServer, serve};
@@ -19,7 +18,8 @@ use self::{
     listen::Listener,
     node::{Adapter, AdapterOptions},
 };
-use crate::{failure::Failure, runtime, signals::Signals, terminal};
+use super::LogFormat;
+use crate::{failure::Failure, runtime, signals::Signals};
 
 /// Lines of the program's log that may wait.
 const LOG_LINES: usize = 256;
@@ -78,9 +78,9 @@ pub(crate) struct Args {
     /// Where to listen: host:port or unix:/path
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7480", env = "MESHLOOM_LISTEN")]
     listen: String,
-    /// Log lines as JSON
-    #[arg(long, env = "MESHLOOM_LOG_JSON", value_parser = FalseyValueParser::new())]
-    log_json: bool,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t, env = "MESHLOOM_LOG_FORMAT")]
+    log_format: LogFormat,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
@@ -105,10 +105,7 @@ async fn run(
     std::fs::create_dir_all(&args.state)
         .with_context(|| format!("{} cannot be made; name a writable folder with --state", args.state.display()))?;
     let state = args.state.canonicalize().context("the state folder has gone; name another with --state")?;
-    let format = match args.log_json {
-        true => logs::Format::Json,
-        false => logs::Format::Human { colour: terminal::colour_on_stderr() },
-    };
+    let format = args.log_format.on_stderr();
     let writer = SharedWriter::new(stderr());
     logs::init(format, "info", &writer)?;
     let (log, lines) = mpsc::channel(LOG_LINES);

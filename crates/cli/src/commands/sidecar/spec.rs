@@ -33,11 +33,23 @@ pub(super) fn read(args: &Args, dir: &Path) -> Result<(ExecSpec, Duration), Fail
             .collect();
         Failure::Usage(anyhow!("{}", told.join("\n       ")))
     })?;
+    find_program(&args.command)?;
     let node = pipeline.nodes.into_iter().find(|node| node.name == NODE);
     match node.map(|node| (node.kind, node.timeout)) {
         Some((NodeKind::Exec(exec), timeout)) => Ok((exec, timeout)),
         _ => Err(Failure::Other(anyhow!("the flags make no exec node; this is a fault of Meshloom, please report it"))),
     }
+}
+
+/// A program that is missing is told now, not with the first event. One named by its path has been looked at.
+fn find_program(command: &[String]) -> Result<(), Failure> {
+    let program = command.first().map(String::as_str).unwrap_or_default();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = program.contains('/') || std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    if found {
+        return Ok(());
+    }
+    Err(Failure::Unavailable(anyhow!("`{program}` is in no folder of PATH; install it, or name it by its path")))
 }
 
 /// A pipeline file in which the program is a node.
@@ -69,7 +81,7 @@ fn file(args: &Args) -> Result<Value, Failure> {
         let upstreams = upstreams(args);
         for upstream in &upstreams {
             let name = upstream.split('.').next().unwrap_or_default();
-            nodes.insert(name.to_owned(), json!({ "use": "generate", "with": { "count": 1 } }));
+            nodes.insert(name.to_owned(), json!({ "connect": "127.0.0.1:1" }));
         }
         node.insert("from".into(), json!(upstreams));
     }
@@ -132,7 +144,7 @@ mod tests {
     fn spec(words: &[&str]) -> Result<(ExecSpec, Duration), String> {
         let args = Only::try_parse_from([&["sidecar"], words].concat()).map_err(|error| error.to_string())?.args;
         read(&args, Path::new("/")).map_err(|failure| match failure {
-            Failure::Usage(error) => error.to_string(),
+            Failure::Usage(error) | Failure::Unavailable(error) => error.to_string(),
             other => panic!("{other:?}"),
         })
     }

@@ -1,0 +1,203 @@
+//! Whole runs, and the commands that look at one.
+
+use serde_json::Value;
+
+use crate::support::{Folder, end, signal, wait_for};
+
+const BOUNDED: &str = "\
+pipeline: demo
+trace: { ratio: 1 }
+nodes:
+  made: { use: generate, with: { count: 20 } }
+  gone: { use: 'null', from: made }
+";
+const ENDLESS: &str = "\
+pipeline: demo
+trace: { ratio: 1 }
+nodes:
+  made: { use: generate, with: { rate: 200/s } }
+  gone: { use: 'null', from: made }
+";
+/// Fails whatever comes, so that every event ends as a dead letter.
+const REJECTING: &str = "\
+pipeline: demo
+nodes:
+  made: { use: generate, with: { count: 3 } }
+  parse: { exec: [sh, -c, 'exit 3'], mode: batch, from: made, retry: { attempts: 1 } }
+  gone: { use: 'null', from: parse }
+";
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn a_bounded_run_ends_with_its_books_and_a_second_one_finds_nothing_new() {
+    let folder = Folder::with(BOUNDED);
+    let ran = folder.run("run");
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{}", ran.err);
+    let row = |name: &str| {
+        let line = ran.err.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {}", ran.err));
+        line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(row("node")[..4], ["node", "in", "out", "filtered"]);
+    assert_eq!(row("made")[..4], ["made", "20", "20", "20"]);
+    assert_eq!(row("gone")[..4], ["gone", "20", "0", "0"]);
+    assert!(ran.err.trim_end().lines().last().unwrap().starts_with("done in "), "{}", ran.err);
+
+    let again = folder.run("run");
+    assert!(
+        again.err.contains("made: nothing new since ") && again.err.contains("(20 of 20); --fresh starts over"),
+        "{}",
+        again.err
+    );
+    let fresh = folder.run("run --fresh --output json");
+    let report = json(&fresh.out);
+    assert_eq!(
+        (&report["outcome"], &report["nodes"][0]["accepted"], &report["nodes"][0]["settled"]),
+        (&"done".into(), &20.into(), &20.into())
+    );
+}
+
+#[test]
+fn an_ephemeral_run_leaves_nothing() {
+    let folder = Folder::with(BOUNDED);
+    assert_eq!(folder.run("run --ephemeral").code, 0);
+    assert!(!folder.path().join(".meshloom").exists());
+}
+
+#[test]
+fn a_trace_is_shown_after_the_run() {
+    let folder = Folder::with(BOUNDED);
+    let none = folder.run("trace --last");
+    assert!(none.code == 1 && none.err.contains("there is no trace") && none.err.contains("ratio: 1"), "{}", none.err);
+    assert_eq!(folder.run("run").code, 0);
+    let last = folder.run("trace --last");
+    assert_eq!(last.code, 0, "{}", last.err);
+    assert!(last.err.contains("kept by the last run"), "{}", last.err);
+    assert!(last.out.contains("send made") && last.out.contains("receive gone"), "{}", last.out);
+    let uid = last.out.lines().find_map(|line| line.strip_prefix("event ")).unwrap();
+    let same = folder.run(&format!("trace {}", uid.split_whitespace().next().unwrap()));
+    assert!(same.code == 0 && same.out.contains(uid), "{}", same.err);
+    let trace_id = last.out.lines().find_map(|line| line.strip_prefix("trace ")).unwrap();
+    assert!(folder.run(&format!("trace {trace_id}")).out.contains(uid));
+    let unknown = folder.run(&format!("trace {}", "ab".repeat(16)));
+    assert!(unknown.code == 1 && unknown.err.contains("no such trace"), "{}", unknown.err);
+    assert_eq!(folder.run("trace").code, 2);
+    assert_eq!(folder.run("trace xyz").code, 2);
+}
+
+#[test]
+fn a_running_pipeline_is_looked_at_and_drained() {
+    let folder = Folder::with(ENDLESS);
+    let none = folder.run("status");
+    assert!(none.code == 1 && none.err.contains("start it with `meshloom run`"), "{}", none.err);
+    let run = folder.start("run");
+    let status = wait_for("a status with settled events", || {
+        let ran = folder.run("status --output json");
+        let status = (ran.code == 0).then(|| json(&ran.out))?;
+        (status["nodes"][0]["settled"].as_u64()? > 0).then_some(status)
+    });
+    assert_eq!((&status["phase"], &status["pid"]), (&"running".into(), &run.id().into()));
+    let shown = folder.run("status").out;
+    for part in ["demo running for", "source", "made -> gone", "gone[0]", "up", "bottleneck"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let trace = folder.run("trace --last");
+    assert!(trace.code == 0 && trace.err.is_empty() && trace.out.contains("send made"), "{}", trace.err);
+    let second = folder.run("run");
+    assert!(
+        second.code == 1 && second.err.contains("STATE_HELD") && second.err.contains("--state DIR"),
+        "{}",
+        second.err
+    );
+    assert_eq!(folder.run("drain").code, 0);
+    let ended = end(run);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_eq!(folder.run("drain").code, 1);
+}
+
+#[test]
+fn a_signal_drains_and_says_so() {
+    let folder = Folder::with(ENDLESS);
+    let run = folder.start("run --output json --log-format json");
+    wait_for("the coordinator", || (folder.run("status").code == 0).then_some(()));
+    signal(&run, "TERM");
+    let ended = end(run);
+    assert_eq!((ended.code, &json(&ended.out)["outcome"]), (0, &"stopped".into()), "{}", ended.err);
+    assert!(ended.err.lines().all(|line| json(line)["timestamp"].is_string()), "{}", ended.err);
+    assert!(ended.err.contains("draining"), "{}", ended.err);
+}
+
+#[test]
+fn dead_letters_are_counted_listed_and_fatal_where_asked() {
+    let folder = Folder::with(REJECTING);
+    let ran = folder.run("run");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let note =
+        ran.err.lines().find(|line| line.starts_with("3 dead letters: ")).unwrap_or_else(|| panic!("{}", ran.err));
+    assert!(note.contains(" at parse; list them with: meshloom dead-letters list"), "{note}");
+    let listed = folder.run("dead-letters list");
+    assert_eq!((listed.code, listed.out.lines().count()), (0, 4), "{}", listed.out);
+    assert!(listed.out.contains("parse"), "{}", listed.out);
+    let lines: Vec<Value> = folder.run("dead-letters list --output json").out.lines().map(json).collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines.iter().all(|letter| letter["node"] == "parse" && letter["event"].is_object()), "{lines:?}");
+    let one = folder.run("dead-letters list --limit 1");
+    assert!(one.out.lines().count() == 2 && one.err.contains("1 of 3 dead letters"), "{}", one.err);
+    let none = folder.run("dead-letters list --node other");
+    assert!(none.code == 0 && none.out.is_empty() && none.err.contains("without filters there are 3"), "{}", none.err);
+    let strict = folder.run("run --fresh --strict --output json");
+    let report = json(&strict.out);
+    assert_eq!((strict.code, &report["dead_letters"][0]["count"]), (3, &3.into()), "{}", strict.err);
+    let by_environment = folder.command("run --ephemeral").env("MESHLOOM_STRICT", "1").output().unwrap();
+    assert_eq!(by_environment.status.code(), Some(3));
+}
+
+#[test]
+fn a_node_that_does_not_start_is_named_with_its_code() {
+    let folder = Folder::with(
+        "pipeline: demo\nnodes:\n  made: { use: generate, with: { count: 1 } }\n  broken: { run: [sh, -c, 'echo my last words; exit 7'], from: made, start_timeout: 5s, restart: never }\n",
+    );
+    let ran = folder.run("run --output json");
+    assert_eq!(ran.code, 69, "{}", ran.err);
+    assert!(ran.err.contains("node broken") && ran.err.contains("my last words"), "{}", ran.err);
+    let report = json(&ran.out);
+    assert_eq!((&report["outcome"], &report["errors"][0]["node"]), (&"not_started".into(), &"broken".into()));
+}
+
+#[test]
+fn builds_are_visible_and_a_failed_one_ends_the_run() {
+    let node = |build: &str| {
+        format!(
+            "pipeline: demo\nnodes:\n  made: {{ use: generate, with: {{ count: 1 }} }}\n  gone: {{ exec: [cat], mode: lines, from: made, build: {build} }}\n"
+        )
+    };
+    let ran = Folder::with(&node("[sh, -c, 'echo built it']")).run("run");
+    assert!(ran.code == 0 && ran.err.contains("gone[0] | built it"), "{}: {}", ran.code, ran.err);
+    let ran = Folder::with(&node("[sh, -c, 'echo cannot; exit 3']")).run("run");
+    assert!(
+        ran.code != 0 && ran.err.contains("BUILD_FAILED") && ran.err.contains("with status 3"),
+        "{}: {}",
+        ran.code,
+        ran.err
+    );
+}
+
+#[test]
+fn wrong_flags_are_refused_before_anything_starts() {
+    let folder = Folder::with(BOUNDED);
+    for (words, says) in [
+        ("run --attach nowhere=127.0.0.1:7480", "`--attach` names a node that the pipeline does not have"),
+        ("run --attach gone", "NODE=ADDRESS"),
+        ("run --attach gone=10.0.0.1:80", "MESHLOOM_INSECURE=1"),
+        ("run --otlp nonsense://", "no collector's address"),
+        ("run --log loud=loud", "is no log filter"),
+        ("run --fresh --ephemeral", "cannot be used with"),
+        ("run --log-format xml", "human, json"),
+    ] {
+        let ran = folder.run(words);
+        assert!([2, 78].contains(&ran.code) && ran.err.contains(says), "{words}: {}: {}", ran.code, ran.err);
+        assert!(!folder.path().join(".meshloom/demo/checkpoints").exists(), "{words}");
+    }
+}

@@ -6,7 +6,9 @@ set -eu
 cd "$(dirname "$0")/../.."
 
 target=${MESHLOOM_BENCH_TARGET:-$PWD/target/bench}
-cargo build --quiet --release --target-dir "$target" -p meshloom-cli -p meshloom-bench
+cargo build --quiet --release --target-dir "$target" -p meshloom-cli -p meshloom-bench --bin meshloom --bin meshloom-bench
+# rustc 1.95 dies in LLVM's SLP vectorizer when it links this program, so it does without.
+cargo rustc --quiet --release --target-dir "$target" -p meshloom-bench --bin bench-rust -- -C no-vectorize-slp
 (cd tests/bench/go && go build -o "$target/go/bench" .)
 python=$(sdks/python/venv.sh)
 if [ ! -e sdks/node/node_modules ]; then
@@ -18,4 +20,4 @@ fi
 
 exec "$target/release/meshloom-bench" \
   --meshloom "$target/release/meshloom" --rust "$target/release/bench-rust" --go "$target/go/bench" \
-  --python "$python" --programs tests/bench --json "$target/bench.json" "$@"
+  --python "$python" --programs "$PWD/tests/bench" --json "$target/bench.json" "$@"

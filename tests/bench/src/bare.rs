@@ -69,8 +69,7 @@ async fn exchange(
         requests.send(work(sequence.into())).await?;
     }
     let codec = BatchCodec::<v1::ProcessRequest, v1::ProcessResponse>::default();
-    let mut grpc =
-        Grpc::new(channel).max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES);
+    let mut grpc = Grpc::new(channel).max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES);
     grpc.ready().await?;
     let request = Request::new(ReceiverStream::new(queue));
     let mut answers = grpc.streaming(request, PathAndQuery::from_static(PROCESS_PATH), codec).await?.into_inner();

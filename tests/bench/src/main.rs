@@ -73,12 +73,17 @@ async fn main() -> anyhow::Result<()> {
         rust: arguments.rust,
         go: arguments.go,
         python: arguments.python,
-        programs: arguments.programs,
+        // A node runs in the folder of its pipeline file.
+        programs: std::path::absolute(arguments.programs)?,
         warm_up: Duration::from_secs_f64(if arguments.quick { 0.3 } else { 1.5 }),
         span: Duration::try_from_secs_f64(seconds)?,
     };
     let machine = Machine::here();
-    println!("{}\n{runs} runs of {seconds} s each, interleaved; payloads of 100 bytes\n\n{}", machine.line(), report::head());
+    println!(
+        "{}\n{runs} runs of {seconds} s each, interleaved; payloads of 100 bytes\n\n{}",
+        machine.line(),
+        report::head()
+    );
     let mut report = Report { machine, rows: Vec::new() };
     for case in chosen {
         let mut pairs = Vec::new();
@@ -92,7 +97,10 @@ async fn main() -> anyhow::Result<()> {
         report.rows.push(row);
         std::fs::write(&arguments.json, serde_json::to_string_pretty(&report)?)?;
     }
-    println!("\nCPU ns: processor time per event, client or coordinator + server or node. All of it: {}", arguments.json.display());
+    println!(
+        "\nCPU ns: processor time per event, client or coordinator + server or node. All of it: {}",
+        arguments.json.display()
+    );
     Ok(())
 }
 

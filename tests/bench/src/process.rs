@@ -41,7 +41,11 @@ impl Program {
     }
 
     /// Waits until `ready` gives a value; an error when the process ends before or takes too long.
-    pub(crate) async fn until<T>(&mut self, what: &str, mut ready: impl AsyncFnMut() -> Option<T>) -> anyhow::Result<T> {
+    pub(crate) async fn until<T>(
+        &mut self,
+        what: &str,
+        mut ready: impl AsyncFnMut() -> Option<T>,
+    ) -> anyhow::Result<T> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(value) = ready().await {

@@ -27,9 +27,8 @@ pub(crate) struct Report {
 
 impl Row {
     pub(crate) fn new(case: &Case, pairs: Vec<(Measured, Measured)>, load: f64) -> Self {
-        let ratio = |(reference, meshloom): &(Measured, Measured)| {
-            meshloom.events_per_second / reference.events_per_second
-        };
+        let ratio =
+            |(reference, meshloom): &(Measured, Measured)| meshloom.events_per_second / reference.events_per_second;
         let ratios: Vec<f64> = pairs.iter().map(ratio).collect();
         let (reference, meshloom) = pairs.into_iter().unzip();
         let target = case.target;
@@ -74,8 +73,22 @@ impl Row {
 pub(crate) fn head() -> String {
     format!(
         "{:<14} {:>22} {:>22}  {:<18} {:>6}  {:>6} x {:<3} {:<9} {:<10}\n{:<14} {:>22} {:>22}  {:<18} {:>6}  {:<12} {:<20}",
-        "", "reference", "meshloom", "ratio", "target", "batch", "n", "CPU ns", "CPU ns",
-        "", "M events/s", "M events/s", "median (spread)", "", "", "reference meshloom",
+        "",
+        "reference",
+        "meshloom",
+        "ratio",
+        "target",
+        "batch",
+        "n",
+        "CPU ns",
+        "CPU ns",
+        "",
+        "M events/s",
+        "M events/s",
+        "median (spread)",
+        "",
+        "",
+        "reference meshloom",
     )
 }
 

@@ -65,9 +65,8 @@ impl tower::Service<http::Request<Body>> for Bare {
         debug_assert_eq!(request.uri().path(), PROCESS_PATH);
         Box::pin(async move {
             let codec = BatchCodec::<v1::ProcessResponse, v1::ProcessRequest>::default();
-            let mut grpc = Grpc::new(codec)
-                .max_decoding_message_size(MESSAGE_BYTES)
-                .max_encoding_message_size(MESSAGE_BYTES);
+            let mut grpc =
+                Grpc::new(codec).max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES);
             Ok(grpc.streaming(Bare, request).await)
         })
     }

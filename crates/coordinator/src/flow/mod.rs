@@ -4,6 +4,8 @@ mod budget;
 mod edge;
 mod outbox;
 mod router;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::{
     budget::{Budget, Charge},

@@ -103,11 +103,13 @@ impl Router {
                 continue;
             };
             let mut passed: Vec<u32> = Vec::with_capacity(batch.len());
+            let mut failed: Vec<u32> = Vec::new();
             for row in 0..batch.len() {
                 match when.evaluate_bool(&EventView::of(&batch, row)) {
                     Ok(true) => passed.push(row as u32),
                     Ok(false) => {}
                     Err(error) => {
+                        failed.push(row as u32);
                         let message =
                             format!("`when: {when}` on the edge from {} to {}: {error}", edge.label, edge.to_node);
                         let fork = deliveries.fork([row as u32]);
@@ -118,7 +120,8 @@ impl Router {
             }
             edge.books.skipped.fetch_add((batch.len() - passed.len()) as u64, Ordering::Relaxed);
             if let Some(matched) = &mut matched {
-                passed.iter().for_each(|row| matched[*row as usize] = true);
+                // One that failed waits as a letter before this very edge: it is not one that nobody took.
+                passed.iter().chain(&failed).for_each(|row| matched[*row as usize] = true);
             }
             if !passed.is_empty() {
                 let fork = deliveries.fork(passed.iter().copied());

@@ -27,6 +27,12 @@ impl BatchBuilder {
         Self::default()
     }
 
+    /// An empty one with room for this many events and bytes of payload.
+    #[must_use]
+    pub fn with_capacity(events: usize, bytes: usize) -> Self {
+        Self { payload: ValuesBuilder::with_capacity(bytes, events), ..Self::default() }
+    }
+
     /// Number of events so far.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -90,16 +96,8 @@ impl BatchBuilder {
         if !self.time.is_empty() {
             absent_times(&mut self.time, rows);
         }
-        let [
-            content_type,
-            id,
-            source,
-            type_,
-            subject,
-            key,
-            data_schema,
-            from,
-        ] = self.strings.map(StringsBuilder::finish);
+        let [content_type, id, source, type_, subject, key, data_schema, from] =
+            self.strings.map(StringsBuilder::finish);
         Batch::from_valid(Columns {
             count: rows as u32,
             payload: Some(self.payload.finish()).filter(|payload| !payload.data.is_empty()),
@@ -113,37 +111,22 @@ impl BatchBuilder {
             key,
             data_schema,
             from,
-            extensions: self
-                .extensions
-                .into_iter()
-                .filter_map(|column| column.finish(rows))
-                .collect(),
+            extensions: self.extensions.into_iter().filter_map(|column| column.finish(rows)).collect(),
             spans: self.spans,
         })
     }
 
     fn extension(&mut self, name: &str, value: &ExtensionValue<'_>) -> &mut ExtensionBuilder {
-        let at = self
-            .extensions
-            .iter()
-            .position(|column| column.is(name, value.kind()))
-            .unwrap_or_else(|| {
-                self.extensions
-                    .push(ExtensionBuilder::new(name.into(), value.kind()));
-                self.extensions.len() - 1
-            });
+        let at = self.extensions.iter().position(|column| column.is(name, value.kind())).unwrap_or_else(|| {
+            self.extensions.push(ExtensionBuilder::new(name.into(), value.kind()));
+            self.extensions.len() - 1
+        });
         &mut self.extensions[at]
     }
 
     fn new_extensions(&self, event: &Event<'_>) -> usize {
-        let known = |name: &str, value: &ExtensionValue<'_>| {
-            self.extensions.iter().any(|c| c.is(name, value.kind()))
-        };
-        event
-            .extensions
-            .iter()
-            .filter(|(name, value)| !known(name, value))
-            .count()
+        let known = |name: &str, value: &ExtensionValue<'_>| self.extensions.iter().any(|c| c.is(name, value.kind()));
+        event.extensions.iter().filter(|(name, value)| !known(name, value)).count()
     }
 }
 

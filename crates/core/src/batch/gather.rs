@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    ABSENT, Attribute, Batch, Column, Columns, Extension, ExtensionType, Rows, SpanContext,
-    Strings, TIME_ABSENT, Values,
+    ABSENT, Attribute, Batch, Column, Columns, Extension, ExtensionType, Rows, SpanContext, Strings, TIME_ABSENT,
+    Values,
     values::{StringsBuilder, ValuesBuilder},
 };
 
@@ -18,21 +18,12 @@ pub(super) fn one(batch: &Batch) -> Columns {
         Some(column) if column.is_whole() => Some(column.data.clone()),
         _ => strings(batches, attribute),
     };
-    let whole = |column: &Option<Column<Bytes>>| {
-        column
-            .as_ref()
-            .filter(|c| c.is_whole())
-            .map(|c| c.data.clone())
-    };
+    let whole = |column: &Option<Column<Bytes>>| column.as_ref().filter(|c| c.is_whole()).map(|c| c.data.clone());
     Columns {
         count: count(batch.len()),
         payload: match &parts.payload {
             Some(column) if column.is_whole() => Some(column.data.clone()),
-            Some(Column {
-                data,
-                rows: Rows::From(first),
-                ..
-            }) => Some(neighbours(data, *first, batch.len())),
+            Some(Column { data, rows: Rows::From(first), .. }) => Some(neighbours(data, *first, batch.len())),
             _ => payloads(batches),
         },
         content_type: strings(Attribute::ContentType),
@@ -46,11 +37,7 @@ pub(super) fn one(batch: &Batch) -> Columns {
         data_schema: strings(Attribute::DataSchema),
         from: strings(Attribute::From),
         extensions: if parts.extensions.iter().all(Column::is_whole) {
-            parts
-                .extensions
-                .iter()
-                .map(|column| column.data.clone())
-                .collect()
+            parts.extensions.iter().map(|column| column.data.clone()).collect()
         } else {
             extensions(batches)
         },
@@ -88,13 +75,9 @@ fn neighbours(values: &Values, first: usize, count: usize) -> Values {
         return Values::default();
     }
     let start = values.start(first);
-    let ends: Vec<u8> = (first..first + count)
-        .flat_map(|row| ((values.end(row) - start) as u32).to_le_bytes())
-        .collect();
-    Values {
-        data: values.data.slice(start..values.end(first + count - 1)),
-        ends: ends.into(),
-    }
+    let ends: Vec<u8> =
+        (first..first + count).flat_map(|row| ((values.end(row) - start) as u32).to_le_bytes()).collect();
+    Values { data: values.data.slice(start..values.end(first + count - 1)), ends: ends.into() }
 }
 
 fn payloads(batches: &[Batch]) -> Option<Values> {
@@ -102,20 +85,11 @@ fn payloads(batches: &[Batch]) -> Option<Values> {
         return None;
     }
     let rows = batches.iter().map(Batch::len).sum();
-    let mut values =
-        ValuesBuilder::with_capacity(batches.iter().map(Batch::payload_size).sum(), rows);
+    let mut values = ValuesBuilder::with_capacity(batches.iter().map(Batch::payload_size).sum(), rows);
     for batch in batches {
         match &batch.parts().payload {
-            Some(Column {
-                data,
-                rows: Rows::All,
-                ..
-            }) => values.extend(data, 0, batch.len()),
-            Some(Column {
-                data,
-                rows: Rows::From(first),
-                ..
-            }) => values.extend(data, *first, batch.len()),
+            Some(Column { data, rows: Rows::All, .. }) => values.extend(data, 0, batch.len()),
+            Some(Column { data, rows: Rows::From(first), .. }) => values.extend(data, *first, batch.len()),
             _ => (0..batch.len()).for_each(|row| values.push(batch.payload(row))),
         }
     }
@@ -123,11 +97,7 @@ fn payloads(batches: &[Batch]) -> Option<Values> {
 }
 
 fn strings(batches: &[Batch], attribute: Attribute) -> Option<Strings> {
-    let columns = || {
-        batches
-            .iter()
-            .map(|batch| &batch.parts().strings[attribute as usize])
-    };
+    let columns = || batches.iter().map(|batch| &batch.parts().strings[attribute as usize]);
     if columns().all(Option::is_none) {
         return None;
     }
@@ -138,7 +108,7 @@ fn strings(batches: &[Batch], attribute: Attribute) -> Option<Strings> {
             None => strings.push_absent(batch.len()),
             Some(column) if column.is_whole() && column.data.is_constant() && !batch.is_empty() => {
                 let slot = strings.push(column.data.values.get_str(0));
-                (1..batch.len()).for_each(|_| strings.push_slot(slot));
+                strings.push_slots(slot, batch.len() - 1);
             }
             Some(column) => extend_strings(&mut strings, column, batch.len(), &mut slots),
         }
@@ -147,21 +117,14 @@ fn strings(batches: &[Batch], attribute: Attribute) -> Option<Strings> {
 }
 
 /// Appends the rows of a column, each of its distinct values once. `slots` is scratch space.
-fn extend_strings(
-    strings: &mut StringsBuilder,
-    column: &Column<Strings>,
-    rows: usize,
-    slots: &mut Vec<u32>,
-) {
+fn extend_strings(strings: &mut StringsBuilder, column: &Column<Strings>, rows: usize, slots: &mut Vec<u32>) {
     const UNKNOWN: u32 = ABSENT - 1;
     slots.clear();
     slots.resize(column.data.values.len(), UNKNOWN);
     for row in 0..rows {
         match column.row(row).and_then(|row| column.data.slot(row)) {
             None => strings.push_absent(1),
-            Some(slot) if slots[slot] == UNKNOWN => {
-                slots[slot] = strings.push(column.data.values.get_str(slot))
-            }
+            Some(slot) if slots[slot] == UNKNOWN => slots[slot] = strings.push(column.data.values.get_str(slot)),
             Some(slot) => strings.push_slot(slots[slot]),
         }
     }
@@ -201,9 +164,7 @@ fn times(batches: &[Batch]) -> Bytes {
 }
 
 /// Names with types in order of appearance: one column each.
-pub(super) fn extension_keys<'a>(
-    batches: impl Iterator<Item = &'a Batch>,
-) -> Vec<(&'a Arc<str>, ExtensionType)> {
+pub(super) fn extension_keys<'a>(batches: impl Iterator<Item = &'a Batch>) -> Vec<(&'a Arc<str>, ExtensionType)> {
     let mut keys = Vec::new();
     for column in batches.flat_map(|batch| &batch.parts().extensions) {
         let key = (&column.data.name, column.data.kind);
@@ -220,9 +181,7 @@ fn extensions(batches: &[Batch]) -> Vec<Extension> {
         let mut first = 0;
         for batch in batches {
             let columns = batch.parts().extensions.iter();
-            for column in
-                columns.filter(|column| column.data.name == *name && column.data.kind == kind)
-            {
+            for column in columns.filter(|column| column.data.name == *name && column.data.kind == kind) {
                 for row in 0..batch.len() {
                     if let Some(entry) = column.row(row).and_then(|row| column.data.entry(row)) {
                         made.push(first + row, column.data.values.get(entry));
@@ -233,10 +192,7 @@ fn extensions(batches: &[Batch]) -> Vec<Extension> {
         }
         made.finish(first)
     };
-    extension_keys(batches.iter())
-        .into_iter()
-        .filter_map(merge)
-        .collect()
+    extension_keys(batches.iter()).into_iter().filter_map(merge).collect()
 }
 
 /// Appends the values of one extension by ascending row.
@@ -249,12 +205,7 @@ pub(crate) struct ExtensionBuilder {
 
 impl ExtensionBuilder {
     pub(crate) fn new(name: Arc<str>, kind: ExtensionType) -> Self {
-        Self {
-            name,
-            kind,
-            values: ValuesBuilder::default(),
-            index: Vec::new(),
-        }
+        Self { name, kind, values: ValuesBuilder::default(), index: Vec::new() }
     }
 
     pub(crate) fn is(&self, name: &str, kind: ExtensionType) -> bool {
@@ -274,20 +225,9 @@ impl ExtensionBuilder {
     /// The column of a batch of `rows` events; `None`: it covers none of them.
     pub(crate) fn finish(self, rows: usize) -> Option<Extension> {
         let covered = self.index.len() / 4;
-        let index = if covered == rows {
-            Bytes::new()
-        } else {
-            self.index.into()
-        };
-        let Self {
-            name, kind, values, ..
-        } = self;
-        (covered > 0).then(|| Extension {
-            name,
-            kind,
-            values: values.finish(),
-            index,
-        })
+        let index = if covered == rows { Bytes::new() } else { self.index.into() };
+        let Self { name, kind, values, .. } = self;
+        (covered > 0).then(|| Extension { name, kind, values: values.finish(), index })
     }
 }
 
@@ -295,11 +235,7 @@ fn spans(batches: &[Batch]) -> Vec<(u32, SpanContext)> {
     let mut spans = Vec::new();
     let mut first = 0;
     for batch in batches {
-        spans.extend(
-            batch
-                .spans()
-                .map(|(row, span)| (count(first + row), span.clone())),
-        );
+        spans.extend(batch.spans().map(|(row, span)| (count(first + row), span.clone())));
         first += batch.len();
     }
     spans

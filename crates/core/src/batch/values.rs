@@ -6,17 +6,13 @@ use super::columns::{ABSENT, Strings, Values};
 
 /// The `row`th u32 of a column of them; the column need not be aligned.
 pub(crate) fn u32_at(column: &[u8], row: usize) -> u32 {
-    let bytes = column[row * 4..]
-        .first_chunk()
-        .expect("rows lie within their column");
+    let bytes = column[row * 4..].first_chunk().expect("rows lie within their column");
     u32::from_le_bytes(*bytes)
 }
 
 /// The `row`th i64 of a column of them; the column need not be aligned.
 pub(crate) fn i64_at(column: &[u8], row: usize) -> i64 {
-    let bytes = column[row * 8..]
-        .first_chunk()
-        .expect("rows lie within their column");
+    let bytes = column[row * 8..].first_chunk().expect("rows lie within their column");
     i64::from_le_bytes(*bytes)
 }
 
@@ -38,11 +34,7 @@ impl Values {
     }
 
     pub(crate) fn start(&self, row: usize) -> usize {
-        if row == 0 {
-            0
-        } else {
-            u32_at(&self.ends, row - 1) as usize
-        }
+        if row == 0 { 0 } else { u32_at(&self.ends, row - 1) as usize }
     }
 
     pub(crate) fn end(&self, row: usize) -> usize {
@@ -62,8 +54,7 @@ impl Values {
     }
 
     pub(crate) fn get_str(&self, row: usize) -> &str {
-        std::str::from_utf8(self.get(row))
-            .expect("string columns are validated or built from strings")
+        std::str::from_utf8(self.get(row)).expect("string columns are validated or built from strings")
     }
 }
 
@@ -73,10 +64,7 @@ impl Strings {
     pub fn constant(value: &str) -> Self {
         let mut values = ValuesBuilder::with_capacity(value.len(), 1);
         values.push(value.as_bytes());
-        Self {
-            values: values.finish(),
-            index: Bytes::new(),
-        }
+        Self { values: values.finish(), index: Bytes::new() }
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -118,10 +106,7 @@ pub(crate) struct ValuesBuilder {
 
 impl ValuesBuilder {
     pub(crate) fn with_capacity(bytes: usize, values: usize) -> Self {
-        Self {
-            data: Vec::with_capacity(bytes),
-            ends: Vec::with_capacity(values * 4),
-        }
+        Self { data: Vec::with_capacity(bytes), ends: Vec::with_capacity(values * 4) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -144,8 +129,7 @@ impl ValuesBuilder {
             return;
         }
         let (start, before) = (values.start(first), self.data.len());
-        self.data
-            .extend_from_slice(&values.data[start..values.end(first + count - 1)]);
+        self.data.extend_from_slice(&values.data[start..values.end(first + count - 1)]);
         u32::try_from(self.data.len()).expect("batches are limited far below 4 GiB");
         for row in first..first + count {
             let end = (before + values.end(row) - start) as u32;
@@ -155,37 +139,43 @@ impl ValuesBuilder {
 
     pub(crate) fn last(&self) -> Option<&[u8]> {
         let last = self.len().checked_sub(1)?;
-        let start = if last == 0 {
-            0
-        } else {
-            u32_at(&self.ends, last - 1) as usize
-        };
+        let start = if last == 0 { 0 } else { u32_at(&self.ends, last - 1) as usize };
         Some(&self.data[start..])
     }
 
     pub(crate) fn finish(self) -> Values {
-        Values {
-            data: self.data.into(),
-            ends: self.ends.into(),
-        }
+        Values { data: self.data.into(), ends: self.ends.into() }
     }
 }
 
 /// Appends optional strings row by row; equal neighbours are stored once.
+///
+/// Most columns are absent, constant or positional to the end and never get an index.
 #[derive(Debug, Default)]
 pub(crate) struct StringsBuilder {
     values: ValuesBuilder,
-    index: Vec<u8>,
+    shape: Shape,
     rows: usize,
-    absent: usize,
+}
+
+/// How the rows so far stand to the values.
+#[derive(Debug, Default)]
+enum Shape {
+    /// No row has a value.
+    #[default]
+    Absent,
+    /// Every row has value 0.
+    Constant,
+    /// Row i has value i.
+    Positional,
+    /// Slots, one per row.
+    Indexed(Vec<u8>),
 }
 
 impl StringsBuilder {
     /// Appends `count` rows without a value.
     pub(crate) fn push_absent(&mut self, count: usize) {
-        self.absent += count;
-        self.rows += count;
-        self.index.resize(self.index.len() + count * 4, 0xff);
+        self.push_slots(ABSENT, count);
     }
 
     /// Appends one row; "" is a value. Returns the value's slot.
@@ -209,27 +199,41 @@ impl StringsBuilder {
 
     /// Appends one row with the slot that an earlier push returned.
     pub(crate) fn push_slot(&mut self, slot: u32) {
-        self.rows += 1;
-        self.absent += usize::from(slot == ABSENT);
-        self.index.extend_from_slice(&slot.to_le_bytes());
+        self.push_slots(slot, 1);
+    }
+
+    /// Appends `count` rows with one slot.
+    pub(crate) fn push_slots(&mut self, slot: u32, count: usize) {
+        if count == 0 {
+            return;
+        }
+        match &mut self.shape {
+            Shape::Absent if slot == ABSENT => {}
+            Shape::Absent if self.rows == 0 && slot == 0 => self.shape = Shape::Constant,
+            Shape::Constant if slot == 0 => {}
+            Shape::Constant if self.rows == 1 && slot == 1 && count == 1 => self.shape = Shape::Positional,
+            Shape::Positional if slot as usize == self.rows && count == 1 => {}
+            Shape::Indexed(index) => index.extend(std::iter::repeat_n(slot.to_le_bytes(), count).flatten()),
+            _ => {
+                let slots = (0..self.rows as u32).map(|row| match self.shape {
+                    Shape::Absent => ABSENT,
+                    Shape::Positional => row,
+                    Shape::Constant | Shape::Indexed(_) => 0,
+                });
+                let slots = slots.chain(std::iter::repeat_n(slot, count));
+                self.shape = Shape::Indexed(slots.flat_map(u32::to_le_bytes).collect());
+            }
+        }
+        self.rows += count;
     }
 
     /// The column in its smallest form; `None`: no row has a value.
     pub(crate) fn finish(self) -> Option<Strings> {
-        if self.absent == self.rows {
-            return None;
-        }
-        let values = self.values.len();
-        // A row adds at most one value, so as many values as rows means that they are positional.
-        let plain = self.absent == 0 && (values == 1 || values == self.rows);
-        let index = if plain {
-            Bytes::new()
-        } else {
-            self.index.into()
+        let index = match self.shape {
+            Shape::Absent => return None,
+            Shape::Constant | Shape::Positional => Bytes::new(),
+            Shape::Indexed(index) => index.into(),
         };
-        Some(Strings {
-            values: self.values.finish(),
-            index,
-        })
+        Some(Strings { values: self.values.finish(), index })
     }
 }

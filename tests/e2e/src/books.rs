@@ -21,7 +21,9 @@ pub struct Books {
 #[derive(Default)]
 #[allow(missing_docs, reason = "the words of proto/meshloom/v1/coordinator.proto")]
 pub struct Node {
+    #[serde(rename = "node")]
     pub name: String,
+    #[serde(alias = "accepted")]
     pub received: u64,
     pub answered: u64,
     pub consumed: u64,
@@ -41,9 +43,10 @@ pub struct Node {
 #[serde(default)]
 #[allow(missing_docs, reason = "the words of proto/meshloom/v1/coordinator.proto")]
 pub struct Replica {
+    #[serde(rename = "replica")]
     pub index: u32,
     pub state: String,
-    pub pid: u32,
+    pub pid: Option<u32>,
     pub last_error: String,
 }
 

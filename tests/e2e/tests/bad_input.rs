@@ -67,9 +67,19 @@ fn cel_that_does_not_compile() {
 
 #[test]
 fn a_command_that_does_not_exist() {
+    let project =
+        Project::new("pipeline: p
+nodes:
+  a: { use: stdin }
+  b: { run: no-such-program-anywhere, from: a }
+");
+    let says = ["error[SPAWN_FAILED] node b", "no-such-program-anywhere", "looked for it in PATH", "Install it"];
+    project.run().assert_fails(69, &says);
     refused(
-        "  a: { use: stdin }\n  b: { run: no-such-program-anywhere, from: a }\n",
-        &["error[COMMAND_NOT_FOUND]", "no-such-program-anywhere"],
+        "  a: { use: stdin }
+  b: { run: bin/no-such-program, from: a }
+",
+        &["error[COMMAND_NOT_FOUND]", "bin/no-such-program", "a command with a slash starts at the node's folder"],
     );
 }
 
@@ -121,9 +131,10 @@ nodes:
     let letters = project.letters();
     assert_eq!(letters.len(), 1, "{letters:#?}");
     let letter = letter_of(&letters, 2);
-    assert_eq!(letter.reason, "WHEN_FAILED");
+    assert_eq!((letter.node.as_str(), letter.reason.as_str()), ("out", "WHEN_FAILED"));
     assert!(letter.message.contains("level"), "the path is named: {}", letter.message);
-    assert_eq!(books.edge("in", "out").skipped, 1);
+    let edge = books.edge("in", "out");
+    assert_eq!((edge.produced, edge.skipped, edge.received), (3, 2, 1), "a letter of the edge did not pass it");
 }
 
 #[test]
@@ -274,6 +285,7 @@ fn a_source_that_sends_more_than_its_demand() {
 #[test]
 fn a_frame_that_breaks_a_rule() {
     for (rule, says) in [
+        ("no-id", "event 0 of the frame has no id; a source that replays must give ids"),
         ("uid-set", "must leave `uid` empty"),
         ("count-zero", "0 rows, allowed are 1 to 65536"),
         ("count-high", "65537 rows"),

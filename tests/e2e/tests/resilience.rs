@@ -100,9 +100,9 @@ nodes:
         for deaths in 1..=2 {
             let books = running.until("work in hand", |books| {
                 let map = books.node("map");
-                map.in_hand > 0 && map.replicas[0].pid > 0 && map.restarts == deaths - 1
+                map.in_hand > 0 && map.replicas[0].pid.is_some() && map.restarts == deaths - 1
             });
-            processes::signal(books.node("map").replicas[0].pid, "KILL");
+            processes::signal(books.node("map").replicas[0].pid.unwrap(), "KILL");
             running.until("a restart", |books| books.node("map").restarts == deaths);
         }
         let finished = running.finish();

@@ -93,7 +93,7 @@ fn remedy(name: &ProcessName, program: &OsStr, path: &OsStr, dir: &Path) -> Stri
     if local.is_file() {
         return format!("There is {}: write `./{}`", local.display(), program.to_string_lossy());
     }
-    "Install it, add its folder to PATH, or write a path with a slash; `meshloom doctor` looks at the toolchains".into()
+    "Install it, add its folder to PATH, or write a path with a slash".into()
 }
 
 /// Why an existing, executable file could not be executed after all.

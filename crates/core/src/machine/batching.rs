@@ -5,16 +5,22 @@ use std::time::Duration;
 /// Events a work aims at before anything has been measured: small enough for a slow handler, few steps from the largest.
 const FIRST_EVENTS: u32 = 256;
 
-/// Batch size that adapts to the time a node needs: grows while the time per batch stays under the latency aimed at.
+/// Batch size that adapts to the time a node needs: grows while the time per batch stays under the latency aimed at,
+/// shrinks when it does not, unless that is futile: where the cost is one of batches and not of events (a process per
+/// batch, a bulk insert), half a batch takes as long as a whole one, and going down would only cost throughput.
 #[derive(Debug)]
 pub(super) struct BatchSize {
     target: u32,
     max: u32,
+    /// Size and time of the batch that the last halving answered.
+    halved: Option<(u32, Duration)>,
+    /// Below this size shrinking was futile, while a batch took this time.
+    floor: (u32, Duration),
 }
 
 impl BatchSize {
     pub(super) fn new(max: u32) -> Self {
-        Self { target: FIRST_EVENTS.min(max), max }
+        Self { target: FIRST_EVENTS.min(max), max, halved: None, floor: (1, Duration::ZERO) }
     }
 
     /// Events to aim at now.
@@ -24,11 +30,31 @@ impl BatchSize {
 
     /// A work of `events` took `elapsed`. Doubles with room to spare, halves when over.
     pub(super) fn learn(&mut self, events: u32, elapsed: Duration, latency: Duration) {
-        if elapsed > latency {
-            self.target = (self.target.min(events.max(1)) / 2).max(1);
-        } else if events >= self.target && elapsed * 2 < latency {
-            self.target = self.target.saturating_mul(2).min(self.max);
+        if elapsed <= latency {
+            self.halved = None;
+            if events >= self.target && elapsed * 2 < latency {
+                self.target = self.target.saturating_mul(2).min(self.max);
+            }
+            return;
         }
+        if let Some((size, time)) = self.halved {
+            if events > size / 4 * 3 {
+                // It was on its way before the halving.
+                return;
+            }
+            if elapsed * 4 > time * 3 {
+                (self.floor, self.halved) = ((size, time), None);
+                self.target = size.saturating_mul(2).min(self.max);
+                return;
+            }
+        }
+        if elapsed > self.floor.1 * 2 {
+            // It is another cost than it was.
+            self.floor = (1, Duration::ZERO);
+        }
+        let half = (self.target.min(events) / 2).max(self.floor.0);
+        self.halved = (half < self.target).then_some((events, elapsed));
+        self.target = self.target.min(half);
     }
 }
 
@@ -47,15 +73,37 @@ mod tests {
         assert_eq!(size.events(), 4096);
     }
 
-    #[test]
-    fn shrinks_to_one_while_slow_and_recovers() {
-        let mut size = BatchSize::new(4096);
-        for _ in 0..20 {
-            size.learn(size.events(), Duration::from_secs(1), LATENCY);
+    /// Works of the size aimed at, one after the other.
+    fn run(size: &mut BatchSize, works: usize, time: impl Fn(u32) -> Duration) {
+        for _ in 0..works {
+            size.learn(size.events(), time(size.events()), LATENCY);
         }
+    }
+
+    #[test]
+    fn shrinks_to_one_while_events_are_slow_and_recovers() {
+        let mut size = BatchSize::new(4096);
+        run(&mut size, 20, |events| Duration::from_millis(100) * events);
         assert_eq!(size.events(), 1);
         size.learn(1, Duration::from_millis(1), LATENCY);
         assert_eq!(size.events(), 2);
+    }
+
+    #[test]
+    fn does_not_shrink_where_the_cost_is_of_the_batch() {
+        let mut size = BatchSize::new(4096);
+        run(&mut size, 40, |_| Duration::from_millis(300));
+        assert!(size.events() >= 2048, "{}", size.events());
+        // Events have become slow as well: now it helps.
+        run(&mut size, 60, |events| Duration::from_millis(300) * events);
+        assert_eq!(size.events(), 1);
+    }
+
+    #[test]
+    fn shrinks_as_far_as_it_helps() {
+        let mut size = BatchSize::new(4096);
+        run(&mut size, 40, |events| Duration::from_millis(60 + u64::from(events)));
+        assert!((16..=64).contains(&size.events()), "{}", size.events());
     }
 
     #[test]

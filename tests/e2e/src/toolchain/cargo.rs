@@ -1,4 +1,5 @@
-//! The programs of the workspace, in the target folder that this test program came from.
+//! The programs of the workspace, in the target folder that this test program came from, or where E2E_PROGRAMS says
+//! that they have been built already.
 
 use std::{path::PathBuf, process::Command, sync::OnceLock};
 
@@ -8,6 +9,9 @@ use crate::{checkout::profile_dir, root};
 fn built() -> &'static PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
+        if let Some(folder) = std::env::var_os("E2E_PROGRAMS") {
+            return folder.into();
+        }
         let folder = profile_dir();
         let target = folder.parent().expect("a profile's folder is in the target folder");
         let mut cargo = Command::new(option_env!("CARGO").unwrap_or("cargo"));

@@ -142,8 +142,8 @@ fn the_batch_grows_while_it_is_fast_and_shrinks_when_it_is_slow() {
     stage.arrive(20_000);
     let sizes: Vec<usize> = (0..4).map(|_| answer(&mut stage, MS)).collect();
     assert_eq!(sizes, [256, 512, 1000, 1000], "up to the replica's limit");
-    let sizes: Vec<usize> = (0..4).map(|_| answer(&mut stage, SECOND)).collect();
-    assert_eq!(sizes, [1000, 500, 250, 125]);
+    let slow = [1000, 500, 250, 125].map(|events| answer(&mut stage, MS * events));
+    assert_eq!(slow, [1000, 500, 250, 125]);
 }
 
 #[test]

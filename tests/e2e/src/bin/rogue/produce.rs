@@ -68,9 +68,10 @@ fn broken(rule: &str) -> Response {
         trace_state: String::new(),
     };
     let batch = match rule {
+        "no-id" => v1::Batch { id: None, ..good },
         "uid-set" => v1::Batch { uid: Bytes::from_static(&[7; 32]), ..good },
-        "count-zero" => v1::Batch { count: 0, payload: None, ..good },
-        "count-high" => v1::Batch { count: 65_537, payload: None, ..good },
+        "count-zero" => v1::Batch { count: 0, payload: None, id: None, ..good },
+        "count-high" => v1::Batch { count: 65_537, payload: None, id: None, ..good },
         "payload-length" => v1::Batch { count: 3, ..good },
         "time-length" => v1::Batch { time: Bytes::from_static(&[0; 8]), ..good },
         "untyped" => {

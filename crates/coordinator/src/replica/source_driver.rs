@@ -110,8 +110,8 @@ impl SourceSeat {
             let resume = self.resume.borrow().clone();
             let sampling = self.spec.trace.unwrap_or(self.host.pipeline.trace);
             let (host, spec, budget) = (&self.host, &self.spec, self.budget.clone());
-            let stream = ProduceStream::open(host, spec, &handler.name, resume, sampling, budget, channel).await?;
-            Ok((stream, handler.replays))
+            let opening = ProduceStream::open(host, spec, &handler.name, resume.clone(), sampling, budget, channel);
+            Ok((opening.await?, handler.replays, resume))
         };
         let exited = async {
             match &launched.process {
@@ -127,7 +127,7 @@ impl SourceSeat {
                 Err(RunError::node(&self.spec.name, "START_FAILED", message))
             }
         };
-        let (stream, replays) = match opened {
+        let (stream, replays, resumed) = match opened {
             Ok(opened) => opened,
             Err(error) => return SessionEnd::Failed(error),
         };
@@ -139,7 +139,7 @@ impl SourceSeat {
         });
         backoff.up();
         let commands = stream.commands.clone();
-        if self.actor.send(FromStream::Opened { replays, commands }).await.is_err() {
+        if self.actor.send(FromStream::Opened { replays, resumed, commands }).await.is_err() {
             return SessionEnd::Finished;
         }
         if let Some(first) = first.take() {
@@ -165,8 +165,8 @@ impl SourceSeat {
     }
 
     async fn embedded(&mut self, first: &mut Option<FirstStart>, backoff: &mut Backoff) -> SessionEnd {
-        let resume = self.resume.borrow().clone();
-        let source = match embedded::open_source(&self.host, &self.spec, resume).await {
+        let resumed = self.resume.borrow().clone();
+        let source = match embedded::open_source(&self.host, &self.spec, resumed.clone()).await {
             Ok(source) => source,
             Err(error) => return SessionEnd::Failed(error),
         };
@@ -177,7 +177,7 @@ impl SourceSeat {
             state.state = "up";
             state.sdk = self.spec.kind.key().to_owned();
         });
-        if self.actor.send(FromStream::Opened { replays: source.replays(), commands }).await.is_err() {
+        if self.actor.send(FromStream::Opened { replays: source.replays(), resumed, commands }).await.is_err() {
             return SessionEnd::Finished;
         }
         if let Some(first) = first.take() {

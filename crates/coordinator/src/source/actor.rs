@@ -1,6 +1,6 @@
 //! The source's loop.
 
-use std::{collections::VecDeque, sync::Arc, sync::atomic::Ordering};
+use std::{collections::VecDeque, sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use meshloom_core::{
@@ -14,18 +14,20 @@ use meshloom_core::{
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinHandle,
+    time::Instant,
 };
 
 use super::{
     admission::{Admission, Admitted},
     books::SourceBooks,
     credit::{Credit, Window},
+    frames::{Frame, Frames},
     ledger::FrameLedger,
 };
 use crate::{
     clock::Clock,
     error::RunError,
-    flow::{Budget, Charge, LetterNote, Outbox, Router},
+    flow::{Budget, LetterNote, Outbox, Router},
     phase::Phase,
     spans::SourceSpans,
     state::{Checkpoints, Position},
@@ -33,6 +35,8 @@ use crate::{
 
 /// Frames that a source may be ahead of its position.
 const MAX_FRAMES_AHEAD: usize = 1 << 20;
+/// Time between attempts to write a position.
+const WRITE_AGAIN: Duration = Duration::from_secs(1);
 /// Violations in a row that fail the pipeline.
 const MAX_VIOLATIONS: u32 = 3;
 
@@ -43,6 +47,8 @@ pub(crate) enum FromStream {
     Opened {
         /// Whether it sends lost events again.
         replays: bool,
+        /// Where it resumed.
+        resumed: Option<Bytes>,
         /// Where commands go.
         commands: mpsc::Sender<ToSource>,
     },
@@ -78,25 +84,10 @@ pub(crate) struct SourceWiring {
     pub(crate) answers_when_settled: bool,
 }
 
-/// An accepted frame that is not below the position yet.
-#[derive(Debug)]
-struct Frame {
-    /// Its number on the stream that it came from, while that stream lives.
-    sequence: Option<u64>,
-    events: u64,
-    checkpoint: Option<Bytes>,
-    settled: bool,
-    /// What cannot come again is kept until it has settled.
-    kept: Option<Batch>,
-    _charge: Charge,
-}
-
 /// One source at work.
 pub(crate) struct SourceActor {
     wiring: SourceWiring,
-    frames: VecDeque<Frame>,
-    /// Number of the first of `frames`, over the life of this coordinator.
-    first: u64,
+    frames: Frames,
     credit: Credit,
     commands: Option<mpsc::Sender<ToSource>>,
     unsent: VecDeque<ToSource>,
@@ -111,17 +102,33 @@ pub(crate) struct SourceActor {
     /// The newest position, and whether it is on disk.
     dirty: bool,
     settled_sequence: Option<u64>,
-    write: Option<JoinHandle<(Position, Option<u64>, std::io::Result<()>)>>,
+    /// Counts streams, so that no stream hears of another's frames.
+    generation: u64,
+    /// The stream must be opened anew before the source may end.
+    reopening: bool,
+    write: Option<JoinHandle<Written>>,
+    /// When a write that failed is tried again.
+    write_again: Option<Instant>,
+}
+
+/// A position that was written, or not.
+struct Written {
+    position: Position,
+    /// The last frame below it, on stream `generation`.
+    sequence: Option<u64>,
+    generation: u64,
+    result: std::io::Result<()>,
 }
 
 enum Turn {
     Stream(Option<FromStream>),
     Settled,
     Placed,
-    Written(Position, Option<u64>, std::io::Result<()>),
+    Written(Written),
     CommandRoom,
     Phase,
     BudgetRoom,
+    WriteAgain,
 }
 
 impl SourceActor {
@@ -129,8 +136,7 @@ impl SourceActor {
         wiring.books.position.store(wiring.position.settled, Ordering::Relaxed);
         Self {
             wiring,
-            frames: VecDeque::new(),
-            first: 0,
+            frames: Frames::default(),
             credit: Credit::default(),
             commands: None,
             unsent: VecDeque::new(),
@@ -143,7 +149,10 @@ impl SourceActor {
             edges_ended: false,
             dirty: false,
             settled_sequence: None,
+            generation: 0,
+            reopening: false,
             write: None,
+            write_again: None,
         }
     }
 
@@ -157,10 +166,14 @@ impl SourceActor {
                 break;
             }
             match self.next_turn(no_room).await {
-                Turn::Stream(Some(FromStream::Opened { replays, commands })) => self.opened(replays, commands),
+                Turn::Stream(Some(FromStream::Opened { replays, resumed, commands })) => {
+                    self.opened(replays, resumed.as_ref(), commands);
+                }
                 Turn::Stream(Some(FromStream::Said(FromSource::Produced { sequence, batch, checkpoint }))) => {
                     self.produced(sequence, &batch, checkpoint).await;
                 }
+                // What a stream says after it was to be opened anew is not heard.
+                Turn::Stream(Some(FromStream::Said(FromSource::Exhausted))) if self.commands.is_none() => {}
                 Turn::Stream(Some(FromStream::Said(FromSource::Exhausted))) => {
                     self.wiring.books.exhausted.store(true, Ordering::Relaxed);
                     self.ended = true;
@@ -168,17 +181,20 @@ impl SourceActor {
                 Turn::Stream(Some(FromStream::Down)) => {
                     self.commands = None;
                     self.unsent.clear();
-                    self.frames.iter_mut().for_each(|frame| frame.sequence = None);
+                    self.forget_stream();
                     self.ended |= self.stopping;
                 }
                 Turn::Stream(None) => {
                     self.commands = None;
                     self.stream_closed = true;
                     self.ended = true;
+                    if self.reopening && !self.stopping {
+                        self.cannot_read_again().await;
+                    }
                 }
-                Turn::Settled => self.settle(),
-                Turn::Placed | Turn::BudgetRoom | Turn::CommandRoom => {}
-                Turn::Written(position, sequence, result) => self.written(position, sequence, result),
+                Turn::Settled => self.settle().await,
+                Turn::Placed | Turn::BudgetRoom | Turn::CommandRoom | Turn::WriteAgain => {}
+                Turn::Written(written) => self.written(written),
                 Turn::Phase => {
                     let phase = *self.wiring.phase.borrow_and_update();
                     if phase == Phase::Abandoned {
@@ -201,9 +217,9 @@ impl SourceActor {
             self.begin_write();
         }
         if let Some(write) = self.write.take()
-            && let Ok((position, sequence, result)) = write.await
+            && let Ok(written) = write.await
         {
-            self.written(position, sequence, result);
+            self.written(written);
         }
         self.wiring.outbox.abandon(&self.wiring.node);
         self.wiring.outbox.letters_taken().await;
@@ -220,7 +236,7 @@ impl SourceActor {
 
     async fn next_turn(&mut self, no_room: bool) -> Turn {
         let full = !self.wiring.outbox.is_empty();
-        let Self { wiring, write, commands, unsent, stream_closed, .. } = self;
+        let Self { wiring, write, write_again, dirty, commands, unsent, stream_closed, .. } = self;
         tokio::select! {
             biased;
             changed = wiring.phase.changed() => match changed {
@@ -229,7 +245,7 @@ impl SourceActor {
             },
             () = wiring.ledger.changed() => Turn::Settled,
             written = join(write) => match written {
-                Ok((position, sequence, result)) => { *write = None; Turn::Written(position, sequence, result) }
+                Ok(written) => { *write = None; Turn::Written(written) }
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             },
             () = wiring.freed.notified(), if full => Turn::Placed,
@@ -237,7 +253,15 @@ impl SourceActor {
             () = command_room(commands.as_ref()), if !unsent.is_empty() => Turn::CommandRoom,
             said = wiring.stream.recv(), if !full && !*stream_closed => Turn::Stream(said),
             () = wiring.budget.freed(), if no_room => Turn::BudgetRoom,
+            () = until(*write_again), if *dirty => Turn::WriteAgain,
         }
+    }
+
+    /// The numbers that frames had on a stream say nothing to the next.
+    fn forget_stream(&mut self) {
+        self.frames.forget_stream();
+        self.settled_sequence = None;
+        self.generation += 1;
     }
 
     /// Grants credit while what was sent has been placed and there is room. Says whether room is what is missing.
@@ -276,7 +300,12 @@ impl SourceActor {
         }
     }
 
-    fn opened(&mut self, replays: bool, commands: mpsc::Sender<ToSource>) {
+    fn opened(&mut self, replays: bool, resumed: Option<&Bytes>, commands: mpsc::Sender<ToSource>) {
+        self.forget_stream();
+        if resumed != self.wiring.resume.borrow().as_ref() {
+            // It was being opened while events were lost: from there they would never come.
+            return self.reopen("it resumed behind events that were lost".into());
+        }
         self.wiring.ledger.set_redelivers(replays);
         self.wiring.books.replays.store(replays, Ordering::Relaxed);
         if !replays && !self.announced && !self.wiring.answers_when_settled {
@@ -287,6 +316,7 @@ impl SourceActor {
             );
         }
         self.commands = Some(commands);
+        self.reopening = false;
         self.credit = Credit::default();
         self.last_sequence = 0;
         if self.stopping {
@@ -324,9 +354,8 @@ impl SourceActor {
         if let Some(checkpoint) = &checkpoint {
             self.wiring.resume.send_replace(Some(checkpoint.clone()));
         }
-        let number = self.first + self.frames.len() as u64;
-        let mut deliveries = Origin::frame(self.wiring.ledger.clone(), number, events as u32);
-        self.frames.push_back(Frame {
+        let mut deliveries = Origin::frame(self.wiring.ledger.clone(), self.frames.next(), events as u32);
+        self.frames.push(Frame {
             sequence: Some(sequence),
             events,
             settled: false,
@@ -369,82 +398,104 @@ impl SourceActor {
         let node = &self.wiring.node;
         let message = format!("{node}: {code}: {why}; the frame was not accepted");
         tracing::warn!("{message}");
-        self.commands = None;
         if self.violations >= MAX_VIOLATIONS {
+            self.commands = None;
             let error = RunError::node(node, code, format!("{why}, for the {MAX_VIOLATIONS}rd time in a row"));
             // The run is failing already if nobody listens.
             let _ = self.wiring.fatal.send(error).await;
             return;
         }
-        let _ = self.wiring.reopen.try_send(message);
+        self.reopen(message);
     }
 
     /// Takes note of frames that ended, and moves the position past those below which all has settled.
-    fn settle(&mut self) {
+    async fn settle(&mut self) {
+        let replays = self.wiring.books.replays.load(Ordering::Relaxed);
+        let mut lost = Vec::new();
         for (number, outcome) in self.wiring.ledger.take() {
-            let Some(frame) = number.checked_sub(self.first).and_then(|at| self.frames.get_mut(at as usize)) else {
-                continue; // of a generation that was given up
-            };
-            match outcome {
-                Outcome::Settled => {
-                    frame.settled = true;
-                    frame.kept = None;
-                    self.wiring.books.settled.fetch_add(frame.events, Ordering::Relaxed);
-                    // A source without replay has no order to keep: it may forget each frame at once.
-                    if let (Some(sequence), false) = (frame.sequence, self.wiring.books.replays.load(Ordering::Relaxed))
-                    {
-                        self.unsent.push_back(ToSource::Settled { sequence, checkpoint: None });
-                    }
-                }
-                Outcome::Lost => {
-                    self.lost(number);
-                    return;
-                }
+            let Some(frame) = self.frames.get_mut(number) else { continue };
+            if outcome == Outcome::Lost {
+                lost.push(number);
+                continue;
+            }
+            frame.settled = true;
+            frame.kept = None;
+            self.wiring.books.settled.fetch_add(frame.events, Ordering::Relaxed);
+            // A source without replay has no order to keep: it may forget each frame at once.
+            if let (Some(sequence), false) = (frame.sequence, replays) {
+                self.unsent.push_back(ToSource::Settled { sequence, checkpoint: None });
             }
         }
-        while self.frames.front().is_some_and(|frame| frame.settled) {
-            let Some(frame) = self.frames.pop_front() else { break };
-            self.first += 1;
-            self.wiring.position.settled += frame.events;
+        if let Some(advance) = self.frames.advance() {
+            self.wiring.position.settled += advance.events;
             self.wiring.books.position.store(self.wiring.position.settled, Ordering::Relaxed);
-            self.settled_sequence = frame.sequence;
-            if let Some(checkpoint) = frame.checkpoint {
+            self.settled_sequence = advance.sequence;
+            if let Some(checkpoint) = advance.checkpoint {
                 self.dirty |= checkpoint != self.wiring.position.checkpoint;
                 self.wiring.position.checkpoint = checkpoint;
             }
         }
+        if *self.wiring.phase.borrow() == Phase::Abandoned || lost.is_empty() {
+            return;
+        }
+        if replays {
+            self.read_again().await;
+        } else {
+            lost.into_iter().for_each(|number| self.letter_lost(number));
+        }
     }
 
-    fn lost(&mut self, number: u64) {
-        if *self.wiring.phase.borrow() == Phase::Abandoned {
-            return;
-        }
-        if !self.wiring.books.replays.load(Ordering::Relaxed) {
-            let Some(frame) = self.frames.get_mut((number - self.first) as usize) else { return };
-            let Some(batch) = frame.kept.take() else { return };
-            // The letter takes the place of all that was lost: its own origin settles the frame.
-            let deliveries = Origin::frame(self.wiring.ledger.clone(), number, batch.len() as u32);
-            let message = "the event was lost inside the coordinator, and its source cannot send it again".to_owned();
-            let letter = Letter { batch: batch.detach(), deliveries, reason: "LOST".into(), message, attempts: 0 };
-            self.wiring.outbox.push_letter(LetterNote { node: self.wiring.node.clone(), letter });
-            return;
-        }
-        let open: u64 = self.frames.iter().map(|frame| frame.events).sum();
-        let settled: u64 = self.frames.iter().filter(|frame| frame.settled).map(|frame| frame.events).sum();
-        tracing::warn!("{}: {} events were lost on the way and are read again", self.wiring.node, open - settled);
-        self.wiring.books.accepted.fetch_sub(open, Ordering::Relaxed);
+    /// A frame that cannot come again was lost: all of it becomes letters.
+    fn letter_lost(&mut self, number: u64) {
+        let Some(batch) = self.frames.get_mut(number).and_then(|frame| frame.kept.take()) else { return };
+        // The letter takes the place of all that was lost: its own origin settles the frame.
+        let deliveries = Origin::frame(self.wiring.ledger.clone(), number, batch.len() as u32);
+        let message = "the event was lost inside the coordinator, and its source cannot send it again".to_owned();
+        let letter = Letter { batch: batch.detach(), deliveries, reason: "LOST".into(), message, attempts: 0 };
+        self.wiring.outbox.push_letter(LetterNote { node: self.wiring.node.clone(), letter });
+    }
+
+    /// Events were lost: everything above the position is given up and comes again.
+    async fn read_again(&mut self) {
+        let (events, settled) = self.frames.give_up();
+        self.wiring.books.accepted.fetch_sub(events, Ordering::Relaxed);
         self.wiring.books.settled.fetch_sub(settled, Ordering::Relaxed);
-        self.first += self.frames.len() as u64;
-        self.frames.clear();
-        self.commands = None;
+        let node = &self.wiring.node;
+        if self.stopping {
+            tracing::info!(
+                "{node}: {} events were not finished and will be read again by the next run",
+                events - settled
+            );
+            return;
+        }
+        if self.ended {
+            return self.cannot_read_again().await;
+        }
+        tracing::warn!("{node}: {} events were lost on the way and are read again", events - settled);
         let checkpoint = self.wiring.position.checkpoint.clone();
         self.wiring.resume.send_replace((!checkpoint.is_empty()).then_some(checkpoint));
-        let _ = self.wiring.reopen.try_send("events were lost and must be read again".into());
+        self.reopen("events were lost and must be read again".into());
+    }
+
+    /// The source has ended, so what was lost comes again only in another run.
+    async fn cannot_read_again(&self) {
+        let message = "events were lost on the way, and the source ended before it could be read again";
+        let error = RunError::node(&self.wiring.node, "EVENTS_LOST", message);
+        // The run is failing already if nobody listens.
+        let _ = self.wiring.fatal.send(error.with_remedy("run the pipeline again: it goes on before them")).await;
+    }
+
+    /// Ends the stream; what it still says is not heard.
+    fn reopen(&mut self, why: String) {
+        self.commands = None;
+        self.reopening = true;
+        // A full channel holds an earlier request to do the same.
+        let _ = self.wiring.reopen.try_send(why);
     }
 
     /// Writes the position when it has moved; at most one write at a time.
     fn begin_write(&mut self) {
-        if self.write.is_some() || !self.dirty {
+        if self.write.is_some() || !self.dirty || self.write_again.is_some_and(|at| at > Instant::now()) {
             return;
         }
         self.dirty = false;
@@ -452,17 +503,19 @@ impl SourceActor {
         let node = self.wiring.node.clone();
         let Moment(written) = self.wiring.clock.now();
         let position = Position { written, ..self.wiring.position.clone() };
-        let sequence = self.settled_sequence;
+        let (sequence, generation) = (self.settled_sequence, self.generation);
         self.write = Some(tokio::task::spawn_blocking(move || {
             let result = store.write(&node, &position);
-            (position, sequence, result)
+            Written { position, sequence, generation, result }
         }));
+        self.write_again = None;
     }
 
-    fn written(&mut self, position: Position, sequence: Option<u64>, result: std::io::Result<()>) {
+    fn written(&mut self, written: Written) {
+        let Written { position, sequence, generation, result } = written;
         match result {
             Ok(()) => {
-                if let Some(sequence) = sequence {
+                if let Some(sequence) = sequence.filter(|_| generation == self.generation) {
                     self.unsent.push_back(ToSource::Settled { sequence, checkpoint: Some(position.checkpoint) });
                 }
             }
@@ -472,8 +525,16 @@ impl SourceActor {
                     self.wiring.node
                 );
                 self.dirty = !self.edges_ended;
+                self.write_again = Some(Instant::now() + WRITE_AGAIN);
             }
         }
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,7 +5,10 @@ mod actor;
 mod admission;
 mod books;
 mod credit;
+mod frames;
 mod ledger;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::{
     actor::{FromStream, SourceActor, SourceWiring},

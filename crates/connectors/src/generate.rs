@@ -1,11 +1,11 @@
 //! The source that makes events up, for trials. Event n is the same at every run.
 
-use std::time::Duration;
+use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
 use bytes::Bytes;
-use meshloom_config::{EventView, connector::Generate};
+use meshloom_config::{EventView, Rate, Template, connector::Generate};
 use meshloom_core::{
-    batch::{BatchBuilder, Event},
+    batch::{Batch, BatchBuilder, Event},
     exchange::{FromSource, ToSource},
 };
 use tokio::{
@@ -24,7 +24,9 @@ const FRAME: Credit = Credit { events: 1024, bytes: 1 << 20 };
 
 /// Makes events up.
 pub(crate) struct Generator {
-    spec: Generate,
+    count: Option<u64>,
+    rate: Option<Rate>,
+    text: Text,
     max_event: u64,
     /// How many have been made before.
     done: u64,
@@ -44,14 +46,15 @@ impl Generator {
                 })?
             }
         };
-        Ok(Self { spec, max_event: context.max_event, done })
+        let Generate { count, rate, template } = spec;
+        Ok(Self { count, rate, text: Text::new(template), max_event: context.max_event, done })
     }
 
     async fn produce(mut self, mut link: Link) -> Result<(), NodeError> {
         let begin = Instant::now();
         let first = self.done;
         loop {
-            let left = self.spec.count.map_or(u64::MAX, |count| count.saturating_sub(self.done));
+            let left = self.count.map_or(u64::MAX, |count| count.saturating_sub(self.done));
             if left == 0 {
                 link.exhausted().await;
                 return Ok(());
@@ -77,7 +80,7 @@ impl Generator {
 
     /// How many events the rate allows now, at least one: waits for it.
     async fn due(&self, begin: Instant, first: u64, link: &mut Link) -> Result<u64, Stopped> {
-        let Some(rate) = self.spec.rate else {
+        let Some(rate) = self.rate else {
             return Ok(u64::MAX);
         };
         let made = self.done - first;
@@ -95,19 +98,14 @@ impl Generator {
         }
     }
 
-    fn frame(&mut self, most: Credit) -> Result<meshloom_core::batch::Batch, NodeError> {
-        let mut builder = BatchBuilder::new();
+    fn frame(&mut self, most: Credit) -> Result<Batch, NodeError> {
+        let mut builder =
+            BatchBuilder::with_capacity(most.events as usize, self.text.bytes(most.events).min(most.bytes) as usize);
         let mut bytes = 0;
+        let mut id = String::new();
         while builder.is_empty() || (builder.len() as u64) < most.events {
             let number = self.done + 1;
-            let data = format!("{{\"n\":{number}}}");
-            let payload = self.spec.template.render(&EventView::of_payload(data.as_bytes())).map_err(|error| {
-                NodeError::new(
-                    "TEMPLATE_FAILED",
-                    format!("event {number}: {error}"),
-                    "the template sees data.n, the event's number",
-                )
-            })?;
+            let (payload, content_type) = self.text.of(number)?;
             if payload.len() as u64 > self.max_event {
                 let message = format!("event {number} has {} bytes, `max_event` is {}", payload.len(), self.max_event);
                 return Err(NodeError::new("EVENT_TOO_LARGE", message, "shorten the template, or raise `max_event`"));
@@ -115,8 +113,9 @@ impl Generator {
             if !builder.is_empty() && bytes + payload.len() as u64 > most.bytes {
                 break;
             }
-            let id = number.to_string();
-            let content_type = if check_json(payload.as_bytes()).is_ok() { "application/json" } else { "text/plain" };
+            id.clear();
+            // Writing to a String cannot fail.
+            let _ = write!(id, "{number}");
             let event = Event {
                 payload: payload.as_bytes(),
                 id: Some(&id),
@@ -131,6 +130,54 @@ impl Generator {
         }
         Ok(builder.finish())
     }
+}
+
+/// What the events say.
+enum Text {
+    /// All the same, so that a source for measurements costs little.
+    Constant(String, &'static str),
+    /// Rendered for each.
+    Template(Template),
+}
+
+impl Text {
+    fn new(template: Template) -> Self {
+        match template.constant() {
+            Some(text) => Self::Constant(text.to_owned(), content_type(text)),
+            None => Self::Template(template),
+        }
+    }
+
+    /// Bytes that this many payloads are about.
+    fn bytes(&self, events: u64) -> u64 {
+        let each = match self {
+            Self::Constant(text, _) => text.len(),
+            Self::Template(template) => template.source().len(),
+        };
+        events.saturating_mul(each as u64)
+    }
+
+    /// Payload and media type of an event.
+    fn of(&self, number: u64) -> Result<(Cow<'_, str>, &'static str), NodeError> {
+        let template = match self {
+            Self::Constant(text, content_type) => return Ok((text.into(), content_type)),
+            Self::Template(template) => template,
+        };
+        let data = format!("{{\"n\":{number}}}");
+        let payload = template.render(&EventView::of_payload(data.as_bytes())).map_err(|error| {
+            NodeError::new(
+                "TEMPLATE_FAILED",
+                format!("event {number}: {error}"),
+                "the template sees data.n, the event's number",
+            )
+        })?;
+        let content_type = content_type(&payload);
+        Ok((payload.into(), content_type))
+    }
+}
+
+fn content_type(payload: &str) -> &'static str {
+    if check_json(payload.as_bytes()).is_ok() { "application/json" } else { "text/plain" }
 }
 
 impl SourceNode for Generator {

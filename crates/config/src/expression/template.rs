@@ -68,6 +68,15 @@ impl Template {
         &self.source
     }
 
+    /// The text, if it has no expressions: then it is the same for every event.
+    pub fn constant(&self) -> Option<&str> {
+        match &self.parts[..] {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
     /// Writes the text for an event: text values as they are, others as JSON.
     ///
     /// # Errors

@@ -46,6 +46,19 @@ async fn generated_events_are_the_same_at_every_run_and_go_on_behind_a_checkpoin
 }
 
 #[tokio::test]
+async fn a_template_without_expressions_is_every_payload() {
+    let bench = Bench::new(&[]);
+    for (template, content_type) in [("[1]", "application/json"), ("plain", "text/plain"), ("", "text/plain")] {
+        let mut source = bench.source(&generate(Some(2), None, template));
+        source.demand(10, 1 << 20).await;
+        let frame = source.frame().await.unwrap();
+        assert_eq!((frame.payloads(), frame.ids()), (vec![template.to_owned(); 2], vec!["1".into(), "2".into()]));
+        assert_eq!(frame.batch.content_type(1), Some(content_type));
+        source.ended().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_rate_is_kept() {
     let bench = Bench::new(&[]);
     let rate = Rate { count: 50.0, per: Duration::from_secs(1) };

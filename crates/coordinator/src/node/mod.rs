@@ -2,6 +2,8 @@
 
 mod actor;
 mod books;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::{
     actor::{FromReplica, NodeActor, ReplicaLink, Wiring},

@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 
 from . import limits, reasons
-from ._codec import encode_json
+from ._codec import BINARY, encode_json
 from ._outputs import Rows, TooLarge
 from ._pb import process_pb2
 from .emitter import undeclared
@@ -98,6 +98,12 @@ class Acceptor:
                 rows.payloads.append(payload)
                 rows.size += len(payload)
                 return
+        if type(value) is bytes and len(value) <= limits.MAX_EVENT:
+            rows.content_types[len(rows.parents)] = BINARY
+            rows.parents.append(i)
+            rows.payloads.append(value)
+            rows.size += len(value)
+            return
         if value is None:
             raise Reject(
                 "the handler returned None; return a value, DROP to end the event here, or Output(None) for JSON null",
@@ -108,7 +114,8 @@ class Acceptor:
 
     def _filter(self, rows: Rows, i: int, value: Any) -> None:
         if value is True:
-            rows.keep(i)
+            rows.parents.append(i)
+            rows.payloads.append(None)
         elif value is not False:
             if type(value).__module__ != "numpy" or not type(value).__name__.startswith("bool"):
                 raise Reject(

@@ -190,6 +190,8 @@ class Rows:
             out.payload.ends = pack_u32(accumulate(map(len, filled)))
         if len(changed) == count and not self.content_types:
             out.content_type.CopyFrom(_ALL_JSON)
+        elif len(self.content_types) == count and len(set(self.content_types.values())) == 1:
+            out.content_type.values.CopyFrom(pack_values([self.content_types[0].encode()]))
         elif changed or self.content_types:
             # A changed payload never inherits the parent's content type.
             own_types = {r: JSON for r, p in enumerate(self.payloads) if p is not None} | self.content_types

@@ -67,12 +67,13 @@ fn cel_that_does_not_compile() {
 
 #[test]
 fn a_command_that_does_not_exist() {
-    let project =
-        Project::new("pipeline: p
+    let project = Project::new(
+        "pipeline: p
 nodes:
   a: { use: stdin }
   b: { run: no-such-program-anywhere, from: a }
-");
+",
+    );
     let says = ["error[SPAWN_FAILED] node b", "no-such-program-anywhere", "looked for it in PATH", "Install it"];
     project.run().assert_fails(69, &says);
     refused(

@@ -39,7 +39,8 @@ impl Drop for Node {
 
 fn grpcurl(socket: &Path, args: &[&str]) -> String {
     let mut command = Command::new(toolchain::grpcurl());
-    command.args(["-plaintext", "-max-time", "20", "-unix"]).arg(socket).args(args);
+    let (flags, rest) = args.split_at(if args[0] == "-d" { 2 } else { 0 });
+    command.args(["-plaintext", "-max-time", "20", "-unix"]).args(flags).arg(socket).args(rest);
     let output = command.output().expect("grpcurl runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{args:?}: {said}{}", String::from_utf8_lossy(&output.stderr));

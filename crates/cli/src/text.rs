@@ -45,10 +45,16 @@ pub(crate) fn handler_time(duration: Duration) -> String {
     if duration < Duration::from_micros(1) { "<1 µs".to_owned() } else { time(duration) }
 }
 
-/// `1 h 02 min 03 s`, `2 min 03 s`.
+/// Whole seconds, for a clock that runs.
+pub(crate) fn clock(duration: Duration) -> String {
+    long_time(duration.as_secs())
+}
+
+/// `1 h 02 min 03 s`, `2 min 03 s`, `3 s`.
 fn long_time(seconds: u64) -> String {
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match hours {
+        0 if minutes == 0 => format!("{seconds} s"),
         0 => format!("{minutes} min {seconds:02} s"),
         _ => format!("{hours} h {minutes:02} min {seconds:02} s"),
     }
@@ -108,6 +114,10 @@ mod tests {
         for (nanos, text) in cases {
             assert_eq!(time(Duration::from_nanos(nanos)), text);
         }
+        assert_eq!(
+            [59_900, 61_000].map(|ms| clock(Duration::from_millis(ms))),
+            ["59 s", "1 min 01 s"].map(String::from)
+        );
         assert_eq!(handler_time(Duration::from_nanos(20)), "<1 µs");
         assert_eq!(handler_time(Duration::from_micros(20)), "20.0 µs");
     }

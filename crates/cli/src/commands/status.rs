@@ -71,7 +71,7 @@ fn render(status: &PipelineStatus, rates: &[f64], up: Duration) -> String {
         "{} {} for {}, process {}, {} of {} in memory",
         status.pipeline,
         books::phase(status.phase()),
-        text::time(up),
+        text::clock(up),
         status.pid,
         text::bytes(status.memory_used_bytes),
         text::bytes(status.memory_budget_bytes),
@@ -115,7 +115,7 @@ fn nodes(status: &PipelineStatus, rates: &[f64]) -> String {
         ("node", Left),
         ("in", Right),
         ("out", Right),
-        ("filtered", Right),
+        ("consumed", Right),
         ("retried", Right),
         ("rejected", Right),
         ("in hand", Right),
@@ -130,10 +130,7 @@ fn nodes(status: &PipelineStatus, rates: &[f64]) -> String {
     let of_role = status.nodes.iter().enumerate().filter(|(_, node)| role(status, node) != Role::Source);
     let rows: Vec<_> = of_role
         .map(|(index, node)| {
-            let passes = |number| match role(status, node) {
-                Role::Sink => String::new(),
-                Role::Source | Role::Transform => text::count(number),
-            };
+            let out = if role(status, node) == Role::Sink { String::new() } else { text::count(node.produced) };
             let time = |time| text::time(books::duration(time));
             let handler = |time| match books::duration(time) {
                 time if time.is_zero() => String::new(),
@@ -142,8 +139,8 @@ fn nodes(status: &PipelineStatus, rates: &[f64]) -> String {
             vec![
                 node.name.clone(),
                 text::count(node.received),
-                passes(node.produced),
-                passes(node.consumed),
+                out,
+                text::count(node.consumed),
                 text::count(node.retried),
                 text::count(node.dead_lettered),
                 text::count(node.in_hand),
@@ -200,14 +197,14 @@ fn replicas(status: &PipelineStatus) -> String {
 fn a_status_shows_everything_and_names_the_bottleneck() {
     let text = render(&books::tests::sample(), &[10.0, 2.5, 0.0], Duration::from_secs(10));
     let expected = "\
-anomaly running for 10.0 s, process 4242, 3.0 MiB of 256 MiB in memory
+anomaly running for 10 s, process 4242, 3.0 MiB of 256 MiB in memory
 
 source  accepted  settled  open  events/s
 ingest     8,759    8,000   759        10
 
-node       in    out  filtered  retried  rejected  in hand  waiting  events/s      p50     p99  starved    busy  blocked
+node       in    out  consumed  retried  rejected  in hand  waiting  events/s      p50     p99  starved    busy  blocked
 filter  8,700  8,000       500       40         3       97      100       2.5  12.0 µs  850 µs      0 s  8.00 s   1.00 s
-alert   8,000                         0         0        0        0         0                   9.00 s     0 s      0 s
+alert   8,000             8,000        0         0        0        0         0                   9.00 s     0 s      0 s
 starved: time waiting for work; busy: work waiting for a replica; blocked: outputs waiting below
 
 edge                  produced  skipped  dropped  queued           received

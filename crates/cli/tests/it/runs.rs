@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Folder, end, signal, wait_for};
+use crate::support::{Folder, wait_for};
 
 const BOUNDED: &str = "\
 pipeline: demo
@@ -40,9 +40,9 @@ fn a_bounded_run_ends_with_its_books_and_a_second_one_finds_nothing_new() {
         let line = ran.err.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {}", ran.err));
         line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(row("node")[..4], ["node", "in", "out", "filtered"]);
+    assert_eq!(row("node")[..4], ["node", "in", "out", "consumed"]);
     assert_eq!(row("made")[..4], ["made", "20", "20", "20"]);
-    assert_eq!(row("gone")[..4], ["gone", "20", "0", "0"]);
+    assert_eq!(row("gone")[..4], ["gone", "20", "20", "0"]);
     assert!(ran.err.trim_end().lines().last().unwrap().starts_with("done in "), "{}", ran.err);
 
     let again = folder.run("run");
@@ -92,13 +92,13 @@ fn a_running_pipeline_is_looked_at_and_drained() {
     let folder = Folder::with(ENDLESS);
     let none = folder.run("status");
     assert!(none.code == 1 && none.err.contains("start it with `meshloom run`"), "{}", none.err);
-    let run = folder.start("run");
+    let mut run = folder.start("run");
     let status = wait_for("a status with settled events", || {
         let ran = folder.run("status --output json");
         let status = (ran.code == 0).then(|| json(&ran.out))?;
         (status["nodes"][0]["settled"].as_u64()? > 0).then_some(status)
     });
-    assert_eq!((&status["phase"], &status["pid"]), (&"running".into(), &run.id().into()));
+    assert_eq!((&status["phase"], &status["pid"]), (&"running".into(), &run.child().id().into()));
     let shown = folder.run("status").out;
     for part in ["demo running for", "source", "made -> gone", "gone[0]", "up", "bottleneck"] {
         assert!(shown.contains(part), "{part}: {shown}");
@@ -112,7 +112,7 @@ fn a_running_pipeline_is_looked_at_and_drained() {
         second.err
     );
     assert_eq!(folder.run("drain").code, 0);
-    let ended = end(run);
+    let ended = run.end();
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert_eq!(folder.run("drain").code, 1);
 }
@@ -120,13 +120,51 @@ fn a_running_pipeline_is_looked_at_and_drained() {
 #[test]
 fn a_signal_drains_and_says_so() {
     let folder = Folder::with(ENDLESS);
-    let run = folder.start("run --output json --log-format json");
+    let mut run = folder.start("run --output json --log-format json");
     wait_for("the coordinator", || (folder.run("status").code == 0).then_some(()));
-    signal(&run, "TERM");
-    let ended = end(run);
+    run.signal("TERM");
+    let ended = run.end();
     assert_eq!((ended.code, &json(&ended.out)["outcome"]), (0, &"stopped".into()), "{}", ended.err);
     assert!(ended.err.lines().all(|line| json(line)["timestamp"].is_string()), "{}", ended.err);
     assert!(ended.err.contains("draining"), "{}", ended.err);
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    // The program never answers, and the drain would take its half minute.
+    let folder = Folder::with(
+        "pipeline: demo\nnodes:\n  made: { use: generate, with: { count: 1 } }\n  stuck: { exec: [sleep, '600'], mode: lines, from: made, timeout: 1h }\n",
+    );
+    let mut run = folder.start("run");
+    wait_for("an event in hand", || {
+        let ran = folder.run("status --output json");
+        (ran.code == 0 && json(&ran.out)["nodes"][1]["in_hand"] == 1).then_some(())
+    });
+    run.signal("INT");
+    wait_for("the drain", || (json(&folder.run("status --output json").out)["phase"] == "draining").then_some(()));
+    run.signal("INT");
+    let ended = run.end();
+    assert!(
+        ended.code == 130 && ended.err.contains("stopped at once by a second signal"),
+        "{}: {}",
+        ended.code,
+        ended.err
+    );
+    // Nobody is left who could hold the state, and no lie about a coordinator is.
+    let next = folder.run("status");
+    assert!(next.code == 1 && next.err.contains("no coordinator runs"), "{}", next.err);
+}
+
+#[test]
+fn a_signal_before_the_nodes_are_up_stops_too() {
+    let folder = Folder::with(
+        "pipeline: demo\nnodes:\n  made: { use: generate, with: { count: 1 } }\n  slow: { run: [sh, -c, 'touch began; sleep 600'], from: made }\n",
+    );
+    let mut run = folder.start("run");
+    wait_for("the node", || folder.path().join("began").exists().then_some(()));
+    run.signal("TERM");
+    let ended = run.end();
+    assert!(ended.code == 130 && ended.err.contains("before all nodes were up"), "{}: {}", ended.code, ended.err);
 }
 
 #[test]

@@ -1,16 +1,13 @@
 //! A program behind `meshloom sidecar`, as a node of a pipeline.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::Child,
-};
+use std::io::{BufRead, BufReader};
 
-use crate::support::{Folder, end, signal};
+use crate::support::{Folder, Running};
 
 /// Starts a sidecar on a free port; returns its address, and keeps reading what it logs.
-fn start(folder: &Folder, words: &str) -> (Child, String) {
+fn start(folder: &Folder, words: &str) -> (Running, String) {
     let mut child = folder.start(&format!("sidecar --listen 127.0.0.1:0 {words}"));
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut lines = BufReader::new(child.child().stderr.take().unwrap()).lines();
     let address = loop {
         let line = lines.next().expect("it says where it listens").unwrap();
         if let Some((_, rest)) = line.split_once("listens on ") {
@@ -24,7 +21,7 @@ fn start(folder: &Folder, words: &str) -> (Child, String) {
 #[test]
 fn a_program_is_an_ordinary_node() {
     let folder = Folder::empty();
-    let (sidecar, address) = start(&folder, "--mode lines -- cat");
+    let (mut sidecar, address) = start(&folder, "--mode lines -- cat");
     let pipeline = |node: &str| {
         format!(
             "pipeline: demo\nnodes:\n  made: {{ use: generate, with: {{ count: 50 }} }}\n  work: {{ {node}, from: made }}\n  out: {{ use: file, with: {{ path: out.ndjson }}, from: work }}\n"
@@ -43,14 +40,14 @@ fn a_program_is_an_ordinary_node() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert_eq!(std::fs::read_to_string(&out).unwrap().lines().count(), 50);
 
-    signal(&sidecar, "TERM");
-    assert_eq!(end(sidecar).code, 0);
+    sidecar.signal("TERM");
+    assert_eq!(sidecar.end().code, 0);
 }
 
 #[test]
 fn a_program_without_input_is_a_source() {
     let folder = Folder::empty();
-    let (sidecar, address) = start(&folder, "--mode batch --source -- seq 1 30");
+    let (mut sidecar, address) = start(&folder, "--mode batch --source -- seq 1 30");
     let pipeline = format!(
         "pipeline: demo\nnodes:\n  made: {{ connect: '{address}', durability: memory }}\n  gone: {{ use: 'null', from: made }}\n"
     );
@@ -59,8 +56,8 @@ fn a_program_without_input_is_a_source() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(report["nodes"][0]["settled"], 30, "{report}");
-    signal(&sidecar, "INT");
-    assert_eq!(end(sidecar).code, 0);
+    sidecar.signal("INT");
+    assert_eq!(sidecar.end().code, 0);
 }
 
 #[test]

@@ -53,8 +53,38 @@ impl Folder {
     }
 
     /// Starts, with both outputs captured.
-    pub(crate) fn start(&self, words: &str) -> Child {
-        self.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    pub(crate) fn start(&self, words: &str) -> Running {
+        Running(Some(self.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()))
+    }
+}
+
+/// A process that does not outlive its test.
+pub(crate) struct Running(Option<Child>);
+
+impl Running {
+    pub(crate) fn child(&mut self) -> &mut Child {
+        self.0.as_mut().expect("taken only by its end")
+    }
+
+    /// Sends a signal by its name, as `kill` does.
+    pub(crate) fn signal(&mut self, name: &str) {
+        let id = self.child().id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
+    /// Waits for the end of a process that was told to end.
+    pub(crate) fn end(mut self) -> Ran {
+        wait_for("the process to end", || self.child().try_wait().unwrap());
+        self.0.take().expect("taken only here").wait_with_output().unwrap().into()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -78,16 +108,4 @@ pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         assert!(start.elapsed() < DEADLINE, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// Sends a signal by its name, as `kill` does.
-pub(crate) fn signal(child: &Child, name: &str) {
-    let sent = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-}
-
-/// Waits for the end of a process that was told to end.
-pub(crate) fn end(mut child: Child) -> Ran {
-    wait_for("the process to end", || child.try_wait().unwrap());
-    child.wait_with_output().unwrap().into()
 }

@@ -27,7 +27,7 @@ impl Verdict {
     /// The word used in spans.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Answered => "answered",
+            Self::Answered => "delivered",
             Self::Consumed => "consumed",
             Self::Retry => "retry",
             Self::Rejected => "rejected",

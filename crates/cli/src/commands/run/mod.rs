@@ -185,8 +185,7 @@ async fn start(service: Service, screen: &Screen) -> Result<Handle, Vec<RunError
         tokio::select! {
             started = &mut started => return started,
             _ = tick.tick() => {
-                let waited = text::time(Duration::from_secs(since.elapsed().as_secs()));
-                screen.show(&[format!("starting the nodes, {waited}")]);
+                screen.show(&[format!("starting the nodes for {}", text::clock(since.elapsed()))]);
             }
         }
     }

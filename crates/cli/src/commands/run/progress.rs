@@ -16,7 +16,7 @@ pub(crate) fn lines(status: &PipelineStatus, rates: &[f64], elapsed: Duration) -
         "{} {} for {}, {} of {} in memory",
         status.pipeline,
         books::phase(status.phase()),
-        text::time(Duration::from_secs(elapsed.as_secs())),
+        text::clock(elapsed),
         text::bytes(status.memory_used_bytes),
         text::bytes(status.memory_budget_bytes),
     )];
@@ -69,7 +69,7 @@ fn every_node_has_a_line() {
     assert_eq!(
         lines,
         [
-            "anomaly running for 12.0 s, 3.0 MiB of 256 MiB in memory",
+            "anomaly running for 12 s, 3.0 MiB of 256 MiB in memory",
             "  ingest      1,234 events/s        8,759 accepted, 759 open",
             "  filter        5.2 events/s          100 in queue, 97 in hand, 40 retried, 3 rejected",
             "  alert           0 events/s            0 in queue, 0 in hand, 2 restarts, 1 of 1 replica down (connection refused)",

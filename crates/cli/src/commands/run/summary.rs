@@ -48,7 +48,7 @@ fn nodes(status: &PipelineStatus, elapsed: Duration) -> String {
         ("node", Left),
         ("in", Right),
         ("out", Right),
-        ("filtered", Right),
+        ("consumed", Right),
         ("retried", Right),
         ("rejected", Right),
         ("settled", Right),
@@ -73,9 +73,9 @@ fn row(status: &PipelineStatus, node: &NodeStatus, elapsed: Duration) -> Vec<Str
             vec![name, count(node.received), count(node.produced), none(), none(), none(), count(node.settled)]
         }
         place => {
-            let passes = |number| if place == Role::Sink { none() } else { count(number) };
-            let (out, filtered) = (passes(node.produced), passes(node.consumed));
-            vec![name, count(node.received), out, filtered, count(node.retried), count(node.dead_lettered), none()]
+            let out = if place == Role::Sink { none() } else { count(node.produced) };
+            let ends = [node.consumed, node.retried, node.dead_lettered].map(count);
+            [vec![name, count(node.received), out], ends.to_vec(), vec![none()]].concat()
         }
     };
     row.push(rate);
@@ -167,10 +167,10 @@ mod tests {
         assert_eq!(
             render(&run),
             "
-node       in    out  filtered  retried  rejected  settled  events/s      p50     p99
+node       in    out  consumed  retried  rejected  settled  events/s      p50     p99
 ingest  8,759  8,759                                 8,000       876
 filter  8,700  8,000       500       40         3                870  12.0 µs  850 µs
-alert   8,000                         0         0                800
+alert   8,000            8,000        0         0                800
 
 3 dead letters: 2 BAD_ROW at filter, 1 TIMEOUT at filter; list them with: meshloom dead-letters list p.yaml
 759 accepted events have not settled and will be redelivered by the next run

@@ -1,9 +1,9 @@
 """The anomaly pipeline with all around it, in one command: `make demo`. Standard library only.
 
-Builds the coordinator and what starts the pipeline, starts a receiver in Slack's place, runs pipeline.yaml from a fresh
-state, and shows what came of it. EVENTS=N reads the data again until there are N events (0: once), TRACE_RATIO says which
-share of them is traced (default: all of a small run, one in a thousand of a large one), and
-OTEL_EXPORTER_OTLP_ENDPOINT=URL sends the traces to a collector as well.
+Builds the coordinator, starts a receiver in Slack's place, runs pipeline.yaml from a fresh state, and shows what came
+of it. EVENTS=N reads the data again until there are N events (0: once). TRACE_RATIO says which share of them is traced
+(default: all of a small run, one in a thousand of a large one). OTEL_EXPORTER_OTLP_ENDPOINT=URL sends the traces to a
+collector as well.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def demo() -> None:
         alerts = fetch(url)
 
     show_alerts(alerts)
-    show_archive(sorted((OUT / "archive").glob("*.tar.gz")))
+    show_archive(sorted((OUT / "archive").glob("*.tar.gz"), key=lambda path: path.stat().st_mtime_ns))
     show_dead_letters(dead_letters(meshloom))
     show_trace(meshloom, alerts)
     print(f"\nAll of it in {time.monotonic() - started:.0f} s. What it left is in {relative(OUT)}")
@@ -167,19 +167,24 @@ def by_reason(letters: list[dict[str, Any]]) -> list[tuple[int, str, str, str]]:
 
 
 def show_dead_letters(letters: list[dict[str, Any]]) -> None:
-    heading(f"Dead letters: {len(letters):,}, each with its reason (meshloom dead-letters list --state {relative(STATE)})")
+    command = f"meshloom dead-letters list --state {relative(STATE)}"
+    heading(f"Dead letters: {len(letters):,}, each with its reason ({command})")
     for count, node, reason, message in by_reason(letters):
         print(f"  {count:>6,}  {node}  {reason:<16} for instance: {message}")
 
 
 def show_trace(meshloom: Path, alerts: dict[str, Any]) -> None:
-    for alert in reversed(alerts["last"]):
-        command = [str(meshloom), "trace", alert["uid"], "--state", str(STATE)]
-        shown = subprocess.run(command, capture_output=True, text=True, check=False)
+    """The newest alert that was traced; of a large run few are, and then the newest trace of all."""
+    title = "One alert, from source to last verdict"
+    wanted = [([alert["uid"]], title, alert["text"]) for alert in alerts["last"][::-1]]
+    for words, title, text in [*wanted, (["--last"], "One of the traced events", "")]:
+        command = ["trace", *words, "--state", relative(STATE)]
+        shown = subprocess.run([str(meshloom), *command], capture_output=True, text=True, check=False)
         if shown.returncode == 0:
-            heading(f"One alert, from source to last verdict (meshloom trace {alert['uid']} --state {relative(STATE)})")
-            print(f"  {alert['text']}\n\n{shown.stdout.rstrip()}")
+            heading(f"{title} (meshloom {' '.join(command)})")
+            print(f"  {text}\n\n{shown.stdout.rstrip()}" if text else shown.stdout.rstrip())
             return
+    raise Failed(f"no trace was kept: {shown.stderr.strip()}")
 
 
 def call(command: list[str], **options: Any) -> None:

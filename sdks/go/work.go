@@ -212,7 +212,8 @@ func (w *work) running(now time.Time, calls []*meshloomv1.HandlerCall) []*meshlo
 	defer w.workerMu.Unlock()
 	for _, one := range w.workers {
 		if index, at, ok := one.current(); ok {
-			calls = append(calls, &meshloomv1.HandlerCall{Sequence: w.sequence, Index: index, Age: durationpb.New(now.Sub(at))})
+			age := max(0, now.Sub(at)) // it may have begun just now
+			calls = append(calls, &meshloomv1.HandlerCall{Sequence: w.sequence, Index: index, Age: durationpb.New(age)})
 		}
 	}
 	return calls

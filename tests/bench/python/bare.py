@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 
 import grpc
+
 from meshloom._pb import batch_pb2, process_pb2
 from meshloom.serve import OPTIONS
 

@@ -21,11 +21,7 @@ impl NodeSpec {
             NodeKind::Run(_) | NodeKind::Connect(_) => u64::from(self.replicas) * WINDOW_BYTES,
             NodeKind::Exec(_) | NodeKind::Use(_) => 0,
         };
-        let reserve = if self.is_source() {
-            0
-        } else {
-            2 * self.batch.bytes
-        };
+        let reserve = if self.is_source() { 0 } else { 2 * self.batch.bytes };
         windows + reserve
     }
 }
@@ -37,27 +33,18 @@ pub fn reserved<'a>(nodes: impl IntoIterator<Item = &'a NodeSpec>) -> u64 {
 
 /// The budget where the file says nothing, in bytes: the larger of 256 MiB, twice what is reserved, and the least.
 pub fn default<'a>(nodes: impl IntoIterator<Item = &'a NodeSpec> + Clone) -> u64 {
-    LEAST_DEFAULT_BYTES
-        .max(2 * reserved(nodes.clone()))
-        .max(least(nodes))
+    LEAST_DEFAULT_BYTES.max(2 * reserved(nodes.clone())).max(least(nodes))
 }
 
 /// The smallest budget that can be used, in bytes.
 pub fn least<'a>(nodes: impl IntoIterator<Item = &'a NodeSpec> + Clone) -> u64 {
     let sources = nodes.clone().into_iter().filter(|node| node.is_source());
-    let (count, largest) = sources.fold((0, 0), |(count, largest), node| {
-        (count + 1, node.max_event.max(largest))
-    });
+    let (count, largest) = sources.fold((0, 0), |(count, largest), node| (count + 1, node.max_event.max(largest)));
     reserved(nodes) + count * EVENTS_PER_SOURCE * largest
 }
 
 /// What each source may hold of a budget, in bytes.
 pub fn source_share<'a>(budget: u64, nodes: impl IntoIterator<Item = &'a NodeSpec> + Clone) -> u64 {
-    let sources = nodes
-        .clone()
-        .into_iter()
-        .filter(|node| node.is_source())
-        .count()
-        .max(1) as u64;
+    let sources = nodes.clone().into_iter().filter(|node| node.is_source()).count().max(1) as u64;
     budget.saturating_sub(reserved(nodes)) / sources
 }

@@ -41,10 +41,7 @@ impl ConnectorSpec {
 
     /// Whether it takes no input.
     pub fn is_source(&self) -> bool {
-        matches!(
-            self,
-            Self::FileSource(_) | Self::Stdin(_) | Self::Generate(_) | Self::HttpSource(_)
-        )
+        matches!(self, Self::FileSource(_) | Self::Stdin(_) | Self::Generate(_) | Self::HttpSource(_))
     }
 }
 

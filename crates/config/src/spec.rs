@@ -192,9 +192,7 @@ pub struct Upstream {
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.node)?;
-        self.port
-            .suffix()
-            .map_or(Ok(()), |suffix| write!(f, ".{suffix}"))
+        self.port.suffix().map_or(Ok(()), |suffix| write!(f, ".{suffix}"))
     }
 }
 

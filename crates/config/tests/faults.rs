@@ -16,12 +16,8 @@ fn folder() -> PathBuf {
 }
 
 fn cases() -> Vec<PathBuf> {
-    let files = fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut cases: Vec<PathBuf> = files
-        .filter(|path| path.extension().is_some_and(|kind| kind == "yaml"))
-        .collect();
+    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let mut cases: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|kind| kind == "yaml")).collect();
     cases.sort();
     cases
 }
@@ -52,9 +48,7 @@ fn every_fault_is_shown_as_written_down() {
     let dir = workspace();
     let update = std::env::var_os("MESHLOOM_UPDATE").is_some();
     for case in cases() {
-        let text = diagnose(&case, dir.path())
-            .render(false)
-            .replace(dir.path().to_str().unwrap(), "DIR");
+        let text = diagnose(&case, dir.path()).render(false).replace(dir.path().to_str().unwrap(), "DIR");
         let expected = case.with_extension("txt");
         if update {
             fs::write(&expected, &text).unwrap();
@@ -69,15 +63,9 @@ fn every_code_has_a_case_of_its_name() {
     let dir = workspace();
     let mut shown = BTreeSet::from(["FILE_UNREADABLE"]);
     for case in cases() {
-        let found: Vec<&str> = diagnose(&case, dir.path())
-            .iter()
-            .map(|diagnostic| diagnostic.code.name)
-            .collect();
+        let found: Vec<&str> = diagnose(&case, dir.path()).iter().map(|diagnostic| diagnostic.code.name).collect();
         let name = case.file_stem().unwrap().to_str().unwrap().to_uppercase();
-        assert!(
-            found.iter().any(|code| name.starts_with(code)),
-            "{name}: {found:?}"
-        );
+        assert!(found.iter().any(|code| name.starts_with(code)), "{name}: {found:?}");
         shown.extend(found);
     }
     let all: BTreeSet<&str> = codes::ALL.iter().map(|code| code.name).collect();
@@ -88,12 +76,7 @@ fn every_code_has_a_case_of_its_name() {
 fn files_that_cannot_be_read_say_why() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pipeline.yaml");
-    let text = || {
-        meshloom_config::load(&file)
-            .unwrap_err()
-            .render(false)
-            .replace(dir.path().to_str().unwrap(), "DIR")
-    };
+    let text = || meshloom_config::load(&file).unwrap_err().render(false).replace(dir.path().to_str().unwrap(), "DIR");
     assert_eq!(
         text(),
         "error[FILE_UNREADABLE]: the pipeline file DIR/pipeline.yaml cannot be read: there is no such file\n--> DIR/pipeline.yaml\n = help: Check its path and permissions; it must be UTF-8 text of at most 1 MiB.\n\n1 error in DIR/pipeline.yaml\n"
@@ -101,11 +84,7 @@ fn files_that_cannot_be_read_say_why() {
     fs::write(&file, b"pipeline: \xff").unwrap();
     assert!(text().contains("is not UTF-8 at byte 10"), "{}", text());
     fs::write(&file, vec![b' '; meshloom_config::MAX_FILE + 1]).unwrap();
-    assert!(
-        text().contains("has 1048577 bytes; the most is 1048576"),
-        "{}",
-        text()
-    );
+    assert!(text().contains("has 1048577 bytes; the most is 1048576"), "{}", text());
 }
 
 #[test]
@@ -118,18 +97,7 @@ fn colour_and_json_say_the_same() {
     assert_eq!(json.as_array().unwrap().len(), diagnostics.len());
     assert_eq!(json[0]["code"], "SHELL_CHARACTER");
     assert_eq!(json[0]["file"], "pipeline.yaml");
-    assert_eq!(
-        json[0]["range"]["start"],
-        serde_json::json!({ "line": 3, "column": 26 })
-    );
-    assert_eq!(
-        json[0]["range"]["end"],
-        serde_json::json!({ "line": 3, "column": 27 })
-    );
-    assert!(
-        json[0]["remedy"]
-            .as_str()
-            .unwrap()
-            .contains("[sh, -c, 'cat data.txt | jq .name']")
-    );
+    assert_eq!(json[0]["range"]["start"], serde_json::json!({ "line": 3, "column": 26 }));
+    assert_eq!(json[0]["range"]["end"], serde_json::json!({ "line": 3, "column": 27 }));
+    assert!(json[0]["remedy"].as_str().unwrap().contains("[sh, -c, 'cat data.txt | jq .name']"));
 }

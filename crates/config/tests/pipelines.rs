@@ -3,18 +3,13 @@
 use std::{fs, path::Path, time::Duration};
 
 use meshloom_config::{
-    ConnectorSpec, Environment, NodeKind, Pipeline, Rate, Sampling, budget, connector::ReadFormat,
-    exec::*, parse, spec::*,
+    ConnectorSpec, Environment, NodeKind, Pipeline, Rate, Sampling, budget, connector::ReadFormat, exec::*, parse,
+    spec::*,
 };
 use proptest::prelude::*;
 
 fn read(source: &str) -> Pipeline {
-    match parse(
-        Path::new("pipeline.yaml"),
-        Path::new("/"),
-        source,
-        &Environment::from_fn(|_| None),
-    ) {
+    match parse(Path::new("pipeline.yaml"), Path::new("/"), source, &Environment::from_fn(|_| None)) {
         Ok(pipeline) => pipeline,
         Err(diagnostics) => panic!("{diagnostics}"),
     }
@@ -53,44 +48,21 @@ fn the_example_of_the_paper() {
     fs::create_dir_all(dir.path().join("nodes/filter")).unwrap();
     let file = dir.path().join("meshloom.yaml");
     fs::write(&file, EXAMPLE).unwrap();
-    let pipeline =
-        meshloom_config::load(&file).unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
-    assert_eq!(
-        (pipeline.name.as_str(), pipeline.nodes.len()),
-        ("anomaly", 5)
-    );
+    let pipeline = meshloom_config::load(&file).unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
+    assert_eq!((pipeline.name.as_str(), pipeline.nodes.len()), ("anomaly", 5));
     assert_eq!(pipeline.dir, dir.path());
     assert_eq!(pipeline.trace, Sampling::Rate(10.0));
-    let [ingest, filter, classify, alert, archive] = pipeline.nodes.as_slice() else {
-        panic!()
-    };
+    let [ingest, filter, classify, alert, archive] = pipeline.nodes.as_slice() else { panic!() };
     assert_eq!(ingest.config_json, r#"{"path":"data/readings.txt"}"#);
-    assert_eq!(
-        ingest.build.as_ref().unwrap().to_string(),
-        "cargo build -q --release -p ingest"
-    );
-    let NodeKind::Run(command) = &ingest.kind else {
-        panic!()
-    };
-    assert_eq!(
-        Path::new(&command.program),
-        dir.path().join("target/release/ingest")
-    );
+    assert_eq!(ingest.build.as_ref().unwrap().to_string(), "cargo build -q --release -p ingest");
+    let NodeKind::Run(command) = &ingest.kind else { panic!() };
+    assert_eq!(Path::new(&command.program), dir.path().join("target/release/ingest"));
     assert_eq!(filter.dir, dir.path().join("nodes/filter"));
     assert_eq!(classify.replicas, 2);
     assert_eq!(alert.env, [("SLACK_WEBHOOK_URL".to_owned(), String::new())]);
-    assert_eq!(
-        alert.from[0].when.as_ref().unwrap().source(),
-        r#"data.prediction in ["warning", "critical"]"#
-    );
-    let NodeKind::Exec(exec) = &archive.kind else {
-        panic!()
-    };
-    let files: Vec<&str> = exec
-        .inputs
-        .iter()
-        .map(|input| input.file.as_str())
-        .collect();
+    assert_eq!(alert.from[0].when.as_ref().unwrap().source(), r#"data.prediction in ["warning", "critical"]"#);
+    let NodeKind::Exec(exec) = &archive.kind else { panic!() };
+    let files: Vec<&str> = exec.inputs.iter().map(|input| input.file.as_str()).collect();
     assert_eq!(files, ["ingest.ndjson", "filter.ndjson", "classify.ndjson"]);
     assert_eq!(archive.batch.events, 50_000);
     assert_eq!(archive.batch.linger, Some(Duration::from_secs(10)));
@@ -105,50 +77,14 @@ fn the_example_of_the_paper() {
 fn defaults_are_those_of_the_table() {
     let pipeline = read("pipeline: p\nnodes:\n  a: { run: node }\n  b: { run: node, from: a }\n");
     let b = &pipeline.nodes[1];
-    assert_eq!(
-        b.batch,
-        BatchSpec {
-            events: 512,
-            bytes: 4 << 20,
-            linger: None,
-            latency: Duration::from_millis(50)
-        }
-    );
-    assert_eq!(
-        b.queue,
-        QueueSpec {
-            events: 2048,
-            bytes: 16 << 20
-        }
-    );
-    assert_eq!(
-        b.retry,
-        RetrySpec {
-            attempts: 10,
-            initial: Duration::from_millis(100),
-            max: Duration::from_secs(30)
-        }
-    );
-    assert_eq!(
-        (b.timeout, b.start_timeout),
-        (Duration::from_secs(30), Duration::from_secs(60))
-    );
-    assert_eq!(
-        b.restart,
-        Restart::Backoff {
-            initial: Duration::from_millis(100),
-            max: Duration::from_secs(30)
-        }
-    );
+    assert_eq!(b.batch, BatchSpec { events: 512, bytes: 4 << 20, linger: None, latency: Duration::from_millis(50) });
+    assert_eq!(b.queue, QueueSpec { events: 2048, bytes: 16 << 20 });
+    assert_eq!(b.retry, RetrySpec { attempts: 10, initial: Duration::from_millis(100), max: Duration::from_secs(30) });
+    assert_eq!((b.timeout, b.start_timeout), (Duration::from_secs(30), Duration::from_secs(60)));
+    assert_eq!(b.restart, Restart::Backoff { initial: Duration::from_millis(100), max: Duration::from_secs(30) });
     assert_eq!((b.max_event, b.replicas, b.concurrency), (8 << 20, 1, None));
-    assert_eq!(
-        (b.config_json.as_str(), b.ordering, b.durability),
-        ("{}", Ordering::None, None)
-    );
-    assert_eq!(
-        (pipeline.memory, pipeline.drain),
-        (None, Duration::from_secs(30))
-    );
+    assert_eq!((b.config_json.as_str(), b.ordering, b.durability), ("{}", Ordering::None, None));
+    assert_eq!((pipeline.memory, pipeline.drain), (None, Duration::from_secs(30)));
 }
 
 #[test]
@@ -196,107 +132,38 @@ nodes:
   rest: { use: null, from: in.unmatched }
 "#,
     );
-    assert_eq!(
-        (pipeline.trace, pipeline.memory),
-        (Sampling::Ratio(0.25), Some(1 << 30))
-    );
-    assert_eq!(
-        (pipeline.drain, pipeline.dead_letters_bytes),
-        (Duration::from_secs(60), 64 << 20)
-    );
-    let [input, work, side, rest] = pipeline.nodes.as_slice() else {
-        panic!()
-    };
-    let NodeKind::Connect(addresses) = &input.kind else {
-        panic!()
-    };
+    assert_eq!((pipeline.trace, pipeline.memory), (Sampling::Ratio(0.25), Some(1 << 30)));
+    assert_eq!((pipeline.drain, pipeline.dead_letters_bytes), (Duration::from_secs(60), 64 << 20));
+    let [input, work, side, rest] = pipeline.nodes.as_slice() else { panic!() };
+    let NodeKind::Connect(addresses) = &input.kind else { panic!() };
     let shown: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        shown,
-        [
-            "unix:/run/in.sock",
-            "localhost:7001",
-            "127.0.0.1:7002",
-            "[::1]:7003"
-        ]
-    );
-    assert_eq!(
-        (input.replicas, input.handler.as_deref()),
-        (4, Some("reader"))
-    );
+    assert_eq!(shown, ["unix:/run/in.sock", "localhost:7001", "127.0.0.1:7002", "[::1]:7003"]);
+    assert_eq!((input.replicas, input.handler.as_deref()), (4, Some("reader")));
     assert_eq!(input.key.as_ref().unwrap().source(), "data.user");
-    assert_eq!(
-        (input.max_event, input.durability),
-        (1_000_000, Some(Durability::Memory))
-    );
-    assert_eq!(
-        pipeline.sampling(meshloom_core::graph::NodeId(0)),
-        Sampling::Rate(0.5)
-    );
-    assert_eq!(
-        input.config_json,
-        r#"{"limit":1.50,"nested":{"list":[1,"2"]}}"#
-    );
+    assert_eq!((input.max_event, input.durability), (1_000_000, Some(Durability::Memory)));
+    assert_eq!(pipeline.sampling(meshloom_core::graph::NodeId(0)), Sampling::Rate(0.5));
+    assert_eq!(input.config_json, r#"{"limit":1.50,"nested":{"list":[1,"2"]}}"#);
     assert_eq!(input.timeout, Duration::from_secs(5));
-    let NodeKind::Run(command) = &work.kind else {
-        panic!()
-    };
+    let NodeKind::Run(command) = &work.kind else { panic!() };
     assert_eq!(command.args, ["-u", "work.py", "--port", "8080"]);
     let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    assert_eq!(
-        work.env,
-        [
-            variable("A", "1"),
-            variable("B", "true"),
-            variable("LEVEL", "debug")
-        ]
-    );
+    assert_eq!(work.env, [variable("A", "1"), variable("B", "true"), variable("LEVEL", "debug")]);
     assert!(work.env_clear);
-    assert_eq!(
-        (work.replicas, work.concurrency, work.restart),
-        (3, Some(4), Restart::Never)
-    );
-    assert_eq!(
-        work.retry,
-        RetrySpec {
-            attempts: 3,
-            initial: Duration::from_secs(1),
-            max: Duration::from_secs(60)
-        }
-    );
-    assert_eq!(
-        work.rate,
-        Some(Rate {
-            count: 30.0,
-            per: Duration::from_secs(60)
-        })
-    );
+    assert_eq!((work.replicas, work.concurrency, work.restart), (3, Some(4), Restart::Never));
+    assert_eq!(work.retry, RetrySpec { attempts: 3, initial: Duration::from_secs(1), max: Duration::from_secs(60) });
+    assert_eq!(work.rate, Some(Rate { count: 30.0, per: Duration::from_secs(60) }));
     assert_eq!(work.rate.unwrap().per_second(), 0.5);
     assert_eq!(work.discards, ["noise"]);
     assert_eq!(work.start_timeout, Duration::from_secs(120));
-    let upstreams: Vec<String> = side
-        .from
-        .iter()
-        .map(|edge| edge.upstream.to_string())
-        .collect();
+    let upstreams: Vec<String> = side.from.iter().map(|edge| edge.upstream.to_string()).collect();
     assert_eq!(upstreams, ["work.side", "work.rejected", "in"]);
     assert_eq!(side.from[0].when.as_ref().unwrap().source(), "data.b == 2");
-    assert_eq!(
-        side.from[2].when.as_ref().unwrap().source(),
-        "(data.a == 1\n) && (data.b == 2\n)"
-    );
+    assert_eq!(side.from[2].when.as_ref().unwrap().source(), "(data.a == 1\n) && (data.b == 2\n)");
     assert_eq!(rest.from[0].upstream.to_string(), "in.unmatched");
     let edges: Vec<String> = (0..pipeline.graph.edges().len())
-        .map(|edge| {
-            pipeline
-                .graph
-                .upstream(meshloom_core::graph::EdgeId(edge as u32))
-        })
+        .map(|edge| pipeline.graph.upstream(meshloom_core::graph::EdgeId(edge as u32)))
         .collect();
-    assert_eq!(
-        edges,
-        ["in", "work.side", "work.rejected", "in", "in.unmatched"]
-    );
+    assert_eq!(edges, ["in", "work.side", "work.rejected", "in", "in.unmatched"]);
 }
 
 #[test]
@@ -326,63 +193,31 @@ nodes:
         NodeKind::Use(connector) => connector,
         other => panic!("{other:?}"),
     };
-    let ConnectorSpec::FileSource(files) = spec("files") else {
-        panic!()
-    };
+    let ConnectorSpec::FileSource(files) = spec("files") else { panic!() };
     assert_eq!(files.paths, ["/data/*.csv", "/abs/x.csv"]);
     assert_eq!((files.format, files.follow), (ReadFormat::Csv, true));
-    let ConnectorSpec::Generate(made) = spec("made") else {
-        panic!()
-    };
+    let ConnectorSpec::Generate(made) = spec("made") else { panic!() };
     assert_eq!(made.count, Some(10));
-    let payload = made
-        .template
-        .render(&meshloom_config::EventView::of_payload(b"{\"n\":7}"));
+    let payload = made.template.render(&meshloom_config::EventView::of_payload(b"{\"n\":7}"));
     assert_eq!(payload.as_deref(), Ok("{\"id\":7}"));
-    let ConnectorSpec::HttpSource(posts) = spec("posts") else {
-        panic!()
-    };
-    assert_eq!(
-        (posts.listen.to_string().as_str(), posts.path.as_str()),
-        ("127.0.0.1:8080", "/events")
-    );
-    let ConnectorSpec::FileSink(kept) = spec("kept") else {
-        panic!()
-    };
+    let ConnectorSpec::HttpSource(posts) = spec("posts") else { panic!() };
+    assert_eq!((posts.listen.to_string().as_str(), posts.path.as_str()), ("127.0.0.1:8080", "/events"));
+    let ConnectorSpec::FileSink(kept) = spec("kept") else { panic!() };
     assert_eq!(kept.path, Path::new("/out/x.txt"));
     assert_eq!(kept.rotate.unwrap().every, Some(Duration::from_secs(3600)));
-    let ConnectorSpec::Webhook(hook) = spec("hook") else {
-        panic!()
-    };
-    assert_eq!(
-        (hook.method.as_str(), hook.timeout),
-        ("PUT", Duration::from_secs(3))
-    );
+    let ConnectorSpec::Webhook(hook) = spec("hook") else { panic!() };
+    assert_eq!((hook.method.as_str(), hook.timeout), ("PUT", Duration::from_secs(3)));
     let names: Vec<&str> = hook.headers.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["x-id", "authorization"]);
-    let body = hook
-        .body
-        .as_ref()
-        .unwrap()
-        .render(&meshloom_config::EventView::of_payload(
-            br#"{"text":"a\"b"}"#,
-        ));
+    let body = hook.body.as_ref().unwrap().render(&meshloom_config::EventView::of_payload(br#"{"text":"a\"b"}"#));
     assert_eq!(body.as_deref(), Ok(r#"{"text":"a\"b"}"#));
 }
 
 #[test]
 fn a_glob_in_the_folders_own_name_is_literal() {
     let source = "pipeline: p\nnodes:\n  a: { use: file, with: { path: 'in/*.txt' } }\n";
-    let pipeline = parse(
-        Path::new("p.yaml"),
-        Path::new("/odd [x]"),
-        source,
-        &Environment::from_fn(|_| None),
-    )
-    .unwrap();
-    let NodeKind::Use(ConnectorSpec::FileSource(files)) = &pipeline.nodes[0].kind else {
-        panic!()
-    };
+    let pipeline = parse(Path::new("p.yaml"), Path::new("/odd [x]"), source, &Environment::from_fn(|_| None)).unwrap();
+    let NodeKind::Use(ConnectorSpec::FileSource(files)) = &pipeline.nodes[0].kind else { panic!() };
     assert_eq!(files.paths, ["/odd [[]x[]]/in/*.txt"]);
 }
 
@@ -404,28 +239,16 @@ nodes:
         other => panic!("{other:?}"),
     };
     let poll = exec("poll");
-    assert_eq!(
-        (poll.mode, poll.cwd, poll.format),
-        (ExecMode::Files, ExecCwd::Scratch, ExecFormat::Json)
-    );
+    assert_eq!((poll.mode, poll.cwd, poll.format), (ExecMode::Files, ExecCwd::Scratch, ExecFormat::Json));
     assert_eq!(
         (poll.every, poll.keep_failed, poll.output.as_deref()),
         (Some(Duration::from_secs(10)), true, Some("out.json"))
     );
     assert_eq!(exec("batch").envelope, Envelope::CloudEvents);
     assert_eq!(exec("files").inputs[0].file, "in.ndjson");
-    let two: Vec<(String, &str)> = exec("two")
-        .inputs
-        .iter()
-        .map(|input| (input.upstream.to_string(), input.file.as_str()))
-        .collect();
-    assert_eq!(
-        two,
-        [
-            ("files".to_owned(), "f.ndjson"),
-            ("lines.rejected".to_owned(), "lines-rejected.ndjson")
-        ]
-    );
+    let two: Vec<(String, &str)> =
+        exec("two").inputs.iter().map(|input| (input.upstream.to_string(), input.file.as_str())).collect();
+    assert_eq!(two, [("files".to_owned(), "f.ndjson"), ("lines.rejected".to_owned(), "lines-rejected.ndjson")]);
 }
 
 #[test]
@@ -452,26 +275,19 @@ nodes:
     };
     let environment = Environment::from_fn(move |name| variables(name).map(str::to_owned));
     let error = parse(Path::new("p.yaml"), Path::new("/"), source, &environment).unwrap_err();
-    let codes: Vec<&str> = error
-        .iter()
-        .map(|diagnostic| diagnostic.code.name)
-        .collect();
+    let codes: Vec<&str> = error.iter().map(|diagnostic| diagnostic.code.name).collect();
     assert_eq!(codes, ["BAD_NAME"], "{error}");
     let source = source.replace("pipeline: ${NAME}", "pipeline: p");
     let pipeline = parse(Path::new("p.yaml"), Path::new("/"), &source, &environment).unwrap();
     let a = &pipeline.nodes[0];
-    assert_eq!(
-        (a.replicas, a.env_clear, a.start_timeout),
-        (4, true, Duration::from_secs(5))
-    );
+    assert_eq!((a.replicas, a.env_clear, a.start_timeout), (4, true, Duration::from_secs(5)));
     assert_eq!(a.config_json, r#"{"number":4,"text":"4","cost":"$5"}"#);
 }
 
 #[test]
 fn remote_nodes_only_where_the_user_accepts_it() {
     let source = "pipeline: p\nnodes:\n  a: { connect: 'far:7001' }\n";
-    let accepted =
-        Environment::from_fn(|name| (name == "MESHLOOM_INSECURE").then(|| "1".to_owned()));
+    let accepted = Environment::from_fn(|name| (name == "MESHLOOM_INSECURE").then(|| "1".to_owned()));
     assert!(parse(Path::new("p.yaml"), Path::new("/"), source, &accepted).is_ok());
 }
 
@@ -490,17 +306,8 @@ fn a_fault_in_an_anchor_or_default_is_told_once() {
         "x: 1\nx-c: &c { timeout: 7 }\npipeline: p\nnodes:\n  a: { run: node, <<: *c }\n  b: { run: node, from: a, <<: *c }\n",
         "x: 1\ndefaults: { timeout: 7 }\npipeline: p\nnodes:\n  a: { run: node }\n  b: { run: node, from: a }\n",
     ] {
-        let error = parse(
-            Path::new("p.yaml"),
-            Path::new("/"),
-            source,
-            &Environment::from_fn(|_| None),
-        )
-        .unwrap_err();
-        let codes: Vec<&str> = error
-            .iter()
-            .map(|diagnostic| diagnostic.code.name)
-            .collect();
+        let error = parse(Path::new("p.yaml"), Path::new("/"), source, &Environment::from_fn(|_| None)).unwrap_err();
+        let codes: Vec<&str> = error.iter().map(|diagnostic| diagnostic.code.name).collect();
         assert_eq!(codes, ["UNKNOWN_KEY", "BAD_UNIT"], "{error}");
     }
 }

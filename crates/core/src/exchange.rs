@@ -76,11 +76,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            works: 8,
-            events: 4096,
-            bytes: 4 << 20,
-        }
+        Self { works: 8, events: 4096, bytes: 4 << 20 }
     }
 }
 

@@ -43,18 +43,14 @@ pub const PROGRESS_CALLS: usize = 256;
 #[must_use]
 pub fn is_reason(text: &str) -> bool {
     (1..=REASON_CHARS).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+        && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
 /// Whether a text is a legal extension name: 1 to [`EXTENSION_NAME_CHARS`] characters of [a-z0-9].
 #[must_use]
 pub fn is_extension_name(text: &str) -> bool {
     (1..=EXTENSION_NAME_CHARS).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
 /// Cuts a text to at most `bytes` bytes without splitting a character.

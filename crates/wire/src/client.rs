@@ -75,13 +75,9 @@ impl NodeClient {
         let mut grpc = Grpc::new(self.channel.clone())
             .max_decoding_message_size(MESSAGE_BYTES)
             .max_encoding_message_size(MESSAGE_BYTES);
-        grpc.ready()
-            .await
-            .map_err(|error| Status::unavailable(format!("no connection to the node: {error}")))?;
+        grpc.ready().await.map_err(|error| Status::unavailable(format!("no connection to the node: {error}")))?;
         let codec = ChargedCodec::<E, D>::new(self.meter.clone());
         let path = PathAndQuery::from_static(path);
-        grpc.streaming(Request::new(requests), path, codec)
-            .await
-            .map(Response::into_inner)
+        grpc.streaming(Request::new(requests), path, codec).await.map(Response::into_inner)
     }
 }

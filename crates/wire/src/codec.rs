@@ -35,10 +35,7 @@ impl<E, D> ChargedCodec<E, D> {
     /// A codec that charges this meter.
     #[must_use]
     pub fn new(meter: Arc<dyn Meter>) -> Self {
-        Self {
-            meter,
-            messages: PhantomData,
-        }
+        Self { meter, messages: PhantomData }
     }
 }
 
@@ -57,10 +54,7 @@ where
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        ChargedDecoder {
-            meter: self.meter.clone(),
-            messages: PhantomData,
-        }
+        ChargedDecoder { meter: self.meter.clone(), messages: PhantomData }
     }
 }
 
@@ -77,9 +71,7 @@ impl<D: Message + Default> Decoder for ChargedDecoder<D> {
     fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<D>, Status> {
         let message = Frame::copy(source, &*self.meter);
         let decoded = D::decode(Bytes::from_owner(message));
-        decoded
-            .map(Some)
-            .map_err(|error| Status::internal(format!("the message cannot be decoded: {error}")))
+        decoded.map(Some).map_err(|error| Status::internal(format!("the message cannot be decoded: {error}")))
     }
 
     fn buffer_settings(&self) -> BufferSettings {
@@ -105,10 +97,7 @@ impl Frame {
             bytes.extend_from_slice(chunk);
             source.advance(taken);
         }
-        Self {
-            bytes: bytes.into_boxed_slice(),
-            _charge: charge,
-        }
+        Self { bytes: bytes.into_boxed_slice(), _charge: charge }
     }
 }
 
@@ -147,10 +136,7 @@ mod tests {
     #[test]
     fn a_message_is_charged_until_its_last_slice_is_gone() {
         let data = Bytes::from(vec![7; 1000]);
-        let message = v1::Values {
-            data: data.clone(),
-            ends: Bytes::from_static(&[0; 4]),
-        };
+        let message = v1::Values { data: data.clone(), ends: Bytes::from_static(&[0; 4]) };
         let encoded = message.encode_to_vec();
         let meter = Counter::default();
         let charged = || meter.0.load(Ordering::SeqCst);
@@ -159,10 +145,7 @@ mod tests {
         let memory = frame.as_ptr_range();
         let decoded = v1::Values::decode(frame).expect("it was encoded above");
         assert_eq!(decoded, message);
-        assert!(
-            memory.contains(&decoded.data.as_ptr()),
-            "a column is a slice of the frame"
-        );
+        assert!(memory.contains(&decoded.data.as_ptr()), "a column is a slice of the frame");
         assert_eq!(charged(), encoded.len());
 
         let slice = decoded.data.slice(10..20);

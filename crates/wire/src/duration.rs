@@ -12,18 +12,9 @@ pub(crate) fn decode(
     let Some(duration) = duration else {
         return Ok(None);
     };
-    match (
-        u64::try_from(duration.seconds),
-        u32::try_from(duration.nanos),
-    ) {
-        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => {
-            Ok(Some(Duration::new(seconds, nanos)))
-        }
-        _ => Err(WireError::Duration {
-            field,
-            seconds: duration.seconds,
-            nanos: duration.nanos,
-        }),
+    match (u64::try_from(duration.seconds), u32::try_from(duration.nanos)) {
+        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Ok(Some(Duration::new(seconds, nanos))),
+        _ => Err(WireError::Duration { field, seconds: duration.seconds, nanos: duration.nanos }),
     }
 }
 
@@ -35,9 +26,6 @@ pub(crate) fn encode(duration: Duration) -> prost_types::Duration {
             let nanos = i32::try_from(duration.subsec_nanos()).expect("less than a second");
             prost_types::Duration { seconds, nanos }
         }
-        _ => prost_types::Duration {
-            seconds: LONGEST_SECONDS,
-            nanos: 0,
-        },
+        _ => prost_types::Duration { seconds: LONGEST_SECONDS, nanos: 0 },
     }
 }

@@ -21,9 +21,7 @@ pub enum WireError {
         field: &'static str,
     },
     /// A duration is negative or not normalised.
-    #[error(
-        "`{field}` of {seconds} s and {nanos} ns is no duration: neither may be negative, nanoseconds below 10^9"
-    )]
+    #[error("`{field}` of {seconds} s and {nanos} ns is no duration: neither may be negative, nanoseconds below 10^9")]
     Duration {
         /// The field.
         field: &'static str,
@@ -33,10 +31,7 @@ pub enum WireError {
         nanos: i32,
     },
     /// A failure's reason is no stable code.
-    #[error(
-        "failure {failure}: reason `{reason}` must be 1 to {} characters of [A-Z0-9_]",
-        limits::REASON_CHARS
-    )]
+    #[error("failure {failure}: reason `{reason}` must be 1 to {} characters of [A-Z0-9_]", limits::REASON_CHARS)]
     Reason {
         /// Which failure of the frame.
         failure: usize,
@@ -82,19 +77,13 @@ pub enum WireError {
     #[error("a source must leave `uid` empty: only the coordinator makes identities")]
     UidSet,
     /// A checkpoint is too large.
-    #[error(
-        "the checkpoint has {bytes} bytes, allowed are {}",
-        limits::CHECKPOINT_BYTES
-    )]
+    #[error("the checkpoint has {bytes} bytes, allowed are {}", limits::CHECKPOINT_BYTES)]
     Checkpoint {
         /// Its size.
         bytes: usize,
     },
     /// A progress report names too many calls.
-    #[error(
-        "{calls} calls in a progress report, allowed are {}",
-        limits::PROGRESS_CALLS
-    )]
+    #[error("{calls} calls in a progress report, allowed are {}", limits::PROGRESS_CALLS)]
     Progress {
         /// How many.
         calls: usize,

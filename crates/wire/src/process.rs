@@ -11,9 +11,7 @@ use meshloom_proto::v1::{self, process_request, process_response};
 
 use crate::{
     WireError,
-    batch::{
-        self, extension_to_wire, extensions, strings, strings_to_wire, values, values_to_wire,
-    },
+    batch::{self, extension_to_wire, extensions, strings, strings_to_wire, values, values_to_wire},
     duration,
 };
 
@@ -26,11 +24,7 @@ pub fn encode_work(work: &Work) -> v1::Work {
     let attempts = work.attempts.as_deref().unwrap_or_default();
     v1::Work {
         sequence: work.sequence,
-        attempts: attempts
-            .iter()
-            .flat_map(|attempt| attempt.to_le_bytes())
-            .collect::<Vec<_>>()
-            .into(),
+        attempts: attempts.iter().flat_map(|attempt| attempt.to_le_bytes()).collect::<Vec<_>>().into(),
         timeout: work.timeout.map(duration::encode),
         batch: Some(batch::encode(&work.batch)),
     }
@@ -41,24 +35,16 @@ pub fn encode_work(work: &Work) -> v1::Work {
 /// # Errors
 /// When it breaks the protocol; its `sequence` can still be answered.
 pub fn decode_work(work: v1::Work) -> Result<Work, WireError> {
-    let batch = batch::decode(work.batch.ok_or(WireError::Missing {
-        field: "work.batch",
-    })?)?;
+    let batch = batch::decode(work.batch.ok_or(WireError::Missing { field: "work.batch" })?)?;
     if !batch.has_uids() {
         return Err(WireError::UidMissing);
     }
     let attempts = &work.attempts;
     if !attempts.is_empty() && attempts.len() != batch.len() * 4 {
-        return Err(WireError::Attempts {
-            bytes: attempts.len(),
-            events: batch.len(),
-        });
+        return Err(WireError::Attempts { bytes: attempts.len(), events: batch.len() });
     }
     let (attempts, _) = attempts.as_chunks::<4>();
-    let attempts: Arc<[u32]> = attempts
-        .iter()
-        .map(|bytes| u32::from_le_bytes(*bytes))
-        .collect();
+    let attempts: Arc<[u32]> = attempts.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
     if let Some(event) = attempts.iter().position(|&attempt| attempt == 0) {
         return Err(WireError::AttemptZero { event });
     }
@@ -75,14 +61,11 @@ pub fn decode_work(work: v1::Work) -> Result<Work, WireError> {
 pub fn encode_request(message: &ToNode) -> v1::ProcessRequest {
     let request = match message {
         ToNode::Work(work) => process_request::Request::Work(encode_work(work)),
-        ToNode::Cancel { sequence, reason } => process_request::Request::Cancel(v1::Cancel {
-            sequence: *sequence,
-            reason: reason.clone(),
-        }),
+        ToNode::Cancel { sequence, reason } => {
+            process_request::Request::Cancel(v1::Cancel { sequence: *sequence, reason: reason.clone() })
+        }
     };
-    v1::ProcessRequest {
-        request: Some(request),
-    }
+    v1::ProcessRequest { request: Some(request) }
 }
 
 /// What a transform or sink says, for the wire.
@@ -93,9 +76,7 @@ pub fn encode_response(message: &FromNode) -> v1::ProcessResponse {
         FromNode::Limits(limits) => process_response::Response::Limits(encode_limits(limits)),
         FromNode::Progress(calls) => process_response::Response::Progress(encode_progress(calls)),
     };
-    v1::ProcessResponse {
-        response: Some(response),
-    }
+    v1::ProcessResponse { response: Some(response) }
 }
 
 /// A result for the wire.
@@ -117,21 +98,13 @@ pub fn encode_result(result: &WorkResult) -> v1::WorkResult {
 /// When it breaks the protocol: answer the work with [`malformed_result`].
 pub fn decode_result(result: v1::WorkResult, inputs: u32) -> Result<WorkResult, WireError> {
     if result.failures.len() > inputs as usize + 1 {
-        return Err(WireError::Failures {
-            failures: result.failures.len(),
-            inputs,
-        });
+        return Err(WireError::Failures { failures: result.failures.len(), inputs });
     }
     let failures = result.failures.into_iter().enumerate();
     Ok(WorkResult {
         sequence: result.sequence,
-        failures: failures
-            .map(|(at, failure)| decode_failure(at, failure, inputs))
-            .collect::<Result<_, _>>()?,
-        outputs: result
-            .outputs
-            .map(|outputs| decode_outputs(outputs, inputs))
-            .transpose()?,
+        failures: failures.map(|(at, failure)| decode_failure(at, failure, inputs)).collect::<Result<_, _>>()?,
+        outputs: result.outputs.map(|outputs| decode_outputs(outputs, inputs)).transpose()?,
         consumed: result.consumed,
         last: result.last,
         busy: duration::decode("result.busy", result.busy)?.unwrap_or_default(),
@@ -141,24 +114,13 @@ pub fn decode_result(result: v1::WorkResult, inputs: u32) -> Result<WorkResult, 
 /// What stands in for a result that cannot be read: the open inputs of its work are retried.
 #[must_use]
 pub fn malformed_result(sequence: u64, error: &WireError) -> WorkResult {
-    WorkResult {
-        sequence,
-        failures: vec![whole_work(RESULT_MALFORMED, error)],
-        last: true,
-        ..WorkResult::default()
-    }
+    WorkResult { sequence, failures: vec![whole_work(RESULT_MALFORMED, error)], last: true, ..WorkResult::default() }
 }
 
 /// The failure of a work that names no event.
 pub(crate) fn whole_work(reason: &'static str, error: &WireError) -> Failure {
     let message = limits::truncate(&error.to_string(), limits::FAILURE_MESSAGE_BYTES).to_owned();
-    Failure {
-        index: None,
-        action: Action::Retry,
-        reason: reason.into(),
-        message,
-        retry_after: None,
-    }
+    Failure { index: None, action: Action::Retry, reason: reason.into(), message, retry_after: None }
 }
 
 fn encode_outputs(outputs: &Outputs) -> v1::Outputs {
@@ -176,11 +138,7 @@ fn encode_outputs(outputs: &Outputs) -> v1::Outputs {
         id: columns.id.map(strings_to_wire),
         route: columns.route.map(strings_to_wire),
         data_schema: columns.data_schema.map(strings_to_wire),
-        extensions: columns
-            .extensions
-            .into_iter()
-            .map(extension_to_wire)
-            .collect(),
+        extensions: columns.extensions.into_iter().map(extension_to_wire).collect(),
     }
 }
 
@@ -200,9 +158,7 @@ fn decode_outputs(outputs: v1::Outputs, inputs: u32) -> Result<Outputs, WireErro
         data_schema: outputs.data_schema.map(strings),
         extensions,
     });
-    columns
-        .and_then(|columns| Outputs::from_columns(columns, inputs))
-        .map_err(WireError::columns("outputs"))
+    columns.and_then(|columns| Outputs::from_columns(columns, inputs)).map_err(WireError::columns("outputs"))
 }
 
 /// A failure for the wire, its message cut to the limit.
@@ -223,18 +179,11 @@ pub fn encode_failure(failure: &Failure) -> v1::EventFailure {
 
 fn decode_failure(at: usize, failure: v1::EventFailure, inputs: u32) -> Result<Failure, WireError> {
     if failure.index != WHOLE && failure.index >= inputs {
-        return Err(WireError::FailureIndex {
-            failure: at,
-            index: failure.index,
-            inputs,
-        });
+        return Err(WireError::FailureIndex { failure: at, index: failure.index, inputs });
     }
     if !limits::is_reason(&failure.reason) {
         let reason = limits::truncate(&failure.reason, limits::REASON_CHARS).to_owned();
-        return Err(WireError::Reason {
-            failure: at,
-            reason,
-        });
+        return Err(WireError::Reason { failure: at, reason });
     }
     let action = match v1::FailureAction::try_from(failure.action) {
         Ok(v1::FailureAction::Reject) => Action::Reject,
@@ -255,11 +204,7 @@ fn decode_failure(at: usize, failure: v1::EventFailure, inputs: u32) -> Result<F
 /// Limits for the wire.
 #[must_use]
 pub fn encode_limits(limits: &Limits) -> v1::Limits {
-    v1::Limits {
-        max_in_flight_works: limits.works,
-        max_batch_events: limits.events,
-        max_batch_bytes: limits.bytes,
-    }
+    v1::Limits { max_in_flight_works: limits.works, max_batch_events: limits.events, max_batch_bytes: limits.bytes }
 }
 
 /// Limits with the defaults filled in and cut to those of the protocol. There are none that break it.
@@ -274,27 +219,18 @@ pub fn decode_limits(limits: v1::Limits) -> Limits {
 }
 
 fn or<T: Default + PartialEq>(value: T, default: T) -> T {
-    if value == T::default() {
-        default
-    } else {
-        value
-    }
+    if value == T::default() { default } else { value }
 }
 
 /// A report of running calls for the wire; of more than [`limits::PROGRESS_CALLS`] the first, which are the oldest.
 #[must_use]
 pub fn encode_progress(calls: &[Call]) -> v1::Progress {
-    let calls = calls
-        .iter()
-        .take(limits::PROGRESS_CALLS)
-        .map(|call| v1::HandlerCall {
-            sequence: call.sequence,
-            index: call.index.unwrap_or(WHOLE),
-            age: Some(duration::encode(call.age)),
-        });
-    v1::Progress {
-        calls: calls.collect(),
-    }
+    let calls = calls.iter().take(limits::PROGRESS_CALLS).map(|call| v1::HandlerCall {
+        sequence: call.sequence,
+        index: call.index.unwrap_or(WHOLE),
+        age: Some(duration::encode(call.age)),
+    });
+    v1::Progress { calls: calls.collect() }
 }
 
 /// Validates a report of running calls.
@@ -303,17 +239,11 @@ pub fn encode_progress(calls: &[Call]) -> v1::Progress {
 /// When it names too many calls or a negative age. A report is news, not a verdict: it can be left aside.
 pub fn decode_progress(progress: v1::Progress) -> Result<Vec<Call>, WireError> {
     if progress.calls.len() > limits::PROGRESS_CALLS {
-        return Err(WireError::Progress {
-            calls: progress.calls.len(),
-        });
+        return Err(WireError::Progress { calls: progress.calls.len() });
     }
     let call = |call: v1::HandlerCall| {
         let age = duration::decode("progress.age", call.age)?.unwrap_or(Duration::ZERO);
-        Ok(Call {
-            sequence: call.sequence,
-            index: (call.index != WHOLE).then_some(call.index),
-            age,
-        })
+        Ok(Call { sequence: call.sequence, index: (call.index != WHOLE).then_some(call.index), age })
     };
     progress.calls.into_iter().map(call).collect()
 }

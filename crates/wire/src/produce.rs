@@ -14,22 +14,13 @@ use crate::{WireError, batch};
 pub fn encode_request(message: &ToSource) -> v1::ProduceRequest {
     use produce_request::Request;
     let request = match message {
-        ToSource::Demand { events, bytes } => Request::Demand(v1::Demand {
-            events: *events,
-            bytes: *bytes,
-        }),
-        ToSource::Settled {
-            sequence,
-            checkpoint,
-        } => Request::Settled(v1::Settled {
-            sequence: *sequence,
-            checkpoint: checkpoint.clone(),
-        }),
+        ToSource::Demand { events, bytes } => Request::Demand(v1::Demand { events: *events, bytes: *bytes }),
+        ToSource::Settled { sequence, checkpoint } => {
+            Request::Settled(v1::Settled { sequence: *sequence, checkpoint: checkpoint.clone() })
+        }
         ToSource::Stop => Request::Stop(v1::Stop {}),
     };
-    v1::ProduceRequest {
-        request: Some(request),
-    }
+    v1::ProduceRequest { request: Some(request) }
 }
 
 /// What a source says, for the wire.
@@ -37,20 +28,14 @@ pub fn encode_request(message: &ToSource) -> v1::ProduceRequest {
 pub fn encode_response(message: &FromSource) -> v1::ProduceResponse {
     use produce_response::Response;
     let response = match message {
-        FromSource::Produced {
-            sequence,
-            batch,
-            checkpoint,
-        } => Response::Produced(v1::Produced {
+        FromSource::Produced { sequence, batch, checkpoint } => Response::Produced(v1::Produced {
             sequence: *sequence,
             batch: Some(batch::encode(batch)),
             checkpoint: checkpoint.clone(),
         }),
         FromSource::Exhausted => Response::Exhausted(v1::Exhausted {}),
     };
-    v1::ProduceResponse {
-        response: Some(response),
-    }
+    v1::ProduceResponse { response: Some(response) }
 }
 
 /// Validates a frame of a source. What it says of its upstream is dropped: a source has none.
@@ -58,9 +43,7 @@ pub fn encode_response(message: &FromSource) -> v1::ProduceResponse {
 /// # Errors
 /// When it breaks the protocol; the stream cannot go on, because no verdict can be given for the frame.
 pub fn decode_produced(produced: v1::Produced) -> Result<FromSource, WireError> {
-    let mut frame = produced.batch.ok_or(WireError::Missing {
-        field: "produced.batch",
-    })?;
+    let mut frame = produced.batch.ok_or(WireError::Missing { field: "produced.batch" })?;
     if !frame.uid.is_empty() {
         return Err(WireError::UidSet);
     }
@@ -80,10 +63,9 @@ pub fn decode_request(request: produce_request::Request) -> Result<Option<ToSour
     use produce_request::Request;
     Ok(match request {
         Request::Demand(v1::Demand { events, bytes }) => Some(ToSource::Demand { events, bytes }),
-        Request::Settled(settled) => Some(ToSource::Settled {
-            sequence: settled.sequence,
-            checkpoint: checkpoint(settled.checkpoint)?,
-        }),
+        Request::Settled(settled) => {
+            Some(ToSource::Settled { sequence: settled.sequence, checkpoint: checkpoint(settled.checkpoint)? })
+        }
         Request::Stop(v1::Stop {}) => Some(ToSource::Stop),
         Request::Open(_) => None,
     })
@@ -95,9 +77,7 @@ pub fn decode_request(request: produce_request::Request) -> Result<Option<ToSour
 /// [`WireError::Checkpoint`] beyond 64 KiB.
 pub fn checkpoint(checkpoint: Option<Bytes>) -> Result<Option<Bytes>, WireError> {
     match checkpoint {
-        Some(bytes) if bytes.len() > limits::CHECKPOINT_BYTES => {
-            Err(WireError::Checkpoint { bytes: bytes.len() })
-        }
+        Some(bytes) if bytes.len() > limits::CHECKPOINT_BYTES => Err(WireError::Checkpoint { bytes: bytes.len() }),
         checkpoint => Ok(checkpoint),
     }
 }

@@ -14,49 +14,28 @@ pub const PROTOCOL_MISMATCH: &str = "PROTOCOL_MISMATCH";
 ///
 /// # Errors
 /// FAILED_PRECONDITION with `google.rpc.ErrorInfo` naming the side to upgrade and to what.
-pub fn choose_protocol(
-    coordinator: Option<&v1::ProtocolRange>,
-    node: &v1::ProtocolRange,
-) -> Result<u32, Status> {
+pub fn choose_protocol(coordinator: Option<&v1::ProtocolRange>, node: &v1::ProtocolRange) -> Result<u32, Status> {
     let coordinator = coordinator.ok_or_else(|| field("protocol", "is missing"))?;
     let chosen = coordinator.max.min(node.max);
     if chosen >= coordinator.min.max(node.min) {
         return Ok(chosen);
     }
-    let (side, to) = if coordinator.max < node.min {
-        ("coordinator", node.min)
-    } else {
-        ("node", coordinator.min)
-    };
+    let (side, to) = if coordinator.max < node.min { ("coordinator", node.min) } else { ("node", coordinator.min) };
     let message = format!(
         "the coordinator speaks protocol {} to {}, the node {} to {}: upgrade the {side} to one that speaks {to}",
         coordinator.min, coordinator.max, node.min, node.max
     );
-    let details = [
-        ("upgrade".to_owned(), side.to_owned()),
-        ("to".to_owned(), to.to_string()),
-    ];
-    let details = ErrorDetails::with_error_info(
-        PROTOCOL_MISMATCH,
-        "meshloom",
-        std::collections::HashMap::from(details),
-    );
-    Err(Status::with_error_details(
-        tonic::Code::FailedPrecondition,
-        message,
-        details,
-    ))
+    let details = [("upgrade".to_owned(), side.to_owned()), ("to".to_owned(), to.to_string())];
+    let details =
+        ErrorDetails::with_error_info(PROTOCOL_MISMATCH, "meshloom", std::collections::HashMap::from(details));
+    Err(Status::with_error_details(tonic::Code::FailedPrecondition, message, details))
 }
 
 /// INVALID_ARGUMENT with `google.rpc.BadRequest`: one field is refused.
 #[must_use]
 pub fn field(field: &str, description: &str) -> Status {
     let details = ErrorDetails::with_bad_request_violation(field, description);
-    Status::with_error_details(
-        tonic::Code::InvalidArgument,
-        format!("{field} {description}"),
-        details,
-    )
+    Status::with_error_details(tonic::Code::InvalidArgument, format!("{field} {description}"), details)
 }
 
 #[cfg(test)]
@@ -69,14 +48,8 @@ mod tests {
 
     #[test]
     fn the_highest_common_version_is_chosen() {
-        assert_eq!(
-            choose_protocol(Some(&range(1, 4)), &range(2, 3)).unwrap(),
-            3
-        );
-        assert_eq!(
-            choose_protocol(Some(&range(1, 2)), &range(2, 3)).unwrap(),
-            2
-        );
+        assert_eq!(choose_protocol(Some(&range(1, 4)), &range(2, 3)).unwrap(), 3);
+        assert_eq!(choose_protocol(Some(&range(1, 2)), &range(2, 3)).unwrap(), 2);
     }
 
     #[test]
@@ -86,27 +59,15 @@ mod tests {
             assert_eq!(status.code(), tonic::Code::FailedPrecondition);
             let info = status.get_details_error_info().unwrap();
             assert_eq!(info.reason, PROTOCOL_MISMATCH);
-            (
-                info.metadata["upgrade"].clone(),
-                info.metadata["to"].clone(),
-            )
+            (info.metadata["upgrade"].clone(), info.metadata["to"].clone())
         };
-        assert_eq!(
-            side(range(1, 1), range(2, 3)),
-            ("coordinator".to_owned(), "2".to_owned())
-        );
-        assert_eq!(
-            side(range(4, 5), range(2, 3)),
-            ("node".to_owned(), "4".to_owned())
-        );
+        assert_eq!(side(range(1, 1), range(2, 3)), ("coordinator".to_owned(), "2".to_owned()));
+        assert_eq!(side(range(4, 5), range(2, 3)), ("node".to_owned(), "4".to_owned()));
     }
 
     #[test]
     fn a_missing_range_is_a_refused_field() {
         let status = choose_protocol(None, &PROTOCOL).unwrap_err();
-        assert_eq!(
-            status.get_details_bad_request().unwrap().field_violations[0].field,
-            "protocol"
-        );
+        assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "protocol");
     }
 }

@@ -17,12 +17,7 @@ use prost::Message;
 
 /// Two events with everything.
 fn events() -> Batch {
-    let span = SpanContext {
-        trace_id: [1; 16],
-        span_id: [2; 8],
-        flags: 1,
-        trace_state: Some("vendor=x".into()),
-    };
+    let span = SpanContext { trace_id: [1; 16], span_id: [2; 8], flags: 1, trace_state: Some("vendor=x".into()) };
     let extensions = [
         ("flag", ExtensionValue::Boolean(true)),
         ("number", ExtensionValue::Integer(-5)),
@@ -49,13 +44,7 @@ fn events() -> Batch {
         from: Some("up.side"),
     };
     builder.push(event).unwrap();
-    builder
-        .push(Event {
-            payload: b"two",
-            uid: Some(Uid::from_bytes([8; 16])),
-            ..Event::default()
-        })
-        .unwrap();
+    builder.push(Event { payload: b"two", uid: Some(Uid::from_bytes([8; 16])), ..Event::default() }).unwrap();
     builder.finish()
 }
 
@@ -65,12 +54,7 @@ fn sent<M: Message + Default>(message: M) -> M {
 }
 
 fn work() -> v1::Work {
-    process::encode_work(&Work {
-        sequence: 7,
-        batch: events(),
-        attempts: None,
-        timeout: None,
-    })
+    process::encode_work(&Work { sequence: 7, batch: events(), attempts: None, timeout: None })
 }
 
 #[test]
@@ -85,10 +69,7 @@ fn batches() {
 #[test]
 fn whole_columns_change_hands_without_a_copy() {
     let events = events();
-    assert_eq!(
-        batch::encode(&events).payload.unwrap().data.as_ptr(),
-        events.payload(0).as_ptr()
-    );
+    assert_eq!(batch::encode(&events).payload.unwrap().data.as_ptr(), events.payload(0).as_ptr());
 }
 
 #[test]
@@ -98,14 +79,8 @@ fn malformed_batches_name_field_column_and_place() {
         change(&mut frame);
         batch::decode(frame).unwrap_err().to_string()
     };
-    assert_eq!(
-        refused(&|b| b.count = 0),
-        "`batch`: column `count`: 0 rows, allowed are 1 to 65536"
-    );
-    assert_eq!(
-        refused(&|b| b.uid = Bytes::from_static(&[0; 16])),
-        "`batch`: column `uid`: 1 entries for 2 rows"
-    );
+    assert_eq!(refused(&|b| b.count = 0), "`batch`: column `count`: 0 rows, allowed are 1 to 65536");
+    assert_eq!(refused(&|b| b.uid = Bytes::from_static(&[0; 16])), "`batch`: column `uid`: 1 entries for 2 rows");
     assert_eq!(
         refused(&|b| b.extensions[0].r#type = 99),
         "`batch`: column `extensions`: extension type 99 does not exist"
@@ -125,10 +100,7 @@ fn works() {
         timeout: Some(Duration::from_millis(1500)),
     };
     let again = process::decode_work(sent(process::encode_work(&original))).unwrap();
-    assert_eq!(
-        (again.sequence, again.attempts, again.timeout),
-        (7, original.attempts, original.timeout)
-    );
+    assert_eq!((again.sequence, again.attempts, again.timeout), (7, original.attempts, original.timeout));
     let first = process::decode_work(work()).unwrap();
     assert_eq!((first.attempts, first.timeout), (None, None));
 }
@@ -140,52 +112,15 @@ fn malformed_works() {
         change(&mut work);
         process::decode_work(work).unwrap_err()
     };
-    assert_eq!(
-        refused(&|w| w.batch = None),
-        WireError::Missing {
-            field: "work.batch"
-        }
-    );
-    assert_eq!(
-        refused(&|w| w.batch.as_mut().unwrap().uid.clear()),
-        WireError::UidMissing
-    );
-    assert_eq!(
-        refused(&|w| w.attempts = vec![0; 7].into()),
-        WireError::Attempts {
-            bytes: 7,
-            events: 2
-        }
-    );
-    assert_eq!(
-        refused(&|w| w.attempts = vec![1, 0, 0, 0, 0, 0, 0, 0].into()),
-        WireError::AttemptZero { event: 1 }
-    );
-    let negative = Some(prost_types::Duration {
-        seconds: -1,
-        nanos: 0,
-    });
+    assert_eq!(refused(&|w| w.batch = None), WireError::Missing { field: "work.batch" });
+    assert_eq!(refused(&|w| w.batch.as_mut().unwrap().uid.clear()), WireError::UidMissing);
+    assert_eq!(refused(&|w| w.attempts = vec![0; 7].into()), WireError::Attempts { bytes: 7, events: 2 });
+    assert_eq!(refused(&|w| w.attempts = vec![1, 0, 0, 0, 0, 0, 0, 0].into()), WireError::AttemptZero { event: 1 });
+    let negative = Some(prost_types::Duration { seconds: -1, nanos: 0 });
     let field = "work.timeout";
-    assert_eq!(
-        refused(&|w| w.timeout = negative),
-        WireError::Duration {
-            field,
-            seconds: -1,
-            nanos: 0
-        }
-    );
-    let ragged = Some(prost_types::Duration {
-        seconds: 0,
-        nanos: 1_000_000_000,
-    });
-    assert_eq!(
-        refused(&|w| w.timeout = ragged),
-        WireError::Duration {
-            field,
-            seconds: 0,
-            nanos: 1_000_000_000
-        }
-    );
+    assert_eq!(refused(&|w| w.timeout = negative), WireError::Duration { field, seconds: -1, nanos: 0 });
+    let ragged = Some(prost_types::Duration { seconds: 0, nanos: 1_000_000_000 });
+    assert_eq!(refused(&|w| w.timeout = ragged), WireError::Duration { field, seconds: 0, nanos: 1_000_000_000 });
 }
 
 #[test]
@@ -200,9 +135,7 @@ fn results() {
         ..OutputEvent::default()
     };
     outputs.emit(Some(0), Some(b"new"), overrides).unwrap();
-    outputs
-        .emit(None, Some(b"whole"), OutputEvent::default())
-        .unwrap();
+    outputs.emit(None, Some(b"whole"), OutputEvent::default()).unwrap();
     let original = WorkResult {
         sequence: 7,
         outputs: outputs.finish(true),
@@ -220,107 +153,44 @@ fn results() {
     let again = process::decode_result(sent(process::encode_result(&original)), 2).unwrap();
     assert_eq!(again.outputs, original.outputs);
     assert_eq!(again.failures, original.failures);
-    assert_eq!(
-        (again.sequence, again.consumed, again.last, again.busy),
-        (7, 0, true, original.busy)
-    );
+    assert_eq!((again.sequence, again.consumed, again.last, again.busy), (7, 0, true, original.busy));
 }
 
 fn failure() -> v1::EventFailure {
-    v1::EventFailure {
-        index: u32::MAX,
-        reason: "SOME_CODE".to_owned(),
-        ..v1::EventFailure::default()
-    }
+    v1::EventFailure { index: u32::MAX, reason: "SOME_CODE".to_owned(), ..v1::EventFailure::default() }
 }
 
 fn decode_failures(failures: Vec<v1::EventFailure>) -> Result<Vec<Failure>, WireError> {
-    process::decode_result(
-        v1::WorkResult {
-            failures,
-            ..v1::WorkResult::default()
-        },
-        2,
-    )
-    .map(|result| result.failures)
+    process::decode_result(v1::WorkResult { failures, ..v1::WorkResult::default() }, 2).map(|result| result.failures)
 }
 
 #[test]
 fn failures() {
     let decoded = |failure| decode_failures(vec![failure]).unwrap().remove(0);
-    assert_eq!(
-        (decoded(failure()).index, decoded(failure()).action),
-        (None, Action::Retry)
-    );
-    assert_eq!(
-        decoded(v1::EventFailure {
-            action: 77,
-            ..failure()
-        })
-        .action,
-        Action::Retry
-    );
-    let long = v1::EventFailure {
-        message: "é".repeat(4096),
-        ..failure()
-    };
-    assert_eq!(
-        decoded(long).message.len(),
-        4096,
-        "a verdict counts even if its message is too long"
-    );
+    assert_eq!((decoded(failure()).index, decoded(failure()).action), (None, Action::Retry));
+    assert_eq!(decoded(v1::EventFailure { action: 77, ..failure() }).action, Action::Retry);
+    let long = v1::EventFailure { message: "é".repeat(4096), ..failure() };
+    assert_eq!(decoded(long).message.len(), 4096, "a verdict counts even if its message is too long");
 
     let refused = |failure| decode_failures(vec![failure]).unwrap_err();
-    let index = refused(v1::EventFailure {
-        index: 2,
-        ..failure()
-    });
-    assert_eq!(
-        index,
-        WireError::FailureIndex {
-            failure: 0,
-            index: 2,
-            inputs: 2
-        }
-    );
+    let index = refused(v1::EventFailure { index: 2, ..failure() });
+    assert_eq!(index, WireError::FailureIndex { failure: 0, index: 2, inputs: 2 });
     for reason in ["", "lower", &"A".repeat(65)] {
-        let error = refused(v1::EventFailure {
-            reason: reason.to_owned(),
-            ..failure()
-        });
-        assert!(
-            matches!(error, WireError::Reason { failure: 0, .. }),
-            "{error}"
-        );
+        let error = refused(v1::EventFailure { reason: reason.to_owned(), ..failure() });
+        assert!(matches!(error, WireError::Reason { failure: 0, .. }), "{error}");
     }
-    assert_eq!(
-        decode_failures(vec![failure(); 4]).unwrap_err(),
-        WireError::Failures {
-            failures: 4,
-            inputs: 2
-        }
-    );
+    assert_eq!(decode_failures(vec![failure(); 4]).unwrap_err(), WireError::Failures { failures: 4, inputs: 2 });
 }
 
 #[test]
 fn a_malformed_result_retries_the_whole_work() {
-    let outputs = v1::Outputs {
-        count: 3,
-        ..v1::Outputs::default()
-    };
-    let result = v1::WorkResult {
-        sequence: 5,
-        outputs: Some(outputs),
-        ..v1::WorkResult::default()
-    };
+    let outputs = v1::Outputs { count: 3, ..v1::Outputs::default() };
+    let result = v1::WorkResult { sequence: 5, outputs: Some(outputs), ..v1::WorkResult::default() };
     let error = process::decode_result(result, 2).unwrap_err();
     let stands_in = process::malformed_result(5, &error);
     assert!(stands_in.last && stands_in.sequence == 5);
     let failure = &stands_in.failures[0];
-    assert_eq!(
-        (failure.index, failure.action, &*failure.reason),
-        (None, Action::Retry, "RESULT_MALFORMED")
-    );
+    assert_eq!((failure.index, failure.action, &*failure.reason), (None, Action::Retry, "RESULT_MALFORMED"));
     assert_eq!(
         failure.message,
         "`outputs`: column `parent`: 3 outputs without parents for 2 inputs; an empty column means output i came from input i"
@@ -329,80 +199,35 @@ fn a_malformed_result_retries_the_whole_work() {
 
 #[test]
 fn limits_have_defaults_and_bounds() {
-    assert_eq!(
-        process::decode_limits(v1::Limits::default()),
-        Limits::default()
-    );
-    let all = v1::Limits {
-        max_in_flight_works: 3,
-        max_batch_events: u32::MAX,
-        max_batch_bytes: u64::MAX,
-    };
-    assert_eq!(
-        process::decode_limits(all),
-        Limits {
-            works: 3,
-            events: 65_536,
-            bytes: 32 << 20
-        }
-    );
-    let limits = Limits {
-        works: 1,
-        events: 2,
-        bytes: 3,
-    };
-    assert_eq!(
-        process::decode_limits(sent(process::encode_limits(&limits))),
-        limits
-    );
+    assert_eq!(process::decode_limits(v1::Limits::default()), Limits::default());
+    let all = v1::Limits { max_in_flight_works: 3, max_batch_events: u32::MAX, max_batch_bytes: u64::MAX };
+    assert_eq!(process::decode_limits(all), Limits { works: 3, events: 65_536, bytes: 32 << 20 });
+    let limits = Limits { works: 1, events: 2, bytes: 3 };
+    assert_eq!(process::decode_limits(sent(process::encode_limits(&limits))), limits);
 }
 
 #[test]
 fn progress() {
     let calls = vec![
-        Call {
-            sequence: 1,
-            index: Some(3),
-            age: Duration::from_secs(9),
-        },
-        Call {
-            sequence: 2,
-            index: None,
-            age: Duration::from_millis(5),
-        },
+        Call { sequence: 1, index: Some(3), age: Duration::from_secs(9) },
+        Call { sequence: 2, index: None, age: Duration::from_millis(5) },
     ];
-    assert_eq!(
-        process::decode_progress(sent(process::encode_progress(&calls))).unwrap(),
-        calls
-    );
+    assert_eq!(process::decode_progress(sent(process::encode_progress(&calls))).unwrap(), calls);
     let many = process::encode_progress(&vec![calls[0]; 300]);
     assert_eq!(many.calls.len(), 256);
-    let too_many = v1::Progress {
-        calls: vec![many.calls[0]; 257],
-    };
-    assert_eq!(
-        process::decode_progress(too_many).unwrap_err(),
-        WireError::Progress { calls: 257 }
-    );
+    let too_many = v1::Progress { calls: vec![many.calls[0]; 257] };
+    assert_eq!(process::decode_progress(too_many).unwrap_err(), WireError::Progress { calls: 257 });
 }
 
 fn produced() -> v1::Produced {
     let mut frame = batch::encode(&events());
     frame.uid.clear();
-    v1::Produced {
-        sequence: 1,
-        batch: Some(frame),
-        checkpoint: Some(Bytes::from_static(b"c")),
-    }
+    v1::Produced { sequence: 1, batch: Some(frame), checkpoint: Some(Bytes::from_static(b"c")) }
 }
 
 #[test]
 fn frames_of_sources() {
-    let FromSource::Produced {
-        sequence,
-        batch,
-        checkpoint,
-    } = produce::decode_produced(sent(produced())).unwrap()
+    let FromSource::Produced { sequence, batch, checkpoint } = produce::decode_produced(sent(produced())).unwrap()
     else {
         panic!("a frame")
     };
@@ -415,37 +240,17 @@ fn frames_of_sources() {
         change(&mut frame);
         produce::decode_produced(frame).unwrap_err()
     };
-    assert_eq!(
-        refused(&|p| p.batch = None),
-        WireError::Missing {
-            field: "produced.batch"
-        }
-    );
-    assert_eq!(
-        refused(&|p| p.batch.as_mut().unwrap().uid = vec![0; 32].into()),
-        WireError::UidSet
-    );
-    assert_eq!(
-        refused(&|p| p.checkpoint = Some(vec![0; 65_537].into())),
-        WireError::Checkpoint { bytes: 65_537 }
-    );
+    assert_eq!(refused(&|p| p.batch = None), WireError::Missing { field: "produced.batch" });
+    assert_eq!(refused(&|p| p.batch.as_mut().unwrap().uid = vec![0; 32].into()), WireError::UidSet);
+    assert_eq!(refused(&|p| p.checkpoint = Some(vec![0; 65_537].into())), WireError::Checkpoint { bytes: 65_537 });
 }
 
 #[test]
 fn words_to_sources() {
     let words = [
-        ToSource::Demand {
-            events: 5,
-            bytes: 6,
-        },
-        ToSource::Settled {
-            sequence: 3,
-            checkpoint: Some(Bytes::from_static(b"c")),
-        },
-        ToSource::Settled {
-            sequence: 4,
-            checkpoint: None,
-        },
+        ToSource::Demand { events: 5, bytes: 6 },
+        ToSource::Settled { sequence: 3, checkpoint: Some(Bytes::from_static(b"c")) },
+        ToSource::Settled { sequence: 4, checkpoint: None },
         ToSource::Stop,
     ];
     for word in words {

@@ -153,7 +153,7 @@ fn a_second_run_continues_where_sigterm_stopped_the_first() {
 trace: {{ rate: 0 }}
 nodes:
   source: {{ run: {run}, with: {{ label: go, count: {EVENTS} }} }}
-  map: {{ run: {run}, from: source, with: {{ label: go }} }}
+  map: {{ run: {run}, from: source, with: {{ label: go }}, batch: {{ events: 50 }}, queue: {{ events: 200 }} }}
   out: {{ exec: [sh, -c, 'sleep 0.03; cat >> {{dir}}/out.ndjson'], mode: batch, concurrency: 1, from: map, batch: {{ events: 50 }}, queue: {{ events: 200 }} }}
 "
     ));

@@ -61,19 +61,13 @@ impl Diagnostics {
         let mut seen: Vec<Diagnostic> = Vec::with_capacity(list.len());
         for diagnostic in list {
             let same = |known: &Diagnostic| {
-                known.code == diagnostic.code
-                    && known.span == diagnostic.span
-                    && known.message == diagnostic.message
+                known.code == diagnostic.code && known.span == diagnostic.span && known.message == diagnostic.message
             };
             if !seen.iter().any(same) {
                 seen.push(diagnostic);
             }
         }
-        Self {
-            file,
-            source,
-            list: seen,
-        }
+        Self { file, source, list: seen }
     }
 
     /// All of them, by place.
@@ -118,10 +112,7 @@ impl std::error::Error for Diagnostics {}
 fn place(source: &str, offset: usize) -> Place {
     let before = &source[..floor(source, offset)];
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    Place {
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
-    }
+    Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
 }
 
 /// The nearest character boundary at or before an offset.
@@ -141,12 +132,7 @@ pub(crate) struct Report {
 
 impl Report {
     /// Adds one, with the remedy of its code.
-    pub(crate) fn add(
-        &mut self,
-        code: &'static Code,
-        span: &Span,
-        message: impl Into<String>,
-    ) -> &mut Diagnostic {
+    pub(crate) fn add(&mut self, code: &'static Code, span: &Span, message: impl Into<String>) -> &mut Diagnostic {
         self.list.push(Diagnostic {
             code,
             message: message.into(),
@@ -167,10 +153,7 @@ impl Diagnostic {
 
     /// With another place.
     pub(crate) fn label(&mut self, span: &Span, message: impl Into<String>) -> &mut Self {
-        self.labels.push(Label {
-            span: span.clone(),
-            message: message.into(),
-        });
+        self.labels.push(Label { span: span.clone(), message: message.into() });
         self
     }
 }

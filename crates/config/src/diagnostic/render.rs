@@ -7,11 +7,7 @@ use super::{Diagnostic, Span, floor, place};
 
 /// Each as rustc would show it, an empty line between two, and a count at the end.
 pub(super) fn text(file: &str, source: &str, list: &[Diagnostic], colour: bool) -> String {
-    let renderer = if colour {
-        Renderer::styled()
-    } else {
-        Renderer::plain()
-    };
+    let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
     let mut out = String::new();
     for diagnostic in list {
         out.push_str(&renderer.render(&[group(file, source, diagnostic)]));
@@ -27,22 +23,15 @@ pub(super) fn text(file: &str, source: &str, list: &[Diagnostic], colour: bool) 
 }
 
 fn group<'a>(file: &'a str, source: &'a str, diagnostic: &'a Diagnostic) -> Group<'a> {
-    let title = Level::ERROR
-        .primary_title(&diagnostic.message)
-        .id(diagnostic.code.name);
-    let remedy = diagnostic
-        .remedy
-        .as_deref()
-        .unwrap_or(diagnostic.code.remedy);
+    let title = Level::ERROR.primary_title(&diagnostic.message).id(diagnostic.code.name);
+    let remedy = diagnostic.remedy.as_deref().unwrap_or(diagnostic.code.remedy);
     let group = match &diagnostic.span {
         None => Group::with_title(title).element(Origin::path(file)),
         Some(span) => {
             let primary = AnnotationKind::Primary.span(visible(source, span));
             let mut snippet = Snippet::source(source).path(file).annotation(primary);
             for label in &diagnostic.labels {
-                let other = AnnotationKind::Context
-                    .span(visible(source, &label.span))
-                    .label(&label.message);
+                let other = AnnotationKind::Context.span(visible(source, &label.span)).label(&label.message);
                 snippet = snippet.annotation(other);
             }
             title.element(snippet)
@@ -55,17 +44,14 @@ fn group<'a>(file: &'a str, source: &'a str, diagnostic: &'a Diagnostic) -> Grou
 fn visible(source: &str, span: &Span) -> Span {
     let start = floor(source, span.start);
     let end = floor(source, span.end).max(start);
-    let line = source[start..end]
-        .find('\n')
-        .map_or(end, |newline| start + newline);
+    let line = source[start..end].find('\n').map_or(end, |newline| start + newline);
     let trimmed = start + source[start..line].trim_end().len();
     start..trimmed
 }
 
 /// An array of objects with `code`, `message`, `remedy`, `file`, `start`, `end`, `labels`.
 pub(super) fn json(file: &str, source: &str, list: &[Diagnostic]) -> serde_json::Value {
-    let range =
-        |span: &Span| json!({ "start": place(source, span.start), "end": place(source, span.end) });
+    let range = |span: &Span| json!({ "start": place(source, span.start), "end": place(source, span.end) });
     let object = |diagnostic: &Diagnostic| {
         let labels: Vec<_> = diagnostic
             .labels

@@ -26,8 +26,7 @@ fn json<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, Execut
     let [argument] = arguments.as_slice() else {
         return Err(ExecutionError::invalid_argument_count(1, arguments.len()));
     };
-    let text = json_text(argument.as_ref())
-        .map_err(|message| ExecutionError::function_error("json", message))?;
+    let text = json_text(argument.as_ref()).map_err(|message| ExecutionError::function_error("json", message))?;
     Ok(CowVal::owned(CelString::from(text)))
 }
 

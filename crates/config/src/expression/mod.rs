@@ -88,15 +88,9 @@ impl Expression {
     /// A syntax error in CEL's own words, a variable or function that does not exist, an unknown field of `event`.
     pub fn compile(source: &str) -> Result<Self, ExpressionError> {
         analyze::fits(source)?;
-        let program = environment::environment()
-            .compile(source)
-            .map_err(|errors| analyze::syntax(source, &errors))?;
+        let program = environment::environment().compile(source).map_err(|errors| analyze::syntax(source, &errors))?;
         let reads = analyze::analyze(source, &program)?;
-        Ok(Self(Arc::new(Compiled {
-            source: source.to_owned(),
-            program,
-            reads,
-        })))
+        Ok(Self(Arc::new(Compiled { source: source.to_owned(), program, reads })))
     }
 
     /// As the user wrote it.
@@ -116,10 +110,7 @@ impl Expression {
     pub fn evaluate_bool(&self, event: &EventView<'_>) -> Result<bool, EvaluationError> {
         self.evaluate(event, |value| match value.downcast_ref::<CelBool>() {
             Some(truth) => Ok(*truth.inner()),
-            None => Err(format!(
-                "a condition must be true or false; this is a {}",
-                value.get_type().name()
-            )),
+            None => Err(format!("a condition must be true or false; this is a {}", value.get_type().name())),
         })
     }
 
@@ -130,21 +121,13 @@ impl Expression {
     pub fn evaluate_string(&self, event: &EventView<'_>) -> Result<String, EvaluationError> {
         self.evaluate(event, |value| match value.downcast_ref::<CelString>() {
             Some(text) => Ok(text.inner().to_owned()),
-            None => environment::scalar_text(value.as_ref()).ok_or_else(|| {
-                format!(
-                    "a key must be text or a number; this is a {}",
-                    value.get_type().name()
-                )
-            }),
+            None => environment::scalar_text(value.as_ref())
+                .ok_or_else(|| format!("a key must be text or a number; this is a {}", value.get_type().name())),
         })
     }
 
     /// Evaluates for a template: text as it is, anything else as JSON.
-    pub(crate) fn evaluate_text(
-        &self,
-        event: &EventView<'_>,
-        out: &mut String,
-    ) -> Result<(), EvaluationError> {
+    pub(crate) fn evaluate_text(&self, event: &EventView<'_>, out: &mut String) -> Result<(), EvaluationError> {
         self.evaluate(event, |value| {
             match value.downcast_ref::<CelString>() {
                 Some(text) => out.push_str(text.inner()),
@@ -172,15 +155,11 @@ impl Expression {
 
     fn explain(&self, error: &ExecutionError, variables: &Variables<'_>) -> EvaluationError {
         if let Some(unreadable) = variables.unreadable() {
-            return EvaluationError {
-                path: "data".into(),
-                message: format!("the payload is not JSON: {unreadable}"),
-            };
+            return EvaluationError { path: "data".into(), message: format!("the payload is not JSON: {unreadable}") };
         }
         match error {
             ExecutionError::NoSuchKey(key) => {
-                let path = analyze::path_to(self.0.program.expression(), key)
-                    .unwrap_or_else(|| key.to_string());
+                let path = analyze::path_to(self.0.program.expression(), key).unwrap_or_else(|| key.to_string());
                 let message = format!("there is no such field; test it first with has({path})");
                 EvaluationError { path, message }
             }
@@ -189,10 +168,7 @@ impl Expression {
     }
 
     fn failed(&self, message: String) -> EvaluationError {
-        EvaluationError {
-            path: self.0.source.clone(),
-            message,
-        }
+        EvaluationError { path: self.0.source.clone(), message }
     }
 }
 

@@ -13,10 +13,7 @@ use super::Projection;
 type BoxedVal<'a> = Box<dyn Val + 'a>;
 
 /// Parses a payload.
-pub(super) fn parse<'a>(
-    payload: &'a [u8],
-    projection: &Projection,
-) -> Result<BoxedVal<'a>, serde_json::Error> {
+pub(super) fn parse<'a>(payload: &'a [u8], projection: &Projection) -> Result<BoxedVal<'a>, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_slice(payload);
     let value = Seed(projection).deserialize(&mut json)?;
     json.end()?;

@@ -31,22 +31,13 @@ impl Template {
             let Some((end, expression)) = first_that_compiles(source, start) else {
                 let message = "`{{` is never closed".to_owned();
                 let remedy = Some("close the expression with `}}`".to_owned());
-                problems.push(Problem {
-                    message,
-                    at: open..start,
-                    remedy,
-                });
+                problems.push(Problem { message, at: open..start, remedy });
                 at = source.len();
                 break;
             };
             match expression {
                 Ok(expression) => parts.push(Part::Expression(expression)),
-                Err(error) => problems.extend(
-                    error
-                        .problems
-                        .into_iter()
-                        .map(|problem| problem.moved(start)),
-                ),
+                Err(error) => problems.extend(error.problems.into_iter().map(|problem| problem.moved(start))),
             }
             at = end + 2;
         }
@@ -54,10 +45,7 @@ impl Template {
             parts.push(Part::Text(source[at..].to_owned()));
         }
         if problems.is_empty() {
-            Ok(Self {
-                source: source.to_owned(),
-                parts,
-            })
+            Ok(Self { source: source.to_owned(), parts })
         } else {
             Err(ExpressionError { problems })
         }
@@ -95,10 +83,7 @@ impl Template {
 
 /// The expression from `start` to a `}}`: to the first with which it compiles (CEL's maps end in braces too), else to
 /// the first there is.
-fn first_that_compiles(
-    source: &str,
-    start: usize,
-) -> Option<(usize, Result<Expression, ExpressionError>)> {
+fn first_that_compiles(source: &str, start: usize) -> Option<(usize, Result<Expression, ExpressionError>)> {
     let mut first = None;
     for (offset, _) in source[start..].match_indices("}}") {
         // In `}}}` the last two close.

@@ -58,11 +58,7 @@ pub(super) struct Variables<'a> {
 
 impl<'a> Variables<'a> {
     pub(super) fn new(event: &EventView<'a>, reads: &'a Reads) -> Self {
-        Self {
-            event: *event,
-            reads,
-            data: OnceLock::new(),
-        }
+        Self { event: *event, reads, data: OnceLock::new() }
     }
 
     /// Why the payload could not be read, if it was asked for and could not.
@@ -72,12 +68,8 @@ impl<'a> Variables<'a> {
 
     fn data<'b>(&'b self) -> Option<CowVal<'b, 'b>> {
         let projection = self.reads.data.as_ref()?;
-        let data = self
-            .data
-            .get_or_init(|| payload::parse(self.event.payload(), projection));
-        data.as_ref()
-            .ok()
-            .map(|value| CowVal::Borrowed(value.as_ref()))
+        let data = self.data.get_or_init(|| payload::parse(self.event.payload(), projection));
+        data.as_ref().ok().map(|value| CowVal::Borrowed(value.as_ref()))
     }
 
     fn attributes<'b>(&'b self) -> Option<CowVal<'b, 'b>> {
@@ -94,11 +86,7 @@ impl<'a> Variables<'a> {
             put("type", Batch::type_);
             put("subject", Batch::subject);
             put("key", Batch::key);
-            if let Some(time) = projection
-                .reads("time")
-                .then(|| batch.time_ns(row))
-                .flatten()
-            {
+            if let Some(time) = projection.reads("time").then(|| batch.time_ns(row)).flatten() {
                 map.insert(CelMapKey::from("time"), timestamp(time));
             }
         }
@@ -109,10 +97,7 @@ impl<'a> Variables<'a> {
         let projection = self.reads.ext.as_ref()?;
         let mut map = Entries::new();
         if let Of::Row(batch, row) = self.event.0 {
-            for (name, value) in batch
-                .extensions(row)
-                .filter(|(name, _)| projection.reads(name))
-            {
+            for (name, value) in batch.extensions(row).filter(|(name, _)| projection.reads(name)) {
                 map.insert(CelMapKey::from(name), extension(value));
             }
         }
@@ -124,18 +109,16 @@ fn extension<'b>(value: ExtensionValue<'b>) -> Box<dyn Val + 'b> {
     match value {
         ExtensionValue::Boolean(truth) => Box::new(CelBool::from(truth)),
         ExtensionValue::Integer(number) => Box::new(CelInt::from(i64::from(number))),
-        ExtensionValue::String(text)
-        | ExtensionValue::Uri(text)
-        | ExtensionValue::UriReference(text) => Box::new(CelString::from(text)),
+        ExtensionValue::String(text) | ExtensionValue::Uri(text) | ExtensionValue::UriReference(text) => {
+            Box::new(CelString::from(text))
+        }
         ExtensionValue::Binary(bytes) => Box::new(CelBytes::from(bytes)),
         ExtensionValue::Timestamp(time) => timestamp(time),
     }
 }
 
 fn timestamp<'b>(nanoseconds: i64) -> Box<dyn Val + 'b> {
-    Box::new(CelTimestamp::from(
-        DateTime::from_timestamp_nanos(nanoseconds).fixed_offset(),
-    ))
+    Box::new(CelTimestamp::from(DateTime::from_timestamp_nanos(nanoseconds).fixed_offset()))
 }
 
 impl VariableResolver for Variables<'_> {

@@ -28,11 +28,7 @@ impl Load<'_> {
                     continue;
                 };
                 self.port(&drafts[from], drafts, edge, span);
-                edges.push(Edge {
-                    from: NodeId(from as u32),
-                    port: edge.upstream.port.clone(),
-                    to: NodeId(to as u32),
-                });
+                edges.push(Edge { from: NodeId(from as u32), port: edge.upstream.port.clone(), to: NodeId(to as u32) });
                 places.push(span.clone());
             }
         }
@@ -55,16 +51,9 @@ impl Load<'_> {
         let found = drafts.iter().position(|draft| draft.spec.name == name);
         if found.is_none() {
             let names = drafts.iter().map(|draft| draft.spec.name.as_str());
-            let remedy = did_you_mean(name, names.clone()).unwrap_or_else(|| {
-                format!("the nodes are {}", names.collect::<Vec<_>>().join(", "))
-            });
-            self.report
-                .add(
-                    &codes::UNKNOWN_NODE,
-                    span,
-                    format!("there is no node `{name}`"),
-                )
-                .help(remedy);
+            let remedy = did_you_mean(name, names.clone())
+                .unwrap_or_else(|| format!("the nodes are {}", names.collect::<Vec<_>>().join(", ")));
+            self.report.add(&codes::UNKNOWN_NODE, span, format!("there is no node `{name}`")).help(remedy);
         }
         found
     }
@@ -76,47 +65,25 @@ impl Load<'_> {
             Port::Rejected => {}
             Port::Route(route) => {
                 self.check_name(route, span, "a route");
-                if let Some(index) = from
-                    .spec
-                    .discards
-                    .iter()
-                    .position(|discarded| discarded == route)
-                {
+                if let Some(index) = from.spec.discards.iter().position(|discarded| discarded == route) {
                     self.report
-                        .add(
-                            &codes::ROUTE_CONFLICT,
-                            span,
-                            format!("`{name}` discards its route `{route}`"),
-                        )
+                        .add(&codes::ROUTE_CONFLICT, span, format!("`{name}` discards its route `{route}`"))
                         .label(&from.discard_spans[index], "discarded here");
                 }
-                if from.kind_known && matches!(from.spec.kind, NodeKind::Exec(_) | NodeKind::Use(_))
-                {
-                    let message =
-                        format!("`{name}` has no routes: only nodes with an SDK have them");
-                    self.report
-                        .add(&codes::WRONG_ROLE, span, message)
-                        .help(format!("use `{name}` alone"));
+                if from.kind_known && matches!(from.spec.kind, NodeKind::Exec(_) | NodeKind::Use(_)) {
+                    let message = format!("`{name}` has no routes: only nodes with an SDK have them");
+                    self.report.add(&codes::WRONG_ROLE, span, message).help(format!("use `{name}` alone"));
                 }
             }
             Port::Unmatched => {
                 let conditional = |other: &EdgeSpec| {
-                    other.upstream.node == *name
-                        && other.upstream.port == Port::Main
-                        && other.when.is_some()
+                    other.upstream.node == *name && other.upstream.port == Port::Main && other.when.is_some()
                 };
-                if !drafts
-                    .iter()
-                    .flat_map(|draft| &draft.spec.from)
-                    .any(conditional)
-                {
-                    let message =
-                        format!("no edge of `{name}` has a condition, so nothing can be unmatched");
+                if !drafts.iter().flat_map(|draft| &draft.spec.from).any(conditional) {
+                    let message = format!("no edge of `{name}` has a condition, so nothing can be unmatched");
                     self.report
                         .add(&codes::UNMATCHED_WITHOUT_WHEN, span, message)
-                        .help(format!(
-                            "use `{name}` alone, or add `when` to another edge of it"
-                        ));
+                        .help(format!("use `{name}` alone, or add `when` to another edge of it"));
                 }
             }
             Port::Main => {}
@@ -130,41 +97,31 @@ impl Load<'_> {
     fn has_output(&mut self, from: &Draft, span: &Span) {
         let name = &from.spec.name;
         let (message, remedy) = match &from.spec.kind {
-            NodeKind::Use(connector) if !connector.is_source() => (
-                format!("`{name}` is a sink: nothing comes out of it"),
-                "name the node before it".to_owned(),
-            ),
+            NodeKind::Use(connector) if !connector.is_source() => {
+                (format!("`{name}` is a sink: nothing comes out of it"), "name the node before it".to_owned())
+            }
             NodeKind::Exec(exec) if exec.mode == ExecMode::Files && exec.output.is_none() => (
                 format!("nothing comes out of `{name}`: it has no `output`"),
                 format!("add `output: NAME` to `{name}`, the file that its program writes"),
             ),
             _ => return,
         };
-        self.report
-            .add(&codes::WRONG_ROLE, span, message)
-            .help(remedy)
-            .label(&from.name_span, "this node");
+        self.report.add(&codes::WRONG_ROLE, span, message).help(remedy).label(&from.name_span, "this node");
     }
 
     /// Reports each cycle at the edge that closes it, and what only cycles feed.
     fn cycles(&mut self, drafts: &[Draft], cyclic: &Cyclic, edges: &[Edge], places: &[Span]) {
         for cycle in &cyclic.cycles {
             let (first, last) = (cycle[0], cycle[cycle.len() - 1]);
-            let closing = edges
-                .iter()
-                .position(|edge| edge.from == last && edge.to == first);
+            let closing = edges.iter().position(|edge| edge.from == last && edge.to == first);
             let place = closing.map_or(&drafts[first.index()].name_span, |edge| &places[edge]);
             let message = format!("the nodes form a cycle: {}", cyclic.path(cycle));
             self.report.add(&codes::CYCLE, place, message);
         }
         for node in &cyclic.unreachable {
             let draft = &drafts[node.index()];
-            let message = format!(
-                "no event can reach `{}`: it is fed by a cycle alone",
-                draft.spec.name
-            );
-            self.report
-                .add(&codes::UNREACHABLE, &draft.name_span, message);
+            let message = format!("no event can reach `{}`: it is fed by a cycle alone", draft.spec.name);
+            self.report.add(&codes::UNREACHABLE, &draft.name_span, message);
         }
     }
 
@@ -172,23 +129,18 @@ impl Load<'_> {
     fn ports(&mut self, drafts: &[Draft]) {
         let mut taken: Vec<(SocketAddr, &Draft, &Span)> = Vec::new();
         for draft in drafts {
-            let (NodeKind::Use(ConnectorSpec::HttpSource(http)), Some(span)) =
-                (&draft.spec.kind, &draft.listen_span)
+            let (NodeKind::Use(ConnectorSpec::HttpSource(http)), Some(span)) = (&draft.spec.kind, &draft.listen_span)
             else {
                 continue;
             };
-            if let Some((_, other, place)) =
-                taken.iter().find(|(known, ..)| clash(*known, http.listen))
-            {
+            if let Some((_, other, place)) = taken.iter().find(|(known, ..)| clash(*known, http.listen)) {
                 let message = format!(
                     "`{}` and `{}` both listen on port {}",
                     other.spec.name,
                     draft.spec.name,
                     http.listen.port()
                 );
-                self.report
-                    .add(&codes::PORT_TAKEN, span, message)
-                    .label(place, "taken here");
+                self.report.add(&codes::PORT_TAKEN, span, message).label(place, "taken here");
             }
             taken.push((http.listen, draft, span));
         }
@@ -197,7 +149,6 @@ impl Load<'_> {
 
 /// Whether two addresses cannot be listened on at once.
 fn clash(one: SocketAddr, other: SocketAddr) -> bool {
-    let same_host =
-        one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    let same_host = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() != 0 && one.port() == other.port() && same_host
 }

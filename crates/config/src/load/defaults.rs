@@ -10,14 +10,10 @@ pub(super) fn with_defaults(own: &[Entry], defaults: &[Entry]) -> Vec<Entry> {
     for default in defaults {
         match entries.iter_mut().find(|entry| entry.key == default.key) {
             Some(entry) => {
-                if let (true, Value::Map(own), Value::Map(more)) = (
-                    DEEP.contains(&entry.key.as_str()),
-                    &mut entry.value.value,
-                    &default.value.value,
-                ) {
-                    let missing = more
-                        .iter()
-                        .filter(|one| !own.iter().any(|known| known.key == one.key));
+                if let (true, Value::Map(own), Value::Map(more)) =
+                    (DEEP.contains(&entry.key.as_str()), &mut entry.value.value, &default.value.value)
+                {
+                    let missing = more.iter().filter(|one| !own.iter().any(|known| known.key == one.key));
                     let missing: Vec<Entry> = missing.map(inherited).collect();
                     own.extend(missing);
                 }
@@ -30,8 +26,5 @@ pub(super) fn with_defaults(own: &[Entry], defaults: &[Entry]) -> Vec<Entry> {
 }
 
 fn inherited(entry: &Entry) -> Entry {
-    Entry {
-        inherited: true,
-        ..entry.clone()
-    }
+    Entry { inherited: true, ..entry.clone() }
 }

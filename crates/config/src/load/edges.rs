@@ -16,9 +16,7 @@ const NEEDED: &str = "the name of a node, or a list of names and `{node, when}`"
 impl Load<'_> {
     /// The edges into a node, and the place of each upstream's name.
     pub(super) fn edges(&mut self, fields: &Fields<'_>) -> (Vec<EdgeSpec>, Vec<Span>) {
-        let for_all = fields
-            .value("when")
-            .and_then(|value| self.expression(value));
+        let for_all = fields.value("when").and_then(|value| self.expression(value));
         let Some(from) = fields.value("from") else {
             return Default::default();
         };
@@ -38,11 +36,7 @@ impl Load<'_> {
             };
             if let Some(first) = edges.iter().position(|edge| edge.upstream == upstream) {
                 self.report
-                    .add(
-                        &codes::DUPLICATE_UPSTREAM,
-                        &span,
-                        format!("`{upstream}` is named twice"),
-                    )
+                    .add(&codes::DUPLICATE_UPSTREAM, &span, format!("`{upstream}` is named twice"))
                     .label(&spans[first], "first here");
                 continue;
             }
@@ -54,12 +48,7 @@ impl Load<'_> {
     }
 
     /// An edge's own condition and the node's.
-    fn both(
-        &mut self,
-        own: Option<Expression>,
-        node: Option<&Expression>,
-        span: &Span,
-    ) -> Option<Expression> {
+    fn both(&mut self, own: Option<Expression>, node: Option<&Expression>, span: &Span) -> Option<Expression> {
         let (Some(own), Some(node)) = (&own, node) else {
             return own.or_else(|| node.cloned());
         };
@@ -68,9 +57,7 @@ impl Load<'_> {
             Ok(both) => Some(both),
             Err(error) => {
                 let message = format!("the edge's `when` and the node's cannot be joined: {error}");
-                self.report
-                    .add(&codes::BAD_EXPRESSION, span, message)
-                    .help("write one shorter condition at the edge");
+                self.report.add(&codes::BAD_EXPRESSION, span, message).help("write one shorter condition at the edge");
                 None
             }
         }
@@ -81,21 +68,12 @@ impl Load<'_> {
             let name = read::text(item, NEEDED, &mut self.report)?;
             return Some((upstream(name), None, item.span.clone()));
         };
-        let fields = Fields {
-            span: &item.span,
-            entries,
-        };
+        let fields = Fields { span: &item.span, entries };
         fields.only(&["node", "when"], "an entry of `from`", &mut self.report);
-        let when = fields
-            .value("when")
-            .and_then(|value| self.expression(value));
+        let when = fields.value("when").and_then(|value| self.expression(value));
         let Some(node) = fields.value("node") else {
             self.report
-                .add(
-                    &codes::MISSING_KEY,
-                    &item.span,
-                    "this entry of `from` has no `node`",
-                )
+                .add(&codes::MISSING_KEY, &item.span, "this entry of `from` has no `node`")
                 .help("write `{node: NAME, when: CONDITION}`");
             return None;
         };
@@ -112,8 +90,5 @@ fn upstream(name: &str) -> Upstream {
         Some((node, "rejected")) => (node, Port::Rejected),
         Some((node, route)) => (node, Port::Route(route.to_owned())),
     };
-    Upstream {
-        node: node.to_owned(),
-        port,
-    }
+    Upstream { node: node.to_owned(), port }
 }

@@ -33,21 +33,11 @@ const SERVER: &[&str] = &["run", "connect"];
 const EXEC: &[&str] = &["exec"];
 
 const fn rule(key: &'static str, kinds: &'static [&'static str], role: Role) -> Rule {
-    Rule {
-        key,
-        kinds,
-        role,
-        not_yet: false,
-    }
+    Rule { key, kinds, role, not_yet: false }
 }
 
 const fn not_yet(key: &'static str) -> Rule {
-    Rule {
-        key,
-        kinds: ALL,
-        role: Any,
-        not_yet: true,
-    }
+    Rule { key, kinds: ALL, role: Any, not_yet: true }
 }
 
 /// All keys of a node.
@@ -95,16 +85,8 @@ pub(super) const NODE: &[Rule] = &[
 ];
 
 /// The keys of the file.
-pub(crate) const FILE: [&str; 8] = [
-    "pipeline",
-    "nodes",
-    "defaults",
-    "trace",
-    "memory",
-    "drain",
-    "journal",
-    "dead_letters",
-];
+pub(crate) const FILE: [&str; 8] =
+    ["pipeline", "nodes", "defaults", "trace", "memory", "drain", "journal", "dead_letters"];
 
 /// The names of all keys of a node.
 pub(crate) fn node_keys() -> Vec<&'static str> {

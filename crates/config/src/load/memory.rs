@@ -15,11 +15,7 @@ impl Load<'_> {
             return;
         }
         let share = budget::source_share(*bytes, nodes());
-        let largest = nodes()
-            .filter(|node| node.is_source())
-            .map(|node| node.max_event)
-            .max()
-            .unwrap_or_default();
+        let largest = nodes().filter(|node| node.is_source()).map(|node| node.max_event).max().unwrap_or_default();
         let message = format!(
             "this leaves each source {}, less than four events of the largest size ({})",
             budget::size_text(share),
@@ -31,8 +27,6 @@ impl Load<'_> {
             budget::size_text(least.next_multiple_of(1 << 20)),
             budget::size_text(windows)
         );
-        self.report
-            .add(&codes::MEMORY_TOO_SMALL, place, message)
-            .help(remedy);
+        self.report.add(&codes::MEMORY_TOO_SMALL, place, message).help(remedy);
     }
 }

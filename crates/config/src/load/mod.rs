@@ -52,9 +52,7 @@ impl<'a> Environment<'a> {
 
     /// Variables from a function; `None`: not set.
     pub fn from_fn(lookup: impl Fn(&str) -> Option<String> + 'a) -> Self {
-        Self {
-            lookup: Box::new(move |name| Ok(lookup(name))),
-        }
+        Self { lookup: Box::new(move |name| Ok(lookup(name))) }
     }
 
     fn get(&self, name: &str) -> Result<Option<String>, String> {
@@ -76,13 +74,8 @@ pub fn load(file: &Path) -> Result<Pipeline, Diagnostics> {
     match read(file) {
         Ok((source, dir)) => parse(file, &dir, &source, &Environment::process()),
         Err(message) => {
-            let unreadable = Diagnostic {
-                code: &codes::FILE_UNREADABLE,
-                message,
-                remedy: None,
-                span: None,
-                labels: Vec::new(),
-            };
+            let unreadable =
+                Diagnostic { code: &codes::FILE_UNREADABLE, message, remedy: None, span: None, labels: Vec::new() };
             Err(Diagnostics::new(shown, String::new(), vec![unreadable]))
         }
     }
@@ -91,31 +84,18 @@ pub fn load(file: &Path) -> Result<Pipeline, Diagnostics> {
 /// The text of a file and the absolute folder that it is in.
 fn read(file: &Path) -> Result<(String, PathBuf), String> {
     let refused = |error: std::io::Error| {
-        format!(
-            "the pipeline file {} cannot be read: {}",
-            file.display(),
-            crate::read::reason(&error)
-        )
+        format!("the pipeline file {} cannot be read: {}", file.display(), crate::read::reason(&error))
     };
     let size = file.metadata().map_err(refused)?.len();
     if size > MAX_FILE as u64 {
-        return Err(format!(
-            "the pipeline file {} has {size} bytes; the most is {MAX_FILE}",
-            file.display()
-        ));
+        return Err(format!("the pipeline file {} has {size} bytes; the most is {MAX_FILE}", file.display()));
     }
     let bytes = std::fs::read(file).map_err(refused)?;
     let source = String::from_utf8(bytes).map_err(|error| {
-        format!(
-            "the pipeline file {} is not UTF-8 at byte {}",
-            file.display(),
-            error.utf8_error().valid_up_to()
-        )
+        format!("the pipeline file {} is not UTF-8 at byte {}", file.display(), error.utf8_error().valid_up_to())
     })?;
     let absolute = std::path::absolute(file).map_err(refused)?;
-    let dir = absolute
-        .parent()
-        .map_or_else(|| PathBuf::from("/"), Path::to_path_buf);
+    let dir = absolute.parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf);
     Ok((source, dir))
 }
 
@@ -124,26 +104,13 @@ fn read(file: &Path) -> Result<(String, PathBuf), String> {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn parse(
-    file: &Path,
-    dir: &Path,
-    source: &str,
-    environment: &Environment<'_>,
-) -> Result<Pipeline, Diagnostics> {
-    let mut load = Load {
-        dir,
-        environment,
-        report: Report::default(),
-    };
+pub fn parse(file: &Path, dir: &Path, source: &str, environment: &Environment<'_>) -> Result<Pipeline, Diagnostics> {
+    let mut load = Load { dir, environment, report: Report::default() };
     let pipeline = load.pipeline(file, source);
     let list = load.report.list;
     match pipeline {
         Some(pipeline) if list.is_empty() => Ok(pipeline),
-        _ => Err(Diagnostics::new(
-            file.display().to_string(),
-            source.to_owned(),
-            list,
-        )),
+        _ => Err(Diagnostics::new(file.display().to_string(), source.to_owned(), list)),
     }
 }
 

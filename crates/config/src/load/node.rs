@@ -38,44 +38,26 @@ pub(super) struct Draft {
 impl Load<'_> {
     /// Reads all nodes.
     pub(super) fn nodes(&mut self, top: &Top<'_>) -> Vec<Draft> {
-        top.nodes
-            .entries
-            .iter()
-            .map(|entry| self.node(entry, top.defaults))
-            .collect()
+        top.nodes.entries.iter().map(|entry| self.node(entry, top.defaults)).collect()
     }
 
     fn node(&mut self, entry: &Entry, defaults: &[Entry]) -> Draft {
         let name = entry.key.as_str();
-        if self.check_name(name, &entry.key_span, "a node")
-            && ["unmatched", "rejected"].contains(&name)
-        {
-            let message =
-                format!("`{name}` cannot be the name of a node: `NODE.{name}` has a meaning");
-            self.report
-                .add(&codes::RESERVED_NAME, &entry.key_span, message);
+        if self.check_name(name, &entry.key_span, "a node") && ["unmatched", "rejected"].contains(&name) {
+            let message = format!("`{name}` cannot be the name of a node: `NODE.{name}` has a meaning");
+            self.report.add(&codes::RESERVED_NAME, &entry.key_span, message);
         }
         let own = Fields::of(&entry.value, "a map of the node's keys", &mut self.report);
         let known = own.is_some();
         let merged = with_defaults(own.map_or(&[], |own| own.entries), defaults);
-        let fields = Fields {
-            span: &entry.value.span,
-            entries: &merged,
-        };
-        let kind_key = if known {
-            self.kind_key(&fields, entry)
-        } else {
-            None
-        };
+        let fields = Fields { span: &entry.value.span, entries: &merged };
+        let kind_key = if known { self.kind_key(&fields, entry) } else { None };
         let role = match fields.get("from") {
             Some(_) => Role::Inner,
             None => Role::Source,
         };
         let merged = self.applicable(merged.clone(), kind_key, role);
-        let fields = Fields {
-            span: &entry.value.span,
-            entries: &merged,
-        };
+        let fields = Fields { span: &entry.value.span, entries: &merged };
         let mut draft = self.draft(entry, &fields);
         if let Some(kind) = kind_key.and_then(|kind| self.kind(kind, &fields, &mut draft)) {
             draft.spec.kind = kind;
@@ -86,10 +68,7 @@ impl Load<'_> {
 
     /// The one key that says what realises the node.
     fn kind_key(&mut self, fields: &Fields<'_>, node: &Entry) -> Option<&'static str> {
-        let present: Vec<&'static str> = KINDS
-            .into_iter()
-            .filter(|kind| fields.get(kind).is_some())
-            .collect();
+        let present: Vec<&'static str> = KINDS.into_iter().filter(|kind| fields.get(kind).is_some()).collect();
         match present.as_slice() {
             [kind] => return Some(kind),
             [] => {
@@ -142,9 +121,7 @@ impl Load<'_> {
                 None => kept.push(entry),
                 Some(_) if entry.inherited => {}
                 Some((message, remedy)) => {
-                    self.report
-                        .add(&codes::KEY_NOT_APPLICABLE, &entry.key_span, message)
-                        .help(remedy);
+                    self.report.add(&codes::KEY_NOT_APPLICABLE, &entry.key_span, message).help(remedy);
                 }
             }
         }
@@ -155,37 +132,23 @@ impl Load<'_> {
     fn draft(&mut self, node: &Entry, fields: &Fields<'_>) -> Draft {
         let (from, from_spans) = self.edges(fields);
         let (discards, discard_spans) = self.discards(fields);
-        let max_event = self
-            .size(fields, "max_event", LARGEST_EVENT)
-            .unwrap_or(defaults::MAX_EVENT);
+        let max_event = self.size(fields, "max_event", LARGEST_EVENT).unwrap_or(defaults::MAX_EVENT);
         let batch = self.batch(fields);
         let queue = self.queue(fields, &batch);
         let config_json = match fields.value("with") {
             None => "{}".into(),
             Some(value) if value.is_null() => "{}".into(),
-            Some(value) => {
-                match Fields::of(value, "a map: the node's own config", &mut self.report) {
-                    Some(with) => json_object(with.entries, &mut self.report),
-                    None => "{}".into(),
-                }
-            }
+            Some(value) => match Fields::of(value, "a map: the node's own config", &mut self.report) {
+                Some(with) => json_object(with.entries, &mut self.report),
+                None => "{}".into(),
+            },
         };
         let report = &mut self.report;
-        let replicas = fields
-            .value("replicas")
-            .and_then(|value| read::integer(value, 1..=1024, report));
-        let concurrency = fields
-            .value("concurrency")
-            .and_then(|value| read::integer(value, 1..=65_536, report));
-        let env_clear = fields
-            .value("env_clear")
-            .and_then(|value| read::boolean(value, report));
-        let handler = fields
-            .value("handler")
-            .and_then(|value| read::text(value, "the name of a handler", report));
-        let rate = fields
-            .value("rate")
-            .and_then(|value| read::rate(value, report));
+        let replicas = fields.value("replicas").and_then(|value| read::integer(value, 1..=1024, report));
+        let concurrency = fields.value("concurrency").and_then(|value| read::integer(value, 1..=65_536, report));
+        let env_clear = fields.value("env_clear").and_then(|value| read::boolean(value, report));
+        let handler = fields.value("handler").and_then(|value| read::text(value, "the name of a handler", report));
+        let rate = fields.value("rate").and_then(|value| read::rate(value, report));
         let spec = NodeSpec {
             name: node.key.clone(),
             kind: NodeKind::Use(ConnectorSpec::Null),
@@ -203,9 +166,7 @@ impl Load<'_> {
             queue,
             retry: self.retry(fields),
             timeout: self.time(fields, "timeout").unwrap_or(defaults::TIMEOUT),
-            start_timeout: self
-                .time(fields, "start_timeout")
-                .unwrap_or(defaults::START_TIMEOUT),
+            start_timeout: self.time(fields, "start_timeout").unwrap_or(defaults::START_TIMEOUT),
             rate,
             max_event,
             durability: self.durability(fields),
@@ -240,19 +201,13 @@ impl Load<'_> {
     }
 
     /// Reports what is wrong with an expression, each at its own place.
-    pub(super) fn bad_expression(
-        &mut self,
-        value: &Node,
-        error: &crate::expression::ExpressionError,
-    ) {
+    pub(super) fn bad_expression(&mut self, value: &Node, error: &crate::expression::ExpressionError) {
         for problem in &error.problems {
             let place = match &value.value {
                 Value::Scalar(scalar) => scalar.locate(&value.span, &problem.at),
                 _ => value.span.clone(),
             };
-            let diagnostic =
-                self.report
-                    .add(&codes::BAD_EXPRESSION, &place, problem.message.clone());
+            let diagnostic = self.report.add(&codes::BAD_EXPRESSION, &place, problem.message.clone());
             if let Some(remedy) = &problem.remedy {
                 diagnostic.help(remedy.clone());
             }
@@ -265,27 +220,18 @@ fn misplaced(rule: &Rule, kind: Option<&str>, role: Role) -> Option<(String, Str
     if let Some(kind) = kind
         && !rule.kinds.contains(&kind)
     {
-        let kinds = rule
-            .kinds
-            .iter()
-            .map(|kind| format!("`{kind}`"))
-            .collect::<Vec<_>>()
-            .join(" or ");
+        let kinds = rule.kinds.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(" or ");
         return Some((
             format!("`{}` has no meaning for a node with `{kind}`", rule.key),
             format!("it is for nodes with {kinds}; remove it"),
         ));
     }
     match (rule.role, role) {
-        (Role::Source, Role::Inner) => Some((
-            format!("`{}` is for sources, and this node has `from`", rule.key),
-            "set it at the source".into(),
-        )),
+        (Role::Source, Role::Inner) => {
+            Some((format!("`{}` is for sources, and this node has `from`", rule.key), "set it at the source".into()))
+        }
         (Role::Inner, Role::Source) => Some((
-            format!(
-                "`{}` is for nodes with `from`, and this is a source",
-                rule.key
-            ),
+            format!("`{}` is for nodes with `from`, and this is a source", rule.key),
             "remove it, or add `from`".into(),
         )),
         _ => None,

@@ -19,31 +19,20 @@ const LARGEST_BATCH: (u32, u64) = (65_536, 32 << 20);
 
 impl Load<'_> {
     /// A key of which only the first word is built.
-    pub(super) fn only_default(
-        &mut self,
-        fields: &Fields<'_>,
-        key: &str,
-        words: &[&'static str; 2],
-    ) {
+    pub(super) fn only_default(&mut self, fields: &Fields<'_>, key: &str, words: &[&'static str; 2]) {
         let Some(value) = fields.value(key) else {
             return;
         };
         let choices = [(words[0], true), (words[1], false)];
         if read::choice(value, &choices, &mut self.report) == Some(false) {
             let message = format!("`{key}: {}` cannot be used in this version", words[1]);
-            self.report
-                .add(&codes::NOT_YET, &value.span, message)
-                .help(format!("remove it, or use `{}`", words[0]));
+            self.report.add(&codes::NOT_YET, &value.span, message).help(format!("remove it, or use `{}`", words[0]));
         }
     }
 
     /// A time above zero.
     pub(super) fn time(&mut self, fields: &Fields<'_>, key: &str) -> Option<Duration> {
-        read::duration(
-            fields.value(key)?,
-            Duration::from_millis(1)..=LONGEST,
-            &mut self.report,
-        )
+        read::duration(fields.value(key)?, Duration::from_millis(1)..=LONGEST, &mut self.report)
     }
 
     /// A size above zero.
@@ -52,12 +41,7 @@ impl Load<'_> {
     }
 
     /// A map of a node, its keys checked.
-    pub(super) fn section<'t>(
-        &mut self,
-        fields: &Fields<'t>,
-        key: &str,
-        keys: &[&str],
-    ) -> Option<Fields<'t>> {
+    pub(super) fn section<'t>(&mut self, fields: &Fields<'t>, key: &str, keys: &[&str]) -> Option<Fields<'t>> {
         let needed = format!("a map of {}", keys.join(", "));
         let section = Fields::of(fields.value(key)?, &needed, &mut self.report)?;
         section.only(keys, &format!("`{key}`"), &mut self.report);
@@ -71,24 +55,18 @@ impl Load<'_> {
             linger: None,
             latency: defaults::BATCH_LATENCY,
         };
-        let Some(section) =
-            self.section(fields, "batch", &["events", "bytes", "linger", "latency"])
-        else {
+        let Some(section) = self.section(fields, "batch", &["events", "bytes", "linger", "latency"]) else {
             return batch;
         };
         let report = &mut self.report;
-        if let Some(events) = section
-            .value("events")
-            .and_then(|value| read::integer(value, 1..=LARGEST_BATCH.0, report))
+        if let Some(events) =
+            section.value("events").and_then(|value| read::integer(value, 1..=LARGEST_BATCH.0, report))
         {
             batch.events = events;
         }
-        batch.bytes = self
-            .size(&section, "bytes", LARGEST_BATCH.1)
-            .unwrap_or(batch.bytes);
+        batch.bytes = self.size(&section, "bytes", LARGEST_BATCH.1).unwrap_or(batch.bytes);
         let linger = section.value("linger");
-        batch.linger = linger
-            .and_then(|value| read::duration(value, Duration::ZERO..=LONGEST, &mut self.report));
+        batch.linger = linger.and_then(|value| read::duration(value, Duration::ZERO..=LONGEST, &mut self.report));
         batch.latency = self.time(&section, "latency").unwrap_or(batch.latency);
         batch
     }
@@ -96,9 +74,7 @@ impl Load<'_> {
     pub(super) fn queue(&mut self, fields: &Fields<'_>, batch: &BatchSpec) -> QueueSpec {
         let mut queue = QueueSpec {
             events: batch.events.saturating_mul(defaults::QUEUE_BATCHES),
-            bytes: batch
-                .bytes
-                .saturating_mul(u64::from(defaults::QUEUE_BATCHES)),
+            bytes: batch.bytes.saturating_mul(u64::from(defaults::QUEUE_BATCHES)),
         };
         let Some(section) = self.section(fields, "queue", &["events", "bytes"]) else {
             return queue;
@@ -109,10 +85,7 @@ impl Load<'_> {
         {
             queue.events = events;
             if events < batch.events {
-                let message = format!(
-                    "a queue of {events} events cannot hold a batch of {}",
-                    batch.events
-                );
+                let message = format!("a queue of {events} events cannot hold a batch of {}", batch.events);
                 self.queue_too_small(message, &value.span, batch_place.as_ref());
             }
         }
@@ -121,10 +94,7 @@ impl Load<'_> {
         {
             queue.bytes = bytes;
             if bytes < batch.bytes {
-                let message = format!(
-                    "a queue of {bytes} bytes cannot hold a batch of {}",
-                    batch.bytes
-                );
+                let message = format!("a queue of {bytes} bytes cannot hold a batch of {}", batch.bytes);
                 self.queue_too_small(message, &value.span, batch_place.as_ref());
             }
         }
@@ -148,9 +118,7 @@ impl Load<'_> {
             return retry;
         };
         let attempts = section.value("attempts");
-        if let Some(attempts) =
-            attempts.and_then(|value| read::integer(value, 1..=1_000_000, &mut self.report))
-        {
+        if let Some(attempts) = attempts.and_then(|value| read::integer(value, 1..=1_000_000, &mut self.report)) {
             retry.attempts = attempts;
         }
         (retry.initial, retry.max) = self.backoff(&section, (retry.initial, retry.max));
@@ -163,10 +131,7 @@ impl Load<'_> {
             return Restart::Backoff { initial, max };
         };
         if let Value::Map(entries) = &value.value {
-            let section = Fields {
-                span: &value.span,
-                entries,
-            };
+            let section = Fields { span: &value.span, entries };
             section.only(&["initial", "max"], "`restart`", &mut self.report);
             let (initial, max) = self.backoff(&section, (initial, max));
             return Restart::Backoff { initial, max };
@@ -176,41 +141,27 @@ impl Load<'_> {
     }
 
     /// `initial` and `max`; the one that is not written follows the other.
-    pub(super) fn backoff(
-        &mut self,
-        section: &Fields<'_>,
-        or: (Duration, Duration),
-    ) -> (Duration, Duration) {
+    pub(super) fn backoff(&mut self, section: &Fields<'_>, or: (Duration, Duration)) -> (Duration, Duration) {
         let (initial, max) = (self.time(section, "initial"), self.time(section, "max"));
         if let (Some(initial), Some(max), Some(place)) = (initial, max, section.value("max"))
             && max < initial
         {
             let message = format!("`max` ({max:?}) is shorter than `initial` ({initial:?})");
-            self.report
-                .add(&codes::OUT_OF_RANGE, &place.span, message)
-                .help("waits grow from `initial` to `max`");
+            self.report.add(&codes::OUT_OF_RANGE, &place.span, message).help("waits grow from `initial` to `max`");
         }
         let initial = initial.unwrap_or_else(|| or.0.min(max.unwrap_or(or.0)));
         (initial, max.unwrap_or_else(|| or.1.max(initial)))
     }
 
     pub(super) fn ordering(&mut self, fields: &Fields<'_>) -> Ordering {
-        let choices = [
-            ("none", Ordering::None),
-            ("key", Ordering::Key),
-            ("all", Ordering::All),
-        ];
+        let choices = [("none", Ordering::None), ("key", Ordering::Key), ("all", Ordering::All)];
         let Some(value) = fields.value("ordering") else {
             return Ordering::None;
         };
         let ordering = read::choice(value, &choices, &mut self.report).unwrap_or_default();
         if ordering != Ordering::None {
             self.report
-                .add(
-                    &codes::NOT_YET,
-                    &value.span,
-                    "events cannot be kept in order in this version",
-                )
+                .add(&codes::NOT_YET, &value.span, "events cannot be kept in order in this version")
                 .help("remove it, or use `none`");
         }
         ordering
@@ -218,18 +169,11 @@ impl Load<'_> {
 
     pub(super) fn durability(&mut self, fields: &Fields<'_>) -> Option<Durability> {
         let value = fields.value("durability")?;
-        let choices = [
-            ("journal", Durability::Journal),
-            ("memory", Durability::Memory),
-        ];
+        let choices = [("journal", Durability::Journal), ("memory", Durability::Memory)];
         let durability = read::choice(value, &choices, &mut self.report)?;
         if durability == Durability::Journal {
             self.report
-                .add(
-                    &codes::NOT_YET,
-                    &value.span,
-                    "there is no journal in this version",
-                )
+                .add(&codes::NOT_YET, &value.span, "there is no journal in this version")
                 .help("use `memory`, which loses what is in memory when the coordinator crashes");
         }
         Some(durability)
@@ -240,23 +184,15 @@ impl Load<'_> {
         let Some(value) = fields.value("routes") else {
             return Default::default();
         };
-        let Some(routes) = Fields::of(
-            value,
-            "a map of routes: `{ROUTE: discard}`",
-            &mut self.report,
-        ) else {
+        let Some(routes) = Fields::of(value, "a map of routes: `{ROUTE: discard}`", &mut self.report) else {
             return Default::default();
         };
         let (mut discards, mut spans) = (Vec::new(), Vec::new());
         for entry in routes.entries {
             self.check_name(&entry.key, &entry.key_span, "a route");
             if ["unmatched", "rejected"].contains(&entry.key.as_str()) {
-                let message = format!(
-                    "`{}` cannot be the name of a route: it has a meaning",
-                    entry.key
-                );
-                self.report
-                    .add(&codes::RESERVED_NAME, &entry.key_span, message);
+                let message = format!("`{}` cannot be the name of a route: it has a meaning", entry.key);
+                self.report.add(&codes::RESERVED_NAME, &entry.key_span, message);
             }
             read::choice(&entry.value, &[("discard", ())], &mut self.report);
             discards.push(entry.key.clone());
@@ -276,14 +212,10 @@ impl Load<'_> {
         for entry in env.entries {
             if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
                 let message = format!("`{}` cannot be the name of a variable", entry.key);
-                self.report
-                    .add(&codes::BAD_NAME, &entry.key_span, message)
-                    .help("use letters, digits and `_`");
+                self.report.add(&codes::BAD_NAME, &entry.key_span, message).help("use letters, digits and `_`");
                 continue;
             }
-            if let Some(text) =
-                read::written(&entry.value, "the text of a variable", &mut self.report)
-            {
+            if let Some(text) = read::written(&entry.value, "the text of a variable", &mut self.report) {
                 variables.push((entry.key.clone(), text.to_owned()));
             }
         }
@@ -300,13 +232,8 @@ impl Load<'_> {
         let dir = resolve(self.dir, written);
         if !dir.is_dir() {
             let message = format!("`{written}` is not a folder");
-            let remedy = format!(
-                "`dir` starts at the folder of the pipeline file, here {}",
-                self.dir.display()
-            );
-            self.report
-                .add(&codes::DIR_NOT_FOUND, &value.span, message)
-                .help(remedy);
+            let remedy = format!("`dir` starts at the folder of the pipeline file, here {}", self.dir.display());
+            self.report.add(&codes::DIR_NOT_FOUND, &value.span, message).help(remedy);
         }
         dir
     }

@@ -33,22 +33,14 @@ impl Load<'_> {
     pub(super) fn top<'t>(&mut self, root: &'t Node) -> Option<Top<'t>> {
         let report = &mut self.report;
         let file = Fields::of(root, "a map with `pipeline` and `nodes`", report)?;
-        for entry in file
-            .entries
-            .iter()
-            .filter(|entry| !entry.key.starts_with("x-"))
-        {
+        for entry in file.entries.iter().filter(|entry| !entry.key.starts_with("x-")) {
             if !keys::FILE.contains(&entry.key.as_str()) {
                 self.unknown_top_key(entry);
             }
         }
         let report = &mut self.report;
         if let Some(journal) = file.get("journal") {
-            report.add(
-                &codes::NOT_YET,
-                &journal.key_span,
-                "there is no journal in this version",
-            );
+            report.add(&codes::NOT_YET, &journal.key_span, "there is no journal in this version");
         }
         let name = match file.value("pipeline") {
             Some(value) => self.name(value, "the pipeline"),
@@ -62,12 +54,10 @@ impl Load<'_> {
         };
         let trace = file.value("trace").and_then(|value| self.sampling(value));
         let memory = file.value("memory").and_then(|value| {
-            read::bytes(value, 1..=LARGEST, &mut self.report)
-                .map(|bytes| (bytes, value.span.clone()))
+            read::bytes(value, 1..=LARGEST, &mut self.report).map(|bytes| (bytes, value.span.clone()))
         });
-        let drain = file
-            .value("drain")
-            .and_then(|value| read::duration(value, Duration::ZERO..=LONGEST, &mut self.report));
+        let drain =
+            file.value("drain").and_then(|value| read::duration(value, Duration::ZERO..=LONGEST, &mut self.report));
         let dead_letters = file.value("dead_letters").and_then(|value| {
             let fields = Fields::of(value, "a map with `size`", &mut self.report)?;
             fields.only(&["size"], "`dead_letters`", &mut self.report);
@@ -76,11 +66,7 @@ impl Load<'_> {
         let defaults = file.value("defaults").and_then(|value| {
             let fields = Fields::of(value, "a map of keys that nodes have", &mut self.report)?;
             let known = keys::node_keys();
-            for entry in fields
-                .entries
-                .iter()
-                .filter(|entry| !entry.key.starts_with("x-"))
-            {
+            for entry in fields.entries.iter().filter(|entry| !entry.key.starts_with("x-")) {
                 if !known.contains(&entry.key.as_str()) {
                     read::unknown_key(entry, &known, "`defaults`", &mut self.report);
                 }
@@ -95,9 +81,7 @@ impl Load<'_> {
         };
         let nodes = Fields::of(&nodes.value, "a map of nodes by name", &mut self.report)?;
         if nodes.entries.is_empty() {
-            self.report
-                .add(&codes::EMPTY, nodes.span, "the pipeline has no nodes")
-                .help("add a source under `nodes`");
+            self.report.add(&codes::EMPTY, nodes.span, "the pipeline has no nodes").help("add a source under `nodes`");
         }
         Some(Top {
             name: name.unwrap_or_default(),
@@ -129,16 +113,13 @@ impl Load<'_> {
     /// Reads the name of the pipeline.
     fn name(&mut self, value: &Node, whose: &str) -> Option<String> {
         let name = read::text(value, "a name", &mut self.report)?;
-        self.check_name(name, &value.span, whose)
-            .then(|| name.to_owned())
+        self.check_name(name, &value.span, whose).then(|| name.to_owned())
     }
 
     /// Whether a name has the form of names; reports it if not.
     pub(super) fn check_name(&mut self, name: &str, span: &Span, whose: &str) -> bool {
         let first = name.starts_with(|first: char| first.is_ascii_lowercase());
-        let rest = name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-');
+        let rest = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-');
         let fits = name.len() <= 63;
         if !first || !rest || !fits {
             let message = format!("`{name}` cannot be the name of {whose}");
@@ -146,9 +127,7 @@ impl Load<'_> {
                 true => codes::BAD_NAME.remedy,
                 false => "use at most 63 characters",
             };
-            self.report
-                .add(&codes::BAD_NAME, span, message)
-                .help(remedy);
+            self.report.add(&codes::BAD_NAME, span, message).help(remedy);
         }
         first && rest && fits
     }
@@ -159,17 +138,11 @@ impl Load<'_> {
         let fields = Fields::of(value, "a map with `rate` or `ratio`", report)?;
         fields.only(&["rate", "ratio"], "`trace`", report);
         match (fields.value("rate"), fields.value("ratio")) {
-            (Some(rate), None) => {
-                read::decimal(rate, 0.0..=f64::INFINITY, report).map(Sampling::Rate)
-            }
+            (Some(rate), None) => read::decimal(rate, 0.0..=f64::INFINITY, report).map(Sampling::Rate),
             (None, Some(ratio)) => read::decimal(ratio, 0.0..=1.0, report).map(Sampling::Ratio),
             (Some(_), Some(ratio)) => {
                 report
-                    .add(
-                        &codes::KEY_NOT_APPLICABLE,
-                        &ratio.span,
-                        "`trace` has both `rate` and `ratio`",
-                    )
+                    .add(&codes::KEY_NOT_APPLICABLE, &ratio.span, "`trace` has both `rate` and `ratio`")
                     .help("keep one: `rate` is traces per second, `ratio` a share of the events");
                 None
             }

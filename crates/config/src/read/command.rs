@@ -14,19 +14,12 @@ const SHELL: &str = "|&;><$*";
 
 /// Reads a command. A program with a slash is resolved against `dir`, and must be there and have its run bit unless
 /// `built` says that a build step makes it first.
-pub(crate) fn command(
-    node: &Node,
-    dir: &Path,
-    built: bool,
-    report: &mut Report,
-) -> Option<Command> {
+pub(crate) fn command(node: &Node, dir: &Path, built: bool, report: &mut Report) -> Option<Command> {
     let words = match &node.value {
         Value::Scalar(scalar) => split(node, scalar, report)?,
         Value::List(items) => {
-            let words: Vec<String> = items
-                .iter()
-                .filter_map(|item| written(item, "a word", report).map(str::to_owned))
-                .collect();
+            let words: Vec<String> =
+                items.iter().filter_map(|item| written(item, "a word", report).map(str::to_owned)).collect();
             if words.len() < items.len() {
                 return None;
             }
@@ -36,22 +29,13 @@ pub(crate) fn command(
     };
     let mut words = words.into_iter();
     let Some(program) = words.next().filter(|program| !program.is_empty()) else {
-        return refuse(
-            &codes::BAD_COMMAND,
-            node,
-            "the command is empty",
-            "write the program to run",
-            report,
-        );
+        return refuse(&codes::BAD_COMMAND, node, "the command is empty", "write the program to run", report);
     };
     let program = match program.contains('/') {
         true => located(node, &program, dir, built, report)?,
         false => program,
     };
-    Some(Command {
-        program,
-        args: words.collect(),
-    })
+    Some(Command { program, args: words.collect() })
 }
 
 fn split(node: &Node, scalar: &Scalar, report: &mut Report) -> Option<Vec<String>> {
@@ -97,22 +81,10 @@ fn shell_character(text: &str) -> Option<usize> {
     None
 }
 
-fn located(
-    node: &Node,
-    program: &str,
-    dir: &Path,
-    built: bool,
-    report: &mut Report,
-) -> Option<String> {
+fn located(node: &Node, program: &str, dir: &Path, built: bool, report: &mut Report) -> Option<String> {
     let path = resolve(dir, program);
     let Some(resolved) = path.to_str().map(str::to_owned) else {
-        return refuse(
-            &codes::BAD_PATH,
-            node,
-            "the path of the command is not UTF-8",
-            "rename the folder",
-            report,
-        );
+        return refuse(&codes::BAD_PATH, node, "the path of the command is not UTF-8", "rename the folder", report);
     };
     if built {
         return Some(resolved);
@@ -127,24 +99,12 @@ fn located(
         ),
         Ok(file) if !executable(&file) => {
             let message = format!("`{program}` has no run bit");
-            refuse(
-                &codes::COMMAND_NOT_EXECUTABLE,
-                node,
-                message,
-                remedy_for(program),
-                report,
-            )
+            refuse(&codes::COMMAND_NOT_EXECUTABLE, node, message, remedy_for(program), report)
         }
         Ok(_) => Some(resolved),
         Err(error) => {
-            let message = format!(
-                "the program `{program}` cannot be found: {}",
-                reason(&error)
-            );
-            let remedy = format!(
-                "a command with a slash starts at the node's folder, here {}",
-                dir.display()
-            );
+            let message = format!("the program `{program}` cannot be found: {}", reason(&error));
+            let remedy = format!("a command with a slash starts at the node's folder, here {}", dir.display());
             refuse(&codes::COMMAND_NOT_FOUND, node, message, remedy, report)
         }
     }

@@ -25,10 +25,7 @@ impl<'t> Fields<'t> {
     /// Reads a map; `needed` says what the key needs: "a map of `events`, `bytes`".
     pub(crate) fn of(node: &'t Node, needed: &str, report: &mut Report) -> Option<Self> {
         match &node.value {
-            Value::Map(entries) => Some(Self {
-                span: &node.span,
-                entries,
-            }),
+            Value::Map(entries) => Some(Self { span: &node.span, entries }),
             _ => wrong_type(node, needed, report),
         }
     }
@@ -45,11 +42,7 @@ impl<'t> Fields<'t> {
 
     /// Reports every key that is not one of `known`.
     pub(crate) fn only(&self, known: &[&str], place: &str, report: &mut Report) {
-        for entry in self
-            .entries
-            .iter()
-            .filter(|entry| !known.contains(&entry.key.as_str()))
-        {
+        for entry in self.entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
             unknown_key(entry, known, place, report);
         }
     }
@@ -62,21 +55,13 @@ pub(crate) fn unknown_key(entry: &Entry, known: &[&str], place: &str, report: &m
         known => format!("the keys are {}", known.join(", ")),
     });
     report
-        .add(
-            &codes::UNKNOWN_KEY,
-            &entry.key_span,
-            format!("there is no key `{}` in {place}", entry.key),
-        )
+        .add(&codes::UNKNOWN_KEY, &entry.key_span, format!("there is no key `{}` in {place}", entry.key))
         .help(remedy);
 }
 
 /// Reports a value of the wrong type.
 pub(crate) fn wrong_type<T>(node: &Node, needed: &str, report: &mut Report) -> Option<T> {
-    report.add(
-        &codes::WRONG_TYPE,
-        &node.span,
-        format!("expected {needed}, found {}", node.describe()),
-    );
+    report.add(&codes::WRONG_TYPE, &node.span, format!("expected {needed}, found {}", node.describe()));
     None
 }
 

@@ -29,13 +29,7 @@ pub(crate) fn text<'t>(node: &'t Node, needed: &str, report: &mut Report) -> Opt
         Kind::Null => wrong_type(node, needed, report),
         _ => {
             let message = format!("expected {needed}, found {}", node.describe());
-            refuse(
-                &codes::WRONG_TYPE,
-                node,
-                message,
-                format!("quote it: \"{}\"", scalar.text),
-                report,
-            )
+            refuse(&codes::WRONG_TYPE, node, message, format!("quote it: \"{}\"", scalar.text), report)
         }
     }
 }
@@ -55,37 +49,19 @@ where
     T: Copy + PartialOrd + std::fmt::Display + TryFrom<u64>,
 {
     let scalar = scalar(node, "a whole number", report)?;
-    let is_number =
-        scalar.kind() == Kind::Number || (scalar.whole && json_number(&scalar.text).is_some());
+    let is_number = scalar.kind() == Kind::Number || (scalar.whole && json_number(&scalar.text).is_some());
     let digits = is_number.then(|| json_number(&scalar.text)).flatten();
-    let Some(digits) = digits.filter(|digits| {
-        digits
-            .strip_prefix('-')
-            .unwrap_or(digits)
-            .bytes()
-            .all(|b| b.is_ascii_digit())
-    }) else {
+    let Some(digits) =
+        digits.filter(|digits| digits.strip_prefix('-').unwrap_or(digits).bytes().all(|b| b.is_ascii_digit()))
+    else {
         return wrong_type(node, "a whole number", report);
     };
-    let number = digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| T::try_from(number).ok());
+    let number = digits.parse::<u64>().ok().and_then(|number| T::try_from(number).ok());
     match number.filter(|number| range.contains(number)) {
         Some(number) => Some(number),
         None => {
-            let message = format!(
-                "{digits} is not between {} and {}",
-                range.start(),
-                range.end()
-            );
-            refuse(
-                &codes::OUT_OF_RANGE,
-                node,
-                message,
-                "choose a number in that range",
-                report,
-            )
+            let message = format!("{digits} is not between {} and {}", range.start(), range.end());
+            refuse(&codes::OUT_OF_RANGE, node, message, "choose a number in that range", report)
         }
     }
 }
@@ -94,10 +70,7 @@ where
 pub(crate) fn decimal(node: &Node, range: RangeInclusive<f64>, report: &mut Report) -> Option<f64> {
     let scalar = scalar(node, "a number", report)?;
     let is_number = scalar.whole || scalar.kind() == Kind::Number;
-    let number = is_number
-        .then(|| json_number(&scalar.text))
-        .flatten()
-        .and_then(|text| text.parse::<f64>().ok());
+    let number = is_number.then(|| json_number(&scalar.text)).flatten().and_then(|text| text.parse::<f64>().ok());
     let Some(number) = number else {
         return wrong_type(node, "a number", report);
     };
@@ -108,13 +81,7 @@ pub(crate) fn decimal(node: &Node, range: RangeInclusive<f64>, report: &mut Repo
         end if end.is_finite() => format!("{number} is not between {} and {end}", range.start()),
         _ => format!("{number} is less than {}", range.start()),
     };
-    refuse(
-        &codes::OUT_OF_RANGE,
-        node,
-        bounds,
-        "choose a number in that range",
-        report,
-    )
+    refuse(&codes::OUT_OF_RANGE, node, bounds, "choose a number in that range", report)
 }
 
 /// `true` or `false`.
@@ -129,50 +96,26 @@ pub(crate) fn boolean(node: &Node, report: &mut Report) -> Option<bool> {
 }
 
 /// One of several words.
-pub(crate) fn choice<T: Copy>(
-    node: &Node,
-    choices: &[(&str, T)],
-    report: &mut Report,
-) -> Option<T> {
+pub(crate) fn choice<T: Copy>(node: &Node, choices: &[(&str, T)], report: &mut Report) -> Option<T> {
     let words = choices.iter().map(|(word, _)| *word);
-    let listed = words
-        .clone()
-        .map(|word| format!("`{word}`"))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let listed = words.clone().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
     let written = written(node, &format!("one of {listed}"), report)?;
     if let Some((_, value)) = choices.iter().find(|(word, _)| *word == written) {
         return Some(*value);
     }
     let remedy = did_you_mean(written, words).unwrap_or_else(|| format!("use one of {listed}"));
-    refuse(
-        &codes::UNKNOWN_VALUE,
-        node,
-        format!("`{written}` is not one of {listed}"),
-        remedy,
-        report,
-    )
+    refuse(&codes::UNKNOWN_VALUE, node, format!("`{written}` is not one of {listed}"), remedy, report)
 }
 
 /// A text or a list of texts, each with its node.
-pub(crate) fn list_of_text<'t>(
-    node: &'t Node,
-    needed: &str,
-    report: &mut Report,
-) -> Option<Vec<(&'t str, &'t Node)>> {
+pub(crate) fn list_of_text<'t>(node: &'t Node, needed: &str, report: &mut Report) -> Option<Vec<(&'t str, &'t Node)>> {
     match &node.value {
-        Value::List(items) if items.is_empty() => refuse(
-            &codes::EMPTY,
-            node,
-            format!("expected {needed}, found an empty list"),
-            "add one",
-            report,
-        ),
+        Value::List(items) if items.is_empty() => {
+            refuse(&codes::EMPTY, node, format!("expected {needed}, found an empty list"), "add one", report)
+        }
         Value::List(items) => {
-            let texts: Vec<_> = items
-                .iter()
-                .filter_map(|item| text(item, needed, report).map(|text| (text, item)))
-                .collect();
+            let texts: Vec<_> =
+                items.iter().filter_map(|item| text(item, needed, report).map(|text| (text, item))).collect();
             (texts.len() == items.len()).then_some(texts)
         }
         _ => text(node, needed, report).map(|text| vec![(text, node)]),

@@ -17,13 +17,11 @@ pub fn dot(pipeline: &Pipeline) -> String {
     for node in graph.nodes() {
         let spec = pipeline.node(node);
         let text = quoted(&format!("{}\n{}", spec.name, caption(spec)));
-        writeln!(out, "  {} [label={text}];", quoted(&spec.name))
-            .expect("writing to a string cannot fail");
+        writeln!(out, "  {} [label={text}];", quoted(&spec.name)).expect("writing to a string cannot fail");
     }
     for (index, edge) in graph.edges().iter().enumerate() {
-        let label = label(pipeline, EdgeId(index as u32)).map_or(String::new(), |label| {
-            format!(" [label={}]", quoted(&label))
-        });
+        let label =
+            label(pipeline, EdgeId(index as u32)).map_or(String::new(), |label| format!(" [label={}]", quoted(&label)));
         let (from, to) = (quoted(graph.name(edge.from)), quoted(graph.name(edge.to)));
         writeln!(out, "  {from} -> {to}{label};").expect("writing to a string cannot fail");
     }
@@ -32,10 +30,5 @@ pub fn dot(pipeline: &Pipeline) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    format!(
-        "\"{}\"",
-        text.replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace('\n', "\\n")
-    )
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }

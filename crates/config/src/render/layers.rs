@@ -9,10 +9,7 @@ const PASSES: usize = 8;
 pub(super) fn layers(graph: &Graph) -> Vec<Vec<NodeId>> {
     let mut depth = vec![0usize; graph.len()];
     for &node in graph.topological() {
-        let above = graph
-            .inputs(node)
-            .iter()
-            .map(|edge| depth[graph.edge(*edge).from.index()] + 1);
+        let above = graph.inputs(node).iter().map(|edge| depth[graph.edge(*edge).from.index()] + 1);
         depth[node.index()] = above.max().unwrap_or(0);
     }
     let columns = depth.iter().max().map_or(0, |deepest| deepest + 1);
@@ -25,8 +22,7 @@ pub(super) fn layers(graph: &Graph) -> Vec<Vec<NodeId>> {
         let forward = pass % 2 == 0;
         for layer in &mut layers {
             layer.sort_by(|one, other| {
-                barycentre(graph, *one, forward, &place)
-                    .total_cmp(&barycentre(graph, *other, forward, &place))
+                barycentre(graph, *one, forward, &place).total_cmp(&barycentre(graph, *other, forward, &place))
             });
         }
     }
@@ -47,16 +43,8 @@ fn places(layers: &[Vec<NodeId>], nodes: usize) -> Vec<f64> {
 /// The mean place of a node's neighbours on one side; its own if it has none.
 fn barycentre(graph: &Graph, node: NodeId, above: bool, places: &[f64]) -> f64 {
     let neighbours: Vec<f64> = match above {
-        true => graph
-            .inputs(node)
-            .iter()
-            .map(|edge| places[graph.edge(*edge).from.index()])
-            .collect(),
-        false => graph
-            .outputs(node)
-            .iter()
-            .map(|edge| places[graph.edge(*edge).to.index()])
-            .collect(),
+        true => graph.inputs(node).iter().map(|edge| places[graph.edge(*edge).from.index()]).collect(),
+        false => graph.outputs(node).iter().map(|edge| places[graph.edge(*edge).to.index()]).collect(),
     };
     match neighbours.len() {
         0 => places[node.index()],

@@ -16,19 +16,13 @@ pub fn mermaid(pipeline: &Pipeline) -> String {
             (false, true) => ("[[", "]]"),
             (false, false) => ("[", "]"),
         };
-        let text = format!(
-            "{}<br/><small>{}</small>",
-            spec.name,
-            entities(&caption(spec))
-        );
-        writeln!(out, "  n{}{open}\"{text}\"{close}", node.0)
-            .expect("writing to a string cannot fail");
+        let text = format!("{}<br/><small>{}</small>", spec.name, entities(&caption(spec)));
+        writeln!(out, "  n{}{open}\"{text}\"{close}", node.0).expect("writing to a string cannot fail");
     }
     for (index, edge) in graph.edges().iter().enumerate() {
         let label = label(pipeline, meshloom_core::graph::EdgeId(index as u32));
         let label = label.map_or(String::new(), |label| format!("|\"{}\"|", entities(&label)));
-        writeln!(out, "  n{} -->{label} n{}", edge.from.0, edge.to.0)
-            .expect("writing to a string cannot fail");
+        writeln!(out, "  n{} -->{label} n{}", edge.from.0, edge.to.0).expect("writing to a string cannot fail");
     }
     out
 }

@@ -17,16 +17,9 @@ use crate::spec::{NodeKind, NodeSpec, Pipeline};
 fn caption(node: &NodeSpec) -> String {
     match &node.kind {
         NodeKind::Run(command) => {
-            let program = command
-                .program
-                .rsplit('/')
-                .next()
-                .unwrap_or(&command.program);
+            let program = command.program.rsplit('/').next().unwrap_or(&command.program);
             shortened(
-                &std::iter::once(program)
-                    .chain(command.args.iter().map(String::as_str))
-                    .collect::<Vec<_>>()
-                    .join(" "),
+                &std::iter::once(program).chain(command.args.iter().map(String::as_str)).collect::<Vec<_>>().join(" "),
             )
         }
         NodeKind::Connect(addresses) => match addresses.as_slice() {
@@ -34,14 +27,8 @@ fn caption(node: &NodeSpec) -> String {
             several => format!("{} addresses", several.len()),
         },
         NodeKind::Exec(exec) => {
-            let program = exec
-                .command
-                .program
-                .rsplit('/')
-                .next()
-                .unwrap_or(&exec.command.program);
-            let words =
-                std::iter::once(program).chain(exec.command.args.iter().map(String::as_str));
+            let program = exec.command.program.rsplit('/').next().unwrap_or(&exec.command.program);
+            let words = std::iter::once(program).chain(exec.command.args.iter().map(String::as_str));
             shortened(&words.collect::<Vec<_>>().join(" "))
         }
         NodeKind::Use(connector) => connector.name().to_owned(),
@@ -51,11 +38,7 @@ fn caption(node: &NodeSpec) -> String {
 /// What is written at an edge: its port and its condition.
 fn label(pipeline: &Pipeline, edge: EdgeId) -> Option<String> {
     let to = pipeline.graph.edge(edge).to;
-    let place = pipeline
-        .graph
-        .inputs(to)
-        .iter()
-        .position(|input| *input == edge)?;
+    let place = pipeline.graph.inputs(to).iter().position(|input| *input == edge)?;
     let spec = &pipeline.node(to).from[place];
     let when = spec.when.as_ref().map(|when| shortened(when.source()));
     match (spec.upstream.port.suffix(), when) {

@@ -28,10 +28,7 @@ pub fn svg(pipeline: &Pipeline) -> String {
     for (column, layer) in layers.iter().enumerate() {
         let top = (height - extent(layer.len(), HEIGHT, DOWN)) / 2.0;
         for (row, node) in layer.iter().enumerate() {
-            corner[node.index()] = (
-                MARGIN + column as f64 * (WIDTH + ACROSS),
-                top + row as f64 * (HEIGHT + DOWN),
-            );
+            corner[node.index()] = (MARGIN + column as f64 * (WIDTH + ACROSS), top + row as f64 * (HEIGHT + DOWN));
         }
     }
     let mut out = format!(
@@ -41,12 +38,7 @@ pub fn svg(pipeline: &Pipeline) -> String {
     let mut labels = String::new();
     for (index, edge) in graph.edges().iter().enumerate() {
         let ((from_x, from_y), (to_x, to_y)) = (corner[edge.from.index()], corner[edge.to.index()]);
-        let (x1, y1, x2, y2) = (
-            from_x + WIDTH,
-            from_y + HEIGHT / 2.0,
-            to_x,
-            to_y + HEIGHT / 2.0,
-        );
+        let (x1, y1, x2, y2) = (from_x + WIDTH, from_y + HEIGHT / 2.0, to_x, to_y + HEIGHT / 2.0);
         let bend = ((x2 - x1) / 2.0).max(ACROSS / 2.0);
         let _ = writeln!(
             out,
@@ -56,11 +48,7 @@ pub fn svg(pipeline: &Pipeline) -> String {
         );
         if let Some(label) = label(pipeline, EdgeId(index as u32)) {
             let (x, y) = ((x1 + x2) / 2.0, (y1 + y2) / 2.0 - 4.0);
-            let _ = writeln!(
-                labels,
-                "<text class=\"l\" x=\"{x}\" y=\"{y}\">{}</text>",
-                escaped(&label)
-            );
+            let _ = writeln!(labels, "<text class=\"l\" x=\"{x}\" y=\"{y}\">{}</text>", escaped(&label));
         }
     }
     for node in graph.nodes() {

@@ -12,13 +12,7 @@ nodes:
   hot: { use: stdout, from: { node: work, when: data.n > 1 && data.s == "<x>" } }
   rest: { use: "null", from: [work.unmatched, work.side] }
 "#;
-    parse(
-        Path::new("p.yaml"),
-        Path::new("/"),
-        source,
-        &Environment::from_fn(|_| None),
-    )
-    .unwrap()
+    parse(Path::new("p.yaml"), Path::new("/"), source, &Environment::from_fn(|_| None)).unwrap()
 }
 
 #[test]
@@ -63,20 +57,14 @@ fn svg_has_every_node_and_edge_and_nothing_overlaps() {
     let svg = svg(&pipeline());
     assert_eq!(svg.matches("<rect").count(), 4);
     assert_eq!(svg.matches("marker-end").count(), 4);
-    assert!(
-        svg.contains("data.n &gt; 1 &amp;&amp; data.s == &quot;&lt;x&gt;&quot;"),
-        "{svg}"
-    );
+    assert!(svg.contains("data.n &gt; 1 &amp;&amp; data.s == &quot;&lt;x&gt;&quot;"), "{svg}");
     assert!(!svg.contains("NaN"));
     let number = |rect: &str, key: &str| -> f64 {
         let start = rect.find(&format!(" {key}=\"")).unwrap() + key.len() + 3;
         rect[start..].split('"').next().unwrap().parse().unwrap()
     };
-    let corners: Vec<(f64, f64)> = svg
-        .split("<rect")
-        .skip(1)
-        .map(|rect| (number(rect, "x"), number(rect, "y")))
-        .collect();
+    let corners: Vec<(f64, f64)> =
+        svg.split("<rect").skip(1).map(|rect| (number(rect, "x"), number(rect, "y"))).collect();
     for (index, one) in corners.iter().enumerate() {
         for other in &corners[..index] {
             assert!((one.0 - other.0).abs() >= 180.0 || (one.1 - other.1).abs() >= 48.0);

@@ -14,22 +14,15 @@ const MOST_DEPTH: usize = 64;
 
 /// Parses the file; `None`: nothing that could be looked at further.
 pub(crate) fn parse(source: &str, report: &mut Report) -> Option<Node> {
-    let mut build = Build {
-        source,
-        offsets: offsets(source),
-        open: Vec::new(),
-        anchors: HashMap::new(),
-        nodes: 0,
-        root: None,
-    };
+    let mut build =
+        Build { source, offsets: offsets(source), open: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None };
     let mut documents = 0;
     for event in Parser::new_from_str(source) {
         let (event, marks) = match event {
             Ok(event) => event,
             Err(error) => {
                 let at = build.offset(error.marker().index());
-                let diagnostic =
-                    report.add(&codes::YAML_SYNTAX, &(at..at + 1), error.info().to_owned());
+                let diagnostic = report.add(&codes::YAML_SYNTAX, &(at..at + 1), error.info().to_owned());
                 if error.info().contains("flow") {
                     diagnostic.help("inside `{ }` and `[ ]`, quote text that has one of `{ } [ ] ,`, such as conditions and `${NAME}`: when: 'data.n in [1, 2]'");
                 }
@@ -41,11 +34,7 @@ pub(crate) fn parse(source: &str, report: &mut Report) -> Option<Node> {
             documents += 1;
             if documents > 1 {
                 report
-                    .add(
-                        &codes::YAML_UNSUPPORTED,
-                        &span,
-                        "the file has a second document",
-                    )
+                    .add(&codes::YAML_UNSUPPORTED, &span, "the file has a second document")
                     .help("remove the `---` and what follows");
                 return None;
             }
@@ -82,45 +71,27 @@ impl Build<'_> {
     /// Takes one event; `None`: give up.
     fn take(&mut self, event: Event<'_>, span: Span, report: &mut Report) -> Option<()> {
         let tag = match &event {
-            Event::Scalar(_, _, _, tag)
-            | Event::SequenceStart(_, tag)
-            | Event::MappingStart(_, tag) => tag.as_ref(),
+            Event::Scalar(_, _, _, tag) | Event::SequenceStart(_, tag) | Event::MappingStart(_, tag) => tag.as_ref(),
             _ => None,
         };
         if let Some(tag) = tag {
             report
-                .add(
-                    &codes::YAML_UNSUPPORTED,
-                    &span,
-                    format!("tags such as `{tag}` have no meaning here"),
-                )
+                .add(&codes::YAML_UNSUPPORTED, &span, format!("tags such as `{tag}` have no meaning here"))
                 .help("remove the tag");
         }
         match event {
             Event::Scalar(text, style, anchor, _) => {
                 let verbatim = self.verbatim(&text, &span);
                 let plain = style == ScalarStyle::Plain;
-                let value = Value::Scalar(Scalar {
-                    text: text.into_owned(),
-                    plain,
-                    whole: false,
-                    verbatim,
-                });
+                let value = Value::Scalar(Scalar { text: text.into_owned(), plain, whole: false, verbatim });
                 self.put(Node { span, value }, anchor, report)
             }
-            Event::SequenceStart(anchor, _) => {
-                self.begin(span, anchor, Value::List(Vec::new()), report)
-            }
-            Event::MappingStart(anchor, _) => {
-                self.begin(span, anchor, Value::Map(Vec::new()), report)
-            }
+            Event::SequenceStart(anchor, _) => self.begin(span, anchor, Value::List(Vec::new()), report),
+            Event::MappingStart(anchor, _) => self.begin(span, anchor, Value::Map(Vec::new()), report),
             Event::SequenceEnd | Event::MappingEnd => {
                 let open = self.open.pop()?;
                 let end = self.source[..span.end].trim_end().len().max(open.start);
-                let mut node = Node {
-                    span: open.start..end,
-                    value: open.value,
-                };
+                let mut node = Node { span: open.start..end, value: open.value };
                 if let Value::Map(entries) = &mut node.value {
                     merge(entries, report);
                 }
@@ -132,11 +103,7 @@ impl Build<'_> {
                     self.put(node, 0, report)
                 }
                 None => {
-                    report.add(
-                        &codes::YAML_UNSUPPORTED,
-                        &span,
-                        "this alias stands inside what it stands for",
-                    );
+                    report.add(&codes::YAML_UNSUPPORTED, &span, "this alias stands inside what it stands for");
                     None
                 }
             },
@@ -144,13 +111,7 @@ impl Build<'_> {
         }
     }
 
-    fn begin(
-        &mut self,
-        span: Span,
-        anchor: usize,
-        value: Value,
-        report: &mut Report,
-    ) -> Option<()> {
+    fn begin(&mut self, span: Span, anchor: usize, value: Value, report: &mut Report) -> Option<()> {
         if self.open.len() == MOST_DEPTH {
             report.add(
                 &codes::YAML_UNSUPPORTED,
@@ -159,12 +120,7 @@ impl Build<'_> {
             );
             return None;
         }
-        self.open.push(Open {
-            start: span.start,
-            anchor,
-            value,
-            key: None,
-        });
+        self.open.push(Open { start: span.start, anchor, value, key: None });
         Some(())
     }
 
@@ -189,21 +145,12 @@ impl Build<'_> {
         match (&mut open.value, open.key.take()) {
             (Value::List(items), _) => items.push(node),
             (Value::Map(entries), Some((key, key_span))) => {
-                entries.push(Entry {
-                    key,
-                    key_span,
-                    value: node,
-                    inherited: false,
-                });
+                entries.push(Entry { key, key_span, value: node, inherited: false });
             }
             (Value::Map(_), None) => match node.value {
                 Value::Scalar(scalar) => open.key = Some((scalar.text, node.span)),
                 _ => {
-                    report.add(
-                        &codes::YAML_UNSUPPORTED,
-                        &node.span,
-                        "a key must be text, not a map or list",
-                    );
+                    report.add(&codes::YAML_UNSUPPORTED, &node.span, "a key must be text, not a map or list");
                     return None;
                 }
             },
@@ -215,19 +162,13 @@ impl Build<'_> {
     /// Where a scalar's text begins, if it stands in the file letter by letter.
     fn verbatim(&self, text: &str, span: &Span) -> Option<usize> {
         let written = &self.source[span.clone()];
-        let inner = written
-            .strip_prefix(['"', '\''])
-            .map_or(span.start, |_| span.start + 1);
+        let inner = written.strip_prefix(['"', '\'']).map_or(span.start, |_| span.start + 1);
         self.source[inner..].starts_with(text).then_some(inner)
     }
 
     fn span(&self, marks: Marks) -> Span {
-        let (start, end) = (
-            self.offset(marks.start.index()),
-            self.offset(marks.end.index()),
-        );
-        let start = behind_anchor(&self.source[start..end.max(start)])
-            .map_or(start, |skipped| start + skipped);
+        let (start, end) = (self.offset(marks.start.index()), self.offset(marks.end.index()));
+        let start = behind_anchor(&self.source[start..end.max(start)]).map_or(start, |skipped| start + skipped);
         start..end.max(start)
     }
 
@@ -235,10 +176,7 @@ impl Build<'_> {
         if self.offsets.is_empty() {
             return character.min(self.source.len());
         }
-        self.offsets
-            .get(character)
-            .copied()
-            .unwrap_or(self.source.len())
+        self.offsets.get(character).copied().unwrap_or(self.source.len())
     }
 }
 
@@ -250,23 +188,14 @@ fn behind_anchor(written: &str) -> Option<usize> {
 }
 
 fn offsets(source: &str) -> Vec<usize> {
-    if source.is_ascii() {
-        Vec::new()
-    } else {
-        source.char_indices().map(|(offset, _)| offset).collect()
-    }
+    if source.is_ascii() { Vec::new() } else { source.char_indices().map(|(offset, _)| offset).collect() }
 }
 
 fn count(node: &Node) -> usize {
     match &node.value {
         Value::Scalar(_) => 1,
         Value::List(items) => 1 + items.iter().map(count).sum::<usize>(),
-        Value::Map(entries) => {
-            1 + entries
-                .iter()
-                .map(|entry| count(&entry.value))
-                .sum::<usize>()
-        }
+        Value::Map(entries) => 1 + entries.iter().map(|entry| count(&entry.value)).sum::<usize>(),
     }
 }
 
@@ -301,11 +230,7 @@ fn merge(entries: &mut Vec<Entry>, report: &mut Report) {
         for map in maps {
             let Value::Map(more) = map.value else {
                 report
-                    .add(
-                        &codes::WRONG_TYPE,
-                        &map.span,
-                        format!("`<<` merges maps; this is {}", map.describe()),
-                    )
+                    .add(&codes::WRONG_TYPE, &map.span, format!("`<<` merges maps; this is {}", map.describe()))
                     .help("write `<<: *anchor`, where the anchor names a map");
                 continue;
             };

@@ -10,27 +10,15 @@ pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Result<Option<String>, String>;
 pub(crate) fn interpolate(node: &mut Node, lookup: Lookup<'_>, report: &mut Report) {
     let span = node.span.clone();
     match &mut node.value {
-        Value::List(items) => items
-            .iter_mut()
-            .for_each(|item| interpolate(item, lookup, report)),
-        Value::Map(entries) => entries
-            .iter_mut()
-            .for_each(|entry| interpolate(&mut entry.value, lookup, report)),
-        Value::Scalar(scalar) if scalar.text.contains('$') => {
-            replace(scalar, &span, lookup, report)
-        }
+        Value::List(items) => items.iter_mut().for_each(|item| interpolate(item, lookup, report)),
+        Value::Map(entries) => entries.iter_mut().for_each(|entry| interpolate(&mut entry.value, lookup, report)),
+        Value::Scalar(scalar) if scalar.text.contains('$') => replace(scalar, &span, lookup, report),
         Value::Scalar(_) => {}
     }
 }
 
 fn replace(scalar: &mut Scalar, span: &Span, lookup: Lookup<'_>, report: &mut Report) {
-    let mut expand = Expand {
-        scalar,
-        span,
-        lookup,
-        report,
-        out: String::new(),
-    };
+    let mut expand = Expand { scalar, span, lookup, report, out: String::new() };
     let whole = expand.run(0..expand.scalar.text.len());
     let out = expand.out;
     if out != scalar.text {
@@ -68,11 +56,8 @@ impl Expand<'_> {
                 variables += 1;
                 at += end + 1;
             } else {
-                let next = rest
-                    .match_indices('$')
-                    .map(|(found, _)| at + found)
-                    .find(|next| *next > at)
-                    .unwrap_or(part.end);
+                let next =
+                    rest.match_indices('$').map(|(found, _)| at + found).find(|next| *next > at).unwrap_or(part.end);
                 self.out.push_str(&text[at..next]);
                 other = true;
                 at = next;
@@ -85,15 +70,10 @@ impl Expand<'_> {
     fn variable(&mut self, part: Span) {
         let inner = part.start + 2..part.end - 1;
         let body = &self.scalar.text[inner.clone()];
-        let length = body
-            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-            .unwrap_or(body.len());
+        let length = body.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(body.len());
         let (name, operator) = body.split_at(length);
         if name.is_empty() || name.starts_with(|first: char| first.is_ascii_digit()) {
-            self.problem(
-                part,
-                "a variable's name has letters, digits and `_`, and does not begin with a digit",
-            );
+            self.problem(part, "a variable's name has letters, digits and `_`, and does not begin with a digit");
             return;
         }
         let value = match (self.lookup)(name) {
@@ -101,11 +81,7 @@ impl Expand<'_> {
             Err(reason) => {
                 let at = self.scalar.locate(self.span, &part);
                 self.report
-                    .add(
-                        &codes::VARIABLE_UNSET,
-                        &at,
-                        format!("the variable `{name}` cannot be used: {reason}"),
-                    )
+                    .add(&codes::VARIABLE_UNSET, &at, format!("the variable `{name}` cannot be used: {reason}"))
                     .help("set it to UTF-8 text");
                 return;
             }
@@ -121,29 +97,16 @@ impl Expand<'_> {
             }
             (Some(":?"), _, None) => {
                 let message = self.scalar.text[operand].trim().to_owned();
-                self.unset(
-                    name,
-                    part,
-                    Some(message).filter(|message| !message.is_empty()),
-                );
+                self.unset(name, part, Some(message).filter(|message| !message.is_empty()));
             }
-            _ => self.problem(
-                part,
-                "after the name only `:-default` or `:?message` may follow",
-            ),
+            _ => self.problem(part, "after the name only `:-default` or `:?message` may follow"),
         }
     }
 
     fn unset(&mut self, name: &str, part: Span, message: Option<String>) {
         let at = self.scalar.locate(self.span, &part);
-        let diagnostic = self.report.add(
-            &codes::VARIABLE_UNSET,
-            &at,
-            format!("the variable `{name}` is not set"),
-        );
-        diagnostic.help(
-            message.unwrap_or_else(|| format!("set it, or give a default: `${{{name}:-default}}`")),
-        );
+        let diagnostic = self.report.add(&codes::VARIABLE_UNSET, &at, format!("the variable `{name}` is not set"));
+        diagnostic.help(message.unwrap_or_else(|| format!("set it, or give a default: `${{{name}:-default}}`")));
     }
 
     fn problem(&mut self, part: Span, message: &str) {

@@ -85,11 +85,7 @@ impl Scalar {
 
 fn shortened(text: &str) -> String {
     let mut characters = text.chars();
-    let mut short: String = characters
-        .by_ref()
-        .take(60)
-        .map(|c| if c == '\n' { ' ' } else { c })
-        .collect();
+    let mut short: String = characters.by_ref().take(60).map(|c| if c == '\n' { ' ' } else { c }).collect();
     if characters.next().is_some() {
         short.push_str("...");
     }

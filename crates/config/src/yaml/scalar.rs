@@ -29,10 +29,7 @@ impl Scalar {
 
 /// Whether it is one of YAML's numbers that JSON does not have.
 fn is_not_finite(text: &str) -> bool {
-    matches!(
-        text.trim_start_matches(['+', '-']),
-        ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN"
-    )
+    matches!(text.trim_start_matches(['+', '-']), ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN")
 }
 
 /// A number as JSON: as written where JSON allows it, else the same number in JSON's way. `None`: not a number.
@@ -84,11 +81,5 @@ pub(crate) fn json_number(text: &str) -> Option<String> {
 
 fn radix(digits: &str, radix: u32) -> Option<String> {
     let valid = !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
-    valid
-        .then(|| {
-            u128::from_str_radix(digits, radix)
-                .ok()
-                .map(|number| number.to_string())
-        })
-        .flatten()
+    valid.then(|| u128::from_str_radix(digits, radix).ok().map(|number| number.to_string())).flatten()
 }

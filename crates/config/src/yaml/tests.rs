@@ -12,29 +12,20 @@ fn tree(source: &str) -> Node {
 
 fn json(source: &str) -> String {
     let mut report = Report::default();
-    let Value::Map(entries) = tree(source).value else {
-        panic!("expected a map")
-    };
+    let Value::Map(entries) = tree(source).value else { panic!("expected a map") };
     let json = json_object(&entries, &mut report);
     assert!(report.list.is_empty(), "{:?}", report.list);
     json
 }
 
 fn value<'t>(node: &'t Node, key: &str) -> &'t Node {
-    let Value::Map(entries) = &node.value else {
-        panic!("expected a map")
-    };
-    &entries
-        .iter()
-        .find(|entry| entry.key == key)
-        .expect("a key")
-        .value
+    let Value::Map(entries) = &node.value else { panic!("expected a map") };
+    &entries.iter().find(|entry| entry.key == key).expect("a key").value
 }
 
 #[test]
 fn every_key_and_value_knows_its_place() {
-    let source =
-        "ü: &a { x: 'y z', \"q\": [1,\n  two ] }\nb: *a\nc: |\n  text\n  more\nd: plain # note\n";
+    let source = "ü: &a { x: 'y z', \"q\": [1,\n  two ] }\nb: *a\nc: |\n  text\n  more\nd: plain # note\n";
     let root = tree(source);
     let at = |node: &Node| source[node.span.clone()].to_owned();
     let a = value(&root, "ü");
@@ -44,17 +35,10 @@ fn every_key_and_value_knows_its_place() {
     assert_eq!(at(value(&root, "d")), "plain");
     // An alias stands where its anchor does: that is where a fault is corrected.
     assert_eq!(value(&root, "b").span, a.span);
-    let Value::Map(entries) = &root.value else {
-        panic!()
-    };
-    let keys: Vec<_> = entries
-        .iter()
-        .map(|entry| &source[entry.key_span.clone()])
-        .collect();
+    let Value::Map(entries) = &root.value else { panic!() };
+    let keys: Vec<_> = entries.iter().map(|entry| &source[entry.key_span.clone()]).collect();
     assert_eq!(keys, ["ü", "b", "c", "d"]);
-    let Value::Scalar(text) = &value(a, "x").value else {
-        panic!()
-    };
+    let Value::Scalar(text) = &value(a, "x").value else { panic!() };
     assert_eq!(&source[text.locate(&(0..0), &(2..3))], "z");
 }
 
@@ -91,9 +75,7 @@ fn numbers_of_yaml_as_numbers_of_json() {
         assert_eq!(json_number(written).as_deref(), Some(expected));
         assert!(serde_json::from_str::<f64>(expected).is_ok());
     }
-    for text in [
-        "", "-", ".", "1.2.3", "1e", "0x", "0xfg", "1_000", "12:30", "e5", "..5", "1s",
-    ] {
+    for text in ["", "-", ".", "1.2.3", "1e", "0x", "0xfg", "1_000", "12:30", "e5", "..5", "1s"] {
         assert_eq!(json_number(text), None, "{text}");
     }
 }
@@ -102,10 +84,7 @@ fn numbers_of_yaml_as_numbers_of_json() {
 fn merge_keys_give_what_is_not_there() {
     let source = "one: &one { a: 1, b: 1 }\ntwo: &two { b: 2, c: 2 }\nx: { <<: [*one, *two], a: 0 }\ny: { <<: *two }";
     let root = json(source);
-    assert!(
-        root.ends_with(r#""x":{"a":0,"b":1,"c":2},"y":{"b":2,"c":2}}"#),
-        "{root}"
-    );
+    assert!(root.ends_with(r#""x":{"a":0,"b":1,"c":2},"y":{"b":2,"c":2}}"#), "{root}");
 }
 
 #[test]
@@ -117,10 +96,7 @@ fn aliases_cannot_blow_up() {
     }
     let mut report = Report::default();
     assert!(parse(&source, &mut report).is_none());
-    assert_eq!(
-        report.list[0].message,
-        "more than 100000 values once aliases are replaced"
-    );
+    assert_eq!(report.list[0].message, "more than 100000 values once aliases are replaced");
     let deep = "[".repeat(100) + &"]".repeat(100);
     let mut report = Report::default();
     assert!(parse(&deep, &mut report).is_none());
@@ -142,16 +118,10 @@ fn expanded(text: &str) -> Result<(String, bool), Vec<String>> {
         })
     };
     interpolate(&mut root, &lookup, &mut report);
-    let Value::Scalar(scalar) = &value(&root, "a").value else {
-        panic!()
-    };
+    let Value::Scalar(scalar) = &value(&root, "a").value else { panic!() };
     match report.list.is_empty() {
         true => Ok((scalar.text.clone(), scalar.whole)),
-        false => Err(report
-            .list
-            .iter()
-            .map(|one| source[one.span.clone().unwrap()].to_owned())
-            .collect()),
+        false => Err(report.list.iter().map(|one| source[one.span.clone().unwrap()].to_owned()).collect()),
     }
 }
 
@@ -171,18 +141,10 @@ fn interpolation() {
     ] {
         assert_eq!(expanded(text), Ok((expected.to_owned(), whole)), "{text}");
     }
-    assert_eq!(
-        expanded("a ${UNSET} ${UNSET:?x}"),
-        Err(vec!["${UNSET}".into(), "${UNSET:?x}".into()])
-    );
+    assert_eq!(expanded("a ${UNSET} ${UNSET:?x}"), Err(vec!["${UNSET}".into(), "${UNSET:?x}".into()]));
     assert_eq!(
         expanded("${} ${A B} ${SET:+x} ${"),
-        Err(vec![
-            "${}".into(),
-            "${A B}".into(),
-            "${SET:+x}".into(),
-            "${".into()
-        ])
+        Err(vec!["${}".into(), "${A B}".into(), "${SET:+x}".into(), "${".into()])
     );
 }
 

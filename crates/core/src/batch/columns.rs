@@ -129,24 +129,10 @@ impl Columns {
     /// Bytes of all parts together: about the size of the encoded batch.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let strings: usize = self
-            .strings()
-            .into_iter()
-            .flatten()
-            .map(Strings::bytes)
-            .sum();
-        let extensions: usize = self
-            .extensions
-            .iter()
-            .map(|e| e.name.len() + e.values.bytes() + e.index.len())
-            .sum();
+        let strings: usize = self.strings().into_iter().flatten().map(Strings::bytes).sum();
+        let extensions: usize = self.extensions.iter().map(|e| e.name.len() + e.values.bytes() + e.index.len()).sum();
         let spans: usize = self.spans.iter().map(|(_, span)| span.bytes()).sum();
-        self.payload.as_ref().map_or(0, Values::bytes)
-            + self.uid.len()
-            + self.time.len()
-            + strings
-            + extensions
-            + spans
+        self.payload.as_ref().map_or(0, Values::bytes) + self.uid.len() + self.time.len() + strings + extensions + spans
     }
 
     /// The string columns in the order of [`Attribute::ALL`].
@@ -189,16 +175,8 @@ impl Attribute {
     pub(crate) const COUNT: usize = 8;
 
     /// All of them.
-    pub const ALL: [Self; Self::COUNT] = [
-        Self::ContentType,
-        Self::Id,
-        Self::Source,
-        Self::Type,
-        Self::Subject,
-        Self::Key,
-        Self::DataSchema,
-        Self::From,
-    ];
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::ContentType, Self::Id, Self::Source, Self::Type, Self::Subject, Self::Key, Self::DataSchema, Self::From];
 
     /// The field's name in the wire contract.
     #[must_use]

@@ -53,17 +53,9 @@ impl<'a> Event<'a> {
 
     /// As [`Batch::bytes_of`](super::Batch::bytes_of).
     pub(super) fn bytes(&self) -> usize {
-        let strings = self
-            .attributes()
-            .into_iter()
-            .map(|(_, value)| value.len())
-            .filter(|&bytes| bytes > 0);
-        let extensions = self
-            .extensions
-            .iter()
-            .map(|(name, value)| name.len() + value.encode(<[u8]>::len));
-        size::event(self.payload.len(), strings, extensions)
-            + self.span.map_or(0, SpanContext::bytes)
+        let strings = self.attributes().into_iter().map(|(_, value)| value.len()).filter(|&bytes| bytes > 0);
+        let extensions = self.extensions.iter().map(|(name, value)| name.len() + value.encode(<[u8]>::len));
+        size::event(self.payload.len(), strings, extensions) + self.span.map_or(0, SpanContext::bytes)
     }
 
     pub(super) fn check(&self) -> Result<(), EventError> {
@@ -71,11 +63,7 @@ impl<'a> Event<'a> {
         for (attribute, value) in self.attributes() {
             check_attribute(attribute.name(), value, attribute.limit())?;
         }
-        check_extensions(
-            self.extensions
-                .iter()
-                .map(|(name, value)| (*name, value.encode(<[u8]>::len))),
-        )
+        check_extensions(self.extensions.iter().map(|(name, value)| (*name, value.encode(<[u8]>::len))))
     }
 }
 
@@ -83,11 +71,7 @@ impl<'a> Event<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EventError {
     /// The event is legal but the batch has no room: finish it and append the event to the next.
-    #[error(
-        "the batch is full: at most {} events and {} bytes",
-        limits::BATCH_EVENTS,
-        limits::BATCH_BYTES
-    )]
+    #[error("the batch is full: at most {} events and {} bytes", limits::BATCH_EVENTS, limits::BATCH_BYTES)]
     Full,
     /// The payload is too large for any batch.
     #[error("the payload has {bytes} bytes, allowed are {}", limits::EVENT_BYTES)]
@@ -106,10 +90,7 @@ pub enum EventError {
         limit: usize,
     },
     /// An extension's name is illegal.
-    #[error(
-        "`{name}` is no extension name: 1 to {} characters of [a-z0-9]",
-        limits::EXTENSION_NAME_CHARS
-    )]
+    #[error("`{name}` is no extension name: 1 to {} characters of [a-z0-9]", limits::EXTENSION_NAME_CHARS)]
     ExtensionName {
         /// The name, cut to 64 bytes.
         name: String,
@@ -135,17 +116,9 @@ pub(crate) fn check_payload(payload: &[u8]) -> Result<(), EventError> {
     }
 }
 
-pub(crate) fn check_attribute(
-    attribute: &str,
-    value: &str,
-    limit: usize,
-) -> Result<(), EventError> {
+pub(crate) fn check_attribute(attribute: &str, value: &str, limit: usize) -> Result<(), EventError> {
     match value.len() {
-        bytes if bytes > limit => Err(EventError::Attribute {
-            attribute: attribute.to_owned(),
-            bytes,
-            limit,
-        }),
+        bytes if bytes > limit => Err(EventError::Attribute { attribute: attribute.to_owned(), bytes, limit }),
         _ => Ok(()),
     }
 }
@@ -155,9 +128,7 @@ pub(crate) fn check_extensions<'a>(
     extensions: impl ExactSizeIterator<Item = (&'a str, usize)> + Clone,
 ) -> Result<(), EventError> {
     if extensions.len() > limits::EXTENSIONS {
-        return Err(EventError::Extensions {
-            found: extensions.len(),
-        });
+        return Err(EventError::Extensions { found: extensions.len() });
     }
     for (at, (name, bytes)) in extensions.clone().enumerate() {
         if !limits::is_extension_name(name) {
@@ -165,17 +136,11 @@ pub(crate) fn check_extensions<'a>(
             return Err(EventError::ExtensionName { name });
         }
         if extensions.clone().take(at).any(|(other, _)| other == name) {
-            return Err(EventError::ExtensionTwice {
-                name: name.to_owned(),
-            });
+            return Err(EventError::ExtensionTwice { name: name.to_owned() });
         }
         if bytes > limits::ATTRIBUTE_BYTES {
             let limit = limits::ATTRIBUTE_BYTES;
-            return Err(EventError::Attribute {
-                attribute: name.to_owned(),
-                bytes,
-                limit,
-            });
+            return Err(EventError::Attribute { attribute: name.to_owned(), bytes, limit });
         }
     }
     Ok(())

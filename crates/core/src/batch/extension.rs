@@ -44,9 +44,7 @@ impl<'a> ExtensionValue<'a> {
         match self {
             Self::Boolean(value) => take(&[u8::from(*value)]),
             Self::Integer(value) => take(&value.to_le_bytes()),
-            Self::String(text) | Self::Uri(text) | Self::UriReference(text) => {
-                take(text.as_bytes())
-            }
+            Self::String(text) | Self::Uri(text) | Self::UriReference(text) => take(text.as_bytes()),
             Self::Binary(bytes) => take(bytes),
             Self::Timestamp(value) => take(&value.to_le_bytes()),
         }
@@ -77,12 +75,8 @@ impl Extension {
         let bytes = self.values.get(entry);
         match self.kind {
             ExtensionType::Boolean => ExtensionValue::Boolean(bytes == [1]),
-            ExtensionType::Integer => {
-                ExtensionValue::Integer(i32::from_le_bytes(bytes.try_into().expect(SIZED)))
-            }
-            ExtensionType::Timestamp => {
-                ExtensionValue::Timestamp(i64::from_le_bytes(bytes.try_into().expect(SIZED)))
-            }
+            ExtensionType::Integer => ExtensionValue::Integer(i32::from_le_bytes(bytes.try_into().expect(SIZED))),
+            ExtensionType::Timestamp => ExtensionValue::Timestamp(i64::from_le_bytes(bytes.try_into().expect(SIZED))),
             ExtensionType::String => ExtensionValue::String(self.values.get_str(entry)),
             ExtensionType::Uri => ExtensionValue::Uri(self.values.get_str(entry)),
             ExtensionType::UriReference => ExtensionValue::UriReference(self.values.get_str(entry)),

@@ -30,10 +30,7 @@ use bytes::Bytes;
 
 pub use self::{
     builder::BatchBuilder,
-    columns::{
-        ABSENT, Attribute, Columns, Extension, ExtensionType, Strings, TIME_ABSENT, TIME_INHERITED,
-        Values,
-    },
+    columns::{ABSENT, Attribute, Columns, Extension, ExtensionType, Strings, TIME_ABSENT, TIME_INHERITED, Values},
     error::{Malformed, Rule},
     event::{Event, EventError},
     extension::ExtensionValue,
@@ -57,19 +54,13 @@ struct Inner {
 
 impl From<Parts> for Batch {
     fn from(parts: Parts) -> Self {
-        Self(Arc::new(Inner {
-            parts,
-            bytes: OnceLock::new(),
-        }))
+        Self(Arc::new(Inner { parts, bytes: OnceLock::new() }))
     }
 }
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batch")
-            .field("len", &self.len())
-            .field("bytes", &self.bytes())
-            .finish_non_exhaustive()
+        f.debug_struct("Batch").field("len", &self.len()).field("bytes", &self.bytes()).finish_non_exhaustive()
     }
 }
 
@@ -101,11 +92,7 @@ impl Batch {
     /// The same events with every column whole, so that [`flat_columns`](Self::flat_columns) is free from now on.
     #[must_use]
     pub fn flatten(&self) -> Self {
-        if self.parts().is_flat() {
-            self.clone()
-        } else {
-            Self::from_valid(self.to_columns())
-        }
+        if self.parts().is_flat() { self.clone() } else { Self::from_valid(self.to_columns()) }
     }
 
     pub(crate) fn parts(&self) -> &Parts {
@@ -130,22 +117,14 @@ impl Batch {
     /// The payload.
     #[must_use]
     pub fn payload(&self, row: usize) -> &[u8] {
-        let found = self
-            .parts()
-            .payload
-            .as_ref()
-            .and_then(|column| Some(column.data.get(column.row(row)?)));
+        let found = self.parts().payload.as_ref().and_then(|column| Some(column.data.get(column.row(row)?)));
         found.unwrap_or_default()
     }
 
     /// The payload as a slice that shares the column; it keeps the whole column in memory.
     #[must_use]
     pub fn payload_bytes(&self, row: usize) -> Bytes {
-        let found = self
-            .parts()
-            .payload
-            .as_ref()
-            .and_then(|column| Some(column.data.get_shared(column.row(row)?)));
+        let found = self.parts().payload.as_ref().and_then(|column| Some(column.data.get_shared(column.row(row)?)));
         found.unwrap_or_default()
     }
 
@@ -153,9 +132,7 @@ impl Batch {
     #[must_use]
     pub fn uid(&self, row: usize) -> Uid {
         let found = self.parts().uid.as_ref().and_then(|column| {
-            let bytes = column.data[column.row(row)? * 16..]
-                .first_chunk()
-                .expect("uids are validated");
+            let bytes = column.data[column.row(row)? * 16..].first_chunk().expect("uids are validated");
             Some(Uid::from_bytes(*bytes))
         });
         found.unwrap_or_default()
@@ -179,10 +156,7 @@ impl Batch {
     #[must_use]
     pub fn attribute(&self, attribute: Attribute, row: usize) -> Option<&str> {
         let column = self.parts().strings[attribute as usize].as_ref()?;
-        column
-            .data
-            .raw(column.row(row)?)
-            .filter(|value| !value.is_empty())
+        column.data.raw(column.row(row)?).filter(|value| !value.is_empty())
     }
 
     /// Media type of the payload, RFC 2046.
@@ -251,18 +225,13 @@ impl Batch {
     #[must_use]
     pub fn span(&self, row: usize) -> Option<&SpanContext> {
         let spans = self.parts().spans.as_deref()?;
-        let at = spans
-            .binary_search_by_key(&(row as u32), |(row, _)| *row)
-            .ok()?;
+        let at = spans.binary_search_by_key(&(row as u32), |(row, _)| *row).ok()?;
         Some(&spans[at].1)
     }
 
     /// The sampled events by ascending row.
     pub fn spans(&self) -> impl Iterator<Item = (usize, &SpanContext)> {
-        self.parts()
-            .spans
-            .iter()
-            .flat_map(|spans| spans.iter().map(|(row, span)| (*row as usize, span)))
+        self.parts().spans.iter().flat_map(|spans| spans.iter().map(|(row, span)| (*row as usize, span)))
     }
 
     /// Whether any event is sampled.
@@ -277,20 +246,14 @@ impl Batch {
     /// The events of these rows, in this order; a row may come several times. Copies no columns.
     #[must_use]
     pub fn select(&self, rows: &[u32]) -> Self {
-        assert!(
-            rows.iter().all(|&row| (row as usize) < self.len()),
-            "selected rows lie within the batch"
-        );
+        assert!(rows.iter().all(|&row| (row as usize) < self.len()), "selected rows lie within the batch");
         self.picked(Picker::rows(rows.into()))
     }
 
     /// Neighbouring events. Copies no columns.
     #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {
-        assert!(
-            range.start <= range.end && range.end <= self.len(),
-            "sliced rows lie within the batch"
-        );
+        assert!(range.start <= range.end && range.end <= self.len(), "sliced rows lie within the batch");
         self.picked(Picker::range(range))
     }
 
@@ -304,11 +267,7 @@ impl Batch {
     /// Copies the events out if they are under a quarter of the bytes that they keep in memory.
     #[must_use]
     pub fn compact(self) -> Self {
-        if self.bytes().saturating_mul(4) < self.pinned_bytes() {
-            self.detach()
-        } else {
-            self
-        }
+        if self.bytes().saturating_mul(4) < self.pinned_bytes() { self.detach() } else { self }
     }
 
     /// The events in memory of their own: for whatever has to wait.
@@ -329,8 +288,7 @@ impl Batch {
     #[must_use]
     pub fn may_join(batches: &[Self], next: &Self) -> bool {
         next.extension_columns() == 0
-            || gather::extension_keys(batches.iter().chain([next])).len()
-                <= crate::limits::EXTENSIONS
+            || gather::extension_keys(batches.iter().chain([next])).len() <= crate::limits::EXTENSIONS
     }
 }
 
@@ -361,18 +319,14 @@ impl Batch {
         if (0..self.len()).all(|row| self.source(row).is_some()) {
             return self.clone();
         }
-        let filled =
-            gather::strings_of((0..self.len()).map(|row| self.source(row).or(Some(source))));
+        let filled = gather::strings_of((0..self.len()).map(|row| self.source(row).or(Some(source))));
         self.with_strings(Attribute::Source, filled.unwrap_or_default())
     }
 
     /// With exactly these trace contexts. Of several for one row the first counts; those that are not valid are left out.
     #[must_use]
     pub fn with_spans(&self, mut spans: Vec<(u32, SpanContext)>) -> Self {
-        assert!(
-            spans.iter().all(|(row, _)| (*row as usize) < self.len()),
-            "spans belong to rows of the batch"
-        );
+        assert!(spans.iter().all(|(row, _)| (*row as usize) < self.len()), "spans belong to rows of the batch");
         spans.retain(|(_, span)| span.is_valid());
         spans.sort_by_key(|(row, _)| *row);
         spans.dedup_by_key(|(row, _)| *row);

@@ -23,19 +23,11 @@ pub(crate) struct Column<C> {
 
 impl<C: Clone> Column<C> {
     pub(crate) fn own(data: C) -> Self {
-        Self {
-            data,
-            rows: Rows::All,
-            pin: None,
-        }
+        Self { data, rows: Rows::All, pin: None }
     }
 
     pub(crate) fn pinned(data: C, pin: &Pin) -> Self {
-        Self {
-            data,
-            rows: Rows::All,
-            pin: Some(pin.clone()),
-        }
+        Self { data, rows: Rows::All, pin: Some(pin.clone()) }
     }
 
     pub(crate) fn row(&self, row: usize) -> Option<usize> {
@@ -47,11 +39,7 @@ impl<C: Clone> Column<C> {
     }
 
     pub(crate) fn pick(&self, picker: &mut Picker) -> Self {
-        Self {
-            data: self.data.clone(),
-            rows: picker.map(&self.rows),
-            pin: self.pin.clone(),
-        }
+        Self { data: self.data.clone(), rows: picker.map(&self.rows), pin: self.pin.clone() }
     }
 }
 
@@ -89,15 +77,9 @@ impl Parts {
             uid: fixed(columns.uid),
             time: fixed(columns.time),
             strings: strings.map(|column| {
-                column
-                    .filter(|column| !column.values.is_empty())
-                    .map(|column| Column::pinned(column, &pin))
+                column.filter(|column| !column.values.is_empty()).map(|column| Column::pinned(column, &pin))
             }),
-            extensions: columns
-                .extensions
-                .into_iter()
-                .map(|column| Column::pinned(column, &pin))
-                .collect(),
+            extensions: columns.extensions.into_iter().map(|column| Column::pinned(column, &pin)).collect(),
             spans: (!columns.spans.is_empty()).then(|| columns.spans.into()),
         }
     }
@@ -125,17 +107,9 @@ impl Parts {
                 let column = column.as_ref()?;
                 // One value for all rows needs no map.
                 let constant = column.is_whole() && column.data.is_constant() && !absent;
-                Some(if constant {
-                    column.clone()
-                } else {
-                    column.pick(picker)
-                })
+                Some(if constant { column.clone() } else { column.pick(picker) })
             }),
-            extensions: self
-                .extensions
-                .iter()
-                .map(|column| column.pick(picker))
-                .collect(),
+            extensions: self.extensions.iter().map(|column| column.pick(picker)).collect(),
             spans: self.pick_spans(picker),
         }
     }

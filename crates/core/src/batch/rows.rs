@@ -31,10 +31,7 @@ impl Rows {
         match self {
             Self::All => Self::From(first),
             Self::From(start) => Self::From(start + first),
-            Self::Picked { rows, start } => Self::Picked {
-                rows: rows.clone(),
-                start: start + first,
-            },
+            Self::Picked { rows, start } => Self::Picked { rows: rows.clone(), start: start + first },
         }
     }
 
@@ -43,9 +40,7 @@ impl Rows {
         match (self, other) {
             (Self::All, Self::All) => true,
             (Self::From(a), Self::From(b)) => a == b,
-            (Self::Picked { rows: a, start: i }, Self::Picked { rows: b, start: j }) => {
-                Arc::ptr_eq(a, b) && i == j
-            }
+            (Self::Picked { rows: a, start: i }, Self::Picked { rows: b, start: j }) => Arc::ptr_eq(a, b) && i == j,
             _ => false,
         }
     }
@@ -56,10 +51,7 @@ pub(crate) enum Picker {
     /// Neighbouring rows.
     Range(Range<usize>),
     /// Any rows.
-    Rows {
-        picked: Arc<[u32]>,
-        done: Vec<(Rows, Rows)>,
-    },
+    Rows { picked: Arc<[u32]>, done: Vec<(Rows, Rows)> },
 }
 
 impl Picker {
@@ -75,10 +67,7 @@ impl Picker {
                 Self::Range(first as usize..last as usize + 1)
             }
             (None, _) => Self::Range(0..0),
-            _ => Self::Rows {
-                picked,
-                done: Vec::new(),
-            },
+            _ => Self::Rows { picked, done: Vec::new() },
         }
     }
 
@@ -99,10 +88,7 @@ impl Picker {
             Self::Range(range) => rows.from(range.start),
             Self::Rows { picked, done } => {
                 if matches!(rows, Rows::All) {
-                    return Rows::Picked {
-                        rows: picked.clone(),
-                        start: 0,
-                    };
+                    return Rows::Picked { rows: picked.clone(), start: 0 };
                 }
                 if let Some((_, mapped)) = done.iter().find(|(from, _)| from.same(rows)) {
                     return mapped.clone();
@@ -111,10 +97,7 @@ impl Picker {
                     ABSENT => ABSENT,
                     row => rows.get(row as usize).map_or(ABSENT, |row| row as u32),
                 });
-                let mapped = Rows::Picked {
-                    rows: mapped.collect(),
-                    start: 0,
-                };
+                let mapped = Rows::Picked { rows: mapped.collect(), start: 0 };
                 done.push((rows.clone(), mapped.clone()));
                 mapped
             }

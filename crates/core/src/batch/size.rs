@@ -34,10 +34,7 @@ impl Batch {
     /// Bytes of the payloads alone: what a source's demand counts.
     #[must_use]
     pub fn payload_size(&self) -> usize {
-        self.parts()
-            .payload
-            .as_ref()
-            .map_or(0, |column| values(column, self.len()))
+        self.parts().payload.as_ref().map_or(0, |column| values(column, self.len()))
     }
 
     /// Bytes of one event, as in [`bytes`](Self::bytes).
@@ -58,12 +55,7 @@ impl Batch {
 
     fn count_bytes(&self) -> usize {
         let (parts, len) = (self.parts(), self.len());
-        let attributes: usize = parts
-            .strings
-            .iter()
-            .flatten()
-            .map(|column| strings(column, len))
-            .sum();
+        let attributes: usize = parts.strings.iter().flatten().map(|column| strings(column, len)).sum();
         let extensions: usize = parts
             .extensions
             .iter()
@@ -107,10 +99,7 @@ fn values(column: &Column<Values>, len: usize) -> usize {
         Rows::All => column.data.data.len(),
         Rows::From(first) if len > 0 => column.data.end(first + len - 1) - column.data.start(first),
         Rows::From(_) => 0,
-        Rows::Picked { .. } => (0..len)
-            .filter_map(|row| column.row(row))
-            .map(|row| column.data.size(row))
-            .sum(),
+        Rows::Picked { .. } => (0..len).filter_map(|row| column.row(row)).map(|row| column.data.size(row)).sum(),
     }
 }
 
@@ -122,8 +111,5 @@ fn strings(column: &Column<Strings>, len: usize) -> usize {
             _ => strings.values.data.len() + len * STRING,
         };
     }
-    (0..len)
-        .filter_map(|row| strings.slot(column.row(row)?))
-        .map(|slot| strings.values.size(slot) + STRING)
-        .sum()
+    (0..len).filter_map(|row| strings.slot(column.row(row)?)).map(|slot| strings.values.size(slot) + STRING).sum()
 }

@@ -28,26 +28,12 @@ impl SpanContext {
         trace_state: &str,
     ) -> Result<Self, Malformed> {
         let malformed = |rule| Malformed::new("spans", rule);
-        let trace_id: [u8; 16] = trace_id.try_into().map_err(|_| {
-            malformed(Rule::TraceId {
-                row,
-                bytes: trace_id.len(),
-            })
-        })?;
-        let span_id: [u8; 8] = span_id.try_into().map_err(|_| {
-            malformed(Rule::SpanId {
-                row,
-                bytes: span_id.len(),
-            })
-        })?;
+        let trace_id: [u8; 16] =
+            trace_id.try_into().map_err(|_| malformed(Rule::TraceId { row, bytes: trace_id.len() }))?;
+        let span_id: [u8; 8] = span_id.try_into().map_err(|_| malformed(Rule::SpanId { row, bytes: span_id.len() }))?;
         let flags = (flags & 0xff) as u8;
         let trace_state = (!trace_state.is_empty()).then(|| trace_state.into());
-        Ok(Self {
-            trace_id,
-            span_id,
-            flags,
-            trace_state,
-        })
+        Ok(Self { trace_id, span_id, flags, trace_state })
     }
 
     /// Whether it keeps the rules: ids that are not all zero, a trace state within its limit.

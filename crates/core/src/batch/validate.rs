@@ -40,12 +40,7 @@ pub(crate) fn count(count: u32) -> Result<(), Malformed> {
 }
 
 /// A column of `size` bytes per row, or empty.
-pub(crate) fn fixed(
-    name: &'static str,
-    column: &[u8],
-    size: usize,
-    rows: usize,
-) -> Result<(), Malformed> {
+pub(crate) fn fixed(name: &'static str, column: &[u8], size: usize, rows: usize) -> Result<(), Malformed> {
     if column.is_empty() {
         return Ok(());
     }
@@ -58,32 +53,19 @@ pub(crate) fn payloads(name: &'static str, column: &Values, rows: usize) -> Resu
         .map_err(|rule| Malformed::new(name, rule))
 }
 
-pub(crate) fn strings(
-    name: &'static str,
-    column: &Strings,
-    rows: usize,
-    limit: usize,
-) -> Result<(), Malformed> {
+pub(crate) fn strings(name: &'static str, column: &Strings, rows: usize, limit: usize) -> Result<(), Malformed> {
     let check = || {
         values(&column.values, limit)?;
         utf8(&column.values)?;
         let distinct = column.values.len();
         if column.index.is_empty() {
-            return if distinct <= 1 {
-                Ok(())
-            } else {
-                length(&column.values.ends, 4, rows)
-            };
+            return if distinct <= 1 { Ok(()) } else { length(&column.values.ends, 4, rows) };
         }
         length(&column.index, 4, rows)?;
         for row in 0..rows {
             let slot = u32_at(&column.index, row);
             if slot != ABSENT && slot as usize >= distinct {
-                return Err(Rule::IndexRange {
-                    row,
-                    slot,
-                    values: distinct,
-                });
+                return Err(Rule::IndexRange { row, slot, values: distinct });
             }
         }
         Ok(())
@@ -92,18 +74,9 @@ pub(crate) fn strings(
 }
 
 /// Extension columns of a batch or, with `removals`, of outputs.
-pub(crate) fn extensions(
-    columns: &[Extension],
-    count: u32,
-    removals: bool,
-) -> Result<(), Malformed> {
+pub(crate) fn extensions(columns: &[Extension], count: u32, removals: bool) -> Result<(), Malformed> {
     if columns.len() > limits::EXTENSIONS {
-        return Err(Malformed::new(
-            "extensions",
-            Rule::Extensions {
-                found: columns.len(),
-            },
-        ));
+        return Err(Malformed::new("extensions", Rule::Extensions { found: columns.len() }));
     }
     for (at, column) in columns.iter().enumerate() {
         extension(column, count, removals)
@@ -114,11 +87,7 @@ pub(crate) fn extensions(
 }
 
 fn extension_name(column: &Extension) -> Cow<'static, str> {
-    format!(
-        "extensions.{}",
-        limits::truncate(&column.name, limits::EXTENSION_NAME_CHARS)
-    )
-    .into()
+    format!("extensions.{}", limits::truncate(&column.name, limits::EXTENSION_NAME_CHARS)).into()
 }
 
 fn extension(column: &Extension, count: u32, removals: bool) -> Result<(), Rule> {
@@ -126,11 +95,7 @@ fn extension(column: &Extension, count: u32, removals: bool) -> Result<(), Rule>
         let name = limits::truncate(&column.name, limits::EXTENSION_NAME_CHARS).to_owned();
         return Err(Rule::ExtensionName { name });
     }
-    let covered = if column.index.is_empty() {
-        count as usize
-    } else {
-        column.index.len() / 4
-    };
+    let covered = if column.index.is_empty() { count as usize } else { column.index.len() / 4 };
     rows(&column.index, count)?;
     if column.kind == ExtensionType::Unspecified {
         if !removals {
@@ -138,9 +103,7 @@ fn extension(column: &Extension, count: u32, removals: bool) -> Result<(), Rule>
         }
         return match column.values.len() + column.values.data.len() {
             0 => Ok(()),
-            _ => Err(Rule::ExtensionRemovesValues {
-                values: column.values.len(),
-            }),
+            _ => Err(Rule::ExtensionRemovesValues { values: column.values.len() }),
         };
     }
     values(&column.values, limits::ATTRIBUTE_BYTES)?;
@@ -164,11 +127,7 @@ fn encoding(kind: ExtensionType, values: &Values) -> Result<(), Rule> {
             (ExtensionType::Boolean, [0 | 1]) => {}
             (ExtensionType::Boolean, _) => return Err(Rule::Boolean { value }),
             _ if found.len() != expected => {
-                return Err(Rule::Fixed {
-                    value,
-                    bytes: found.len(),
-                    expected,
-                });
+                return Err(Rule::Fixed { value, bytes: found.len(), expected });
             }
             _ => {}
         }
@@ -199,10 +158,7 @@ fn twice(before: &[Extension], column: &Extension, count: u32) -> Result<(), Rul
         if other.kind == column.kind {
             return Err(Rule::ExtensionColumnTwice);
         }
-        let (mut left, mut right) = (
-            covered(other, count).peekable(),
-            covered(column, count).peekable(),
-        );
+        let (mut left, mut right) = (covered(other, count).peekable(), covered(column, count).peekable());
         while let (Some(&a), Some(&b)) = (left.peek(), right.peek()) {
             match a.cmp(&b) {
                 std::cmp::Ordering::Less => left.next(),
@@ -216,18 +172,8 @@ fn twice(before: &[Extension], column: &Extension, count: u32) -> Result<(), Rul
 
 fn covered(column: &Extension, count: u32) -> impl Iterator<Item = u32> {
     let all = column.index.is_empty();
-    let entries = if all {
-        count as usize
-    } else {
-        column.index.len() / 4
-    };
-    (0..entries).map(move |entry| {
-        if all {
-            entry as u32
-        } else {
-            u32_at(&column.index, entry)
-        }
-    })
+    let entries = if all { count as usize } else { column.index.len() / 4 };
+    (0..entries).map(move |entry| if all { entry as u32 } else { u32_at(&column.index, entry) })
 }
 
 fn spans(spans: &[(u32, SpanContext)], count: u32) -> Result<(), Malformed> {
@@ -259,10 +205,7 @@ fn span_rule(row: u32, span: &SpanContext) -> Option<Rule> {
 
 fn whole(column: &[u8], size: usize) -> Result<(), Rule> {
     if !column.len().is_multiple_of(size) {
-        return Err(Rule::Ragged {
-            bytes: column.len(),
-            size,
-        });
+        return Err(Rule::Ragged { bytes: column.len(), size });
     }
     Ok(())
 }
@@ -283,28 +226,17 @@ fn values(values: &Values, limit: usize) -> Result<(), Rule> {
     for value in 0..values.len() {
         let end = u32_at(&values.ends, value);
         if end < previous {
-            return Err(Rule::EndsFall {
-                value,
-                previous,
-                end,
-            });
+            return Err(Rule::EndsFall { value, previous, end });
         }
         let bytes = (end - previous) as usize;
         if bytes > limit {
-            return Err(Rule::ValueBytes {
-                value,
-                bytes,
-                limit,
-            });
+            return Err(Rule::ValueBytes { value, bytes, limit });
         }
         previous = end;
     }
     let end = previous as usize;
     if end != values.data.len() {
-        return Err(Rule::EndsData {
-            end,
-            data: values.data.len(),
-        });
+        return Err(Rule::EndsData { end, data: values.data.len() });
     }
     Ok(())
 }
@@ -315,9 +247,7 @@ fn utf8(values: &Values) -> Result<(), Rule> {
         Ok(text) => text,
         Err(error) => {
             let at = error.valid_up_to();
-            let value = (0..values.len())
-                .find(|&value| values.end(value) > at)
-                .unwrap_or(values.len());
+            let value = (0..values.len()).find(|&value| values.end(value) > at).unwrap_or(values.len());
             return Err(Rule::Utf8 { value });
         }
     };

@@ -113,18 +113,11 @@ impl Cyclic {
     /// A cycle as `a -> b -> a`.
     pub fn path(&self, cycle: &[NodeId]) -> String {
         let names = cycle.iter().chain(cycle.first());
-        names
-            .map(|node| self.names[node.index()].as_str())
-            .collect::<Vec<_>>()
-            .join(" -> ")
+        names.map(|node| self.names[node.index()].as_str()).collect::<Vec<_>>().join(" -> ")
     }
 
     fn describe(&self) -> String {
-        self.cycles
-            .iter()
-            .map(|cycle| self.path(cycle))
-            .collect::<Vec<_>>()
-            .join("; ")
+        self.cycles.iter().map(|cycle| self.path(cycle)).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -136,37 +129,18 @@ impl Graph {
     pub fn build(names: Vec<String>, edges: Vec<Edge>) -> Result<Self, GraphError> {
         let nodes = names.len();
         for (edge, ends) in edges.iter().enumerate() {
-            if let Some(node) = [ends.from, ends.to]
-                .into_iter()
-                .find(|node| node.index() >= nodes)
-            {
-                return Err(GraphError::UnknownNode {
-                    edge,
-                    node: node.0,
-                    nodes,
-                });
+            if let Some(node) = [ends.from, ends.to].into_iter().find(|node| node.index() >= nodes) {
+                return Err(GraphError::UnknownNode { edge, node: node.0, nodes });
             }
         }
         let (inputs, outputs) = shape::adjacency(nodes, &edges);
         let Some(order) = shape::topological(&edges, &inputs, &outputs) else {
             let (cycles, unreachable) = cycles::find(&edges, &inputs, &outputs);
-            return Err(GraphError::Cyclic(Cyclic {
-                names,
-                cycles,
-                unreachable,
-            }));
+            return Err(GraphError::Cyclic(Cyclic { names, cycles, unreachable }));
         };
         let sources_of = shape::sources_of(&edges, &inputs, &order);
         let shared_source = shape::shared_source(&edges, &inputs, &sources_of);
-        Ok(Self {
-            names,
-            edges,
-            inputs,
-            outputs,
-            order,
-            sources_of,
-            shared_source,
-        })
+        Ok(Self { names, edges, inputs, outputs, order, sources_of, shared_source })
     }
 
     /// Number of nodes.
@@ -191,10 +165,7 @@ impl Graph {
 
     /// The node of that name.
     pub fn find(&self, name: &str) -> Option<NodeId> {
-        self.names
-            .iter()
-            .position(|known| known == name)
-            .map(|index| NodeId(index as u32))
+        self.names.iter().position(|known| known == name).map(|index| NodeId(index as u32))
     }
 
     /// All edges: grouped by downstream node, in the order of the file.
@@ -224,15 +195,8 @@ impl Graph {
     }
 
     /// Edges out of one port of a node.
-    pub fn outputs_of<'a>(
-        &'a self,
-        node: NodeId,
-        port: &'a Port,
-    ) -> impl Iterator<Item = EdgeId> + 'a {
-        self.outputs(node)
-            .iter()
-            .copied()
-            .filter(move |edge| self.edge(*edge).port == *port)
+    pub fn outputs_of<'a>(&'a self, node: NodeId, port: &'a Port) -> impl Iterator<Item = EdgeId> + 'a {
+        self.outputs(node).iter().copied().filter(move |edge| self.edge(*edge).port == *port)
     }
 
     /// Whether a node has no upstream.
@@ -263,22 +227,12 @@ impl Graph {
 
     /// All nodes below a node, ascending, without itself.
     pub fn descendants(&self, node: NodeId) -> Vec<NodeId> {
-        shape::closure(self.len(), node, |at| {
-            self.outputs(at)
-                .iter()
-                .map(|edge| self.edge(*edge).to)
-                .collect()
-        })
+        shape::closure(self.len(), node, |at| self.outputs(at).iter().map(|edge| self.edge(*edge).to).collect())
     }
 
     /// All nodes above a node, ascending, without itself.
     pub fn ancestors(&self, node: NodeId) -> Vec<NodeId> {
-        shape::closure(self.len(), node, |at| {
-            self.inputs(at)
-                .iter()
-                .map(|edge| self.edge(*edge).from)
-                .collect()
-        })
+        shape::closure(self.len(), node, |at| self.inputs(at).iter().map(|edge| self.edge(*edge).from).collect())
     }
 }
 

@@ -16,11 +16,7 @@ pub(super) fn adjacency(nodes: usize, edges: &[Edge]) -> (Vec<Vec<EdgeId>>, Vec<
 }
 
 /// Kahn's algorithm, the earliest in the file first; `None` if there is a cycle.
-pub(super) fn topological(
-    edges: &[Edge],
-    inputs: &[Vec<EdgeId>],
-    outputs: &[Vec<EdgeId>],
-) -> Option<Vec<NodeId>> {
+pub(super) fn topological(edges: &[Edge], inputs: &[Vec<EdgeId>], outputs: &[Vec<EdgeId>]) -> Option<Vec<NodeId>> {
     let mut open: Vec<usize> = inputs.iter().map(Vec::len).collect();
     let free = open.iter().enumerate().filter(|(_, count)| **count == 0);
     let mut ready: BinaryHeap<Reverse<u32>> = free.map(|(node, _)| Reverse(node as u32)).collect();
@@ -39,17 +35,11 @@ pub(super) fn topological(
 }
 
 /// For each node the sources whose events can reach it, ascending.
-pub(super) fn sources_of(
-    edges: &[Edge],
-    inputs: &[Vec<EdgeId>],
-    order: &[NodeId],
-) -> Vec<Vec<NodeId>> {
+pub(super) fn sources_of(edges: &[Edge], inputs: &[Vec<EdgeId>], order: &[NodeId]) -> Vec<Vec<NodeId>> {
     let mut sources = vec![Vec::new(); inputs.len()];
     for &node in order {
-        let mut own: Vec<NodeId> = inputs[node.index()]
-            .iter()
-            .flat_map(|edge| sources[edges[edge.index()].from.index()].clone())
-            .collect();
+        let mut own: Vec<NodeId> =
+            inputs[node.index()].iter().flat_map(|edge| sources[edges[edge.index()].from.index()].clone()).collect();
         if own.is_empty() {
             own.push(node);
         }
@@ -61,15 +51,9 @@ pub(super) fn sources_of(
 }
 
 /// For each node whether two of its edges can carry events of one source.
-pub(super) fn shared_source(
-    edges: &[Edge],
-    inputs: &[Vec<EdgeId>],
-    sources_of: &[Vec<NodeId>],
-) -> Vec<bool> {
+pub(super) fn shared_source(edges: &[Edge], inputs: &[Vec<EdgeId>], sources_of: &[Vec<NodeId>]) -> Vec<bool> {
     let shared = |inputs: &Vec<EdgeId>| {
-        let per_edge = inputs
-            .iter()
-            .map(|edge| &sources_of[edges[edge.index()].from.index()]);
+        let per_edge = inputs.iter().map(|edge| &sources_of[edges[edge.index()].from.index()]);
         let mut all: Vec<NodeId> = per_edge.flatten().copied().collect();
         let before = all.len();
         all.sort_unstable();
@@ -80,11 +64,7 @@ pub(super) fn shared_source(
 }
 
 /// Everything reachable from `start` by `next`, ascending, without `start`.
-pub(super) fn closure(
-    nodes: usize,
-    start: NodeId,
-    next: impl Fn(NodeId) -> Vec<NodeId>,
-) -> Vec<NodeId> {
+pub(super) fn closure(nodes: usize, start: NodeId, next: impl Fn(NodeId) -> Vec<NodeId>) -> Vec<NodeId> {
     let mut seen = vec![false; nodes];
     let mut open = next(start);
     while let Some(node) = open.pop() {
@@ -92,8 +72,5 @@ pub(super) fn closure(
             open.extend(next(node));
         }
     }
-    (0..nodes as u32)
-        .map(NodeId)
-        .filter(|node| seen[node.index()] && *node != start)
-        .collect()
+    (0..nodes as u32).map(NodeId).filter(|node| seen[node.index()] && *node != start).collect()
 }

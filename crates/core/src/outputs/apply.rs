@@ -36,12 +36,7 @@ impl Outputs {
     ///
     /// The events keep the parents' columns but for `from`, and get uid, id and source by the rules of identity.
     /// Fails when outputs and parents together have more extensions, or one input more outputs, than are allowed.
-    pub fn apply(
-        &self,
-        input: &Batch,
-        node: &NodeIdentity,
-        before: Ordinals,
-    ) -> Result<Answer, Malformed> {
+    pub fn apply(&self, input: &Batch, node: &NodeIdentity, before: Ordinals) -> Result<Answer, Malformed> {
         let mut parts = input.parts().pick(&mut self.0.parents.picker());
         parts.strings[Attribute::From as usize] = None;
         let inherited: Batch = parts.clone().into();
@@ -57,15 +52,11 @@ impl Outputs {
         ];
         for (attribute, column) in overrides {
             if let Some(column) = column.as_ref().filter(|column| !column.values.is_empty()) {
-                parts.strings[attribute as usize] =
-                    override_strings(&inherited, attribute, column).map(Column::own);
+                parts.strings[attribute as usize] = override_strings(&inherited, attribute, column).map(Column::own);
             }
         }
         if !self.0.columns.time.is_empty() {
-            parts.time = Some(Column::own(override_times(
-                &inherited,
-                &self.0.columns.time,
-            )));
+            parts.time = Some(Column::own(override_times(&inherited, &self.0.columns.time)));
         }
         if !self.0.columns.extensions.is_empty() {
             parts.extensions = extensions::merge(&inherited, &self.0.columns.extensions)?;
@@ -95,10 +86,7 @@ fn override_strings(inherited: &Batch, attribute: Attribute, column: &Strings) -
 
 fn override_times(inherited: &Batch, column: &Bytes) -> Bytes {
     let rows = 0..inherited.len();
-    if rows
-        .clone()
-        .all(|row| i64_at(column, row) != TIME_INHERITED)
-    {
+    if rows.clone().all(|row| i64_at(column, row) != TIME_INHERITED) {
         return column.clone();
     }
     let times = rows.flat_map(|row| {

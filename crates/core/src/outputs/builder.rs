@@ -5,8 +5,7 @@ use thiserror::Error;
 use super::{OutputColumns, Outputs, WHOLE};
 use crate::{
     batch::{
-        Attribute, Batch, EventError, ExtensionBuilder, ExtensionType, ExtensionValue, TIME_ABSENT,
-        TIME_INHERITED,
+        Attribute, Batch, EventError, ExtensionBuilder, ExtensionType, ExtensionValue, TIME_ABSENT, TIME_INHERITED,
         event::{check_attribute, check_extensions, check_payload},
         values::{StringsBuilder, ValuesBuilder},
     },
@@ -40,9 +39,7 @@ pub struct OutputEvent<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EmitError {
     /// Outputs must come in the order of their inputs, those of the whole batch last.
-    #[error(
-        "an output of input {parent} comes after one of input {previous}; emit in the order of inputs"
-    )]
+    #[error("an output of input {parent} comes after one of input {previous}; emit in the order of inputs")]
     Order {
         /// The input that came before; `u32::MAX`: the whole batch.
         previous: u32,
@@ -65,14 +62,8 @@ pub enum EmitError {
     Event(#[from] EventError),
 }
 
-const ATTRIBUTES: [Attribute; 6] = [
-    Attribute::ContentType,
-    Attribute::Type,
-    Attribute::Subject,
-    Attribute::Key,
-    Attribute::DataSchema,
-    Attribute::Id,
-];
+const ATTRIBUTES: [Attribute; 6] =
+    [Attribute::ContentType, Attribute::Type, Attribute::Subject, Attribute::Key, Attribute::DataSchema, Attribute::Id];
 
 /// Appends outputs to an answer, within the limits of the protocol.
 pub struct OutputsBuilder {
@@ -145,8 +136,7 @@ impl OutputsBuilder {
         push(&mut self.route, event.route);
         if let Some(time) = event.time_ns {
             inherited_times(&mut self.time, row);
-            self.time
-                .extend_from_slice(&time.unwrap_or(TIME_ABSENT).to_le_bytes());
+            self.time.extend_from_slice(&time.unwrap_or(TIME_ABSENT).to_le_bytes());
         }
         for (name, value) in event.extensions {
             let kind = value.map_or(ExtensionType::Unspecified, |value| value.kind());
@@ -172,22 +162,10 @@ impl OutputsBuilder {
             inherited_times(&mut self.time, rows);
         }
         // Output i of input i, for every input, is the wire's default.
-        let plain = rows == self.input.len()
-            && self
-                .parents
-                .iter()
-                .zip(0..)
-                .all(|(&parent, row)| parent == row);
-        let parent: Vec<u8> = if plain {
-            Vec::new()
-        } else {
-            self.parents
-                .iter()
-                .flat_map(|parent| parent.to_le_bytes())
-                .collect()
-        };
-        let [content_type, type_, subject, key, data_schema, id] =
-            self.strings.map(StringsBuilder::finish);
+        let plain = rows == self.input.len() && self.parents.iter().zip(0..).all(|(&parent, row)| parent == row);
+        let parent: Vec<u8> =
+            if plain { Vec::new() } else { self.parents.iter().flat_map(|parent| parent.to_le_bytes()).collect() };
+        let [content_type, type_, subject, key, data_schema, id] = self.strings.map(StringsBuilder::finish);
         Some(Outputs::from_valid(OutputColumns {
             count: rows as u32,
             parent: parent.into(),
@@ -201,11 +179,7 @@ impl OutputsBuilder {
             id,
             route: self.route.finish(),
             data_schema,
-            extensions: self
-                .extensions
-                .into_iter()
-                .filter_map(|(_, column)| column.finish(rows))
-                .collect(),
+            extensions: self.extensions.into_iter().filter_map(|(_, column)| column.finish(rows)).collect(),
         }))
     }
 
@@ -232,41 +206,19 @@ impl OutputsBuilder {
             (None, None) => 0,
             (None, Some(_)) => parent.map_or(0, inherited),
             (Some(own), Some(_)) => own.len() + 4,
-            (Some(own), None) => {
-                own.len()
-                    + 4
-                    + self
-                        .parents
-                        .iter()
-                        .map(|&parent| inherited(parent))
-                        .sum::<usize>()
-            }
+            (Some(own), None) => own.len() + 4 + self.parents.iter().map(|&parent| inherited(parent)).sum::<usize>(),
         };
-        let strings = attributes(event)
-            .into_iter()
-            .map(|(_, value)| value)
-            .chain([event.route]);
-        let extensions = event
-            .extensions
-            .iter()
-            .map(|(name, value)| name.len() + 8 + encoded_size(*value));
+        let strings = attributes(event).into_iter().map(|(_, value)| value).chain([event.route]);
+        let extensions = event.extensions.iter().map(|(name, value)| name.len() + 8 + encoded_size(*value));
         payload
-            + strings
-                .flatten()
-                .map(|value| value.len() + 8)
-                .sum::<usize>()
+            + strings.flatten().map(|value| value.len() + 8).sum::<usize>()
             + extensions.sum::<usize>()
             + event.time_ns.map_or(0, |_| 8)
             + 4
     }
 
     fn push_payload(&mut self, parent: Option<u32>, payload: Option<&[u8]>) {
-        let Self {
-            input,
-            parents,
-            payload: column,
-            ..
-        } = self;
+        let Self { input, parents, payload: column, .. } = self;
         let parent_payload = |parent: u32| input.payload(parent as usize);
         match (payload, column) {
             (None, None) => {}
@@ -274,9 +226,7 @@ impl OutputsBuilder {
             (Some(own), Some(column)) => column.push(own),
             (Some(own), column) => {
                 let mut values = ValuesBuilder::default();
-                parents
-                    .iter()
-                    .for_each(|&parent| values.push(parent_payload(parent)));
+                parents.iter().for_each(|&parent| values.push(parent_payload(parent)));
                 values.push(own);
                 *column = Some(values);
             }
@@ -284,42 +234,24 @@ impl OutputsBuilder {
     }
 
     fn extension(&mut self, name: &str, kind: ExtensionType) -> &mut ExtensionBuilder {
-        let at = self
-            .extensions
-            .iter()
-            .position(|(_, column)| column.is(name, kind))
-            .unwrap_or_else(|| {
-                self.extensions
-                    .push((kind, ExtensionBuilder::new(name.into(), kind)));
-                self.extensions.len() - 1
-            });
+        let at = self.extensions.iter().position(|(_, column)| column.is(name, kind)).unwrap_or_else(|| {
+            self.extensions.push((kind, ExtensionBuilder::new(name.into(), kind)));
+            self.extensions.len() - 1
+        });
         &mut self.extensions[at].1
     }
 
     fn new_extensions(&self, event: &OutputEvent<'_>) -> usize {
         let known = |name: &str, value: Option<ExtensionValue<'_>>| {
             let kind = value.map_or(ExtensionType::Unspecified, |value| value.kind());
-            self.extensions
-                .iter()
-                .any(|(_, column)| column.is(name, kind))
+            self.extensions.iter().any(|(_, column)| column.is(name, kind))
         };
-        event
-            .extensions
-            .iter()
-            .filter(|(name, value)| !known(name, *value))
-            .count()
+        event.extensions.iter().filter(|(name, value)| !known(name, *value)).count()
     }
 }
 
 fn attributes<'a>(event: &OutputEvent<'a>) -> [(Attribute, Option<&'a str>); ATTRIBUTES.len()] {
-    let values = [
-        event.content_type,
-        event.type_,
-        event.subject,
-        event.key,
-        event.data_schema,
-        event.id,
-    ];
+    let values = [event.content_type, event.type_, event.subject, event.key, event.data_schema, event.id];
     std::array::from_fn(|at| (ATTRIBUTES[at], values[at]))
 }
 
@@ -339,21 +271,10 @@ fn encoded_size(value: Option<ExtensionValue<'_>>) -> usize {
 fn check(payload: Option<&[u8]>, event: &OutputEvent<'_>) -> Result<(), EventError> {
     check_payload(payload.unwrap_or_default())?;
     for (attribute, value) in attributes(event) {
-        check_attribute(
-            attribute.name(),
-            value.unwrap_or_default(),
-            attribute.limit(),
-        )?;
+        check_attribute(attribute.name(), value.unwrap_or_default(), attribute.limit())?;
     }
-    check_attribute(
-        "route",
-        event.route.unwrap_or_default(),
-        limits::ATTRIBUTE_BYTES,
-    )?;
-    let extensions = event
-        .extensions
-        .iter()
-        .map(|(name, value)| (*name, encoded_size(*value)));
+    check_attribute("route", event.route.unwrap_or_default(), limits::ATTRIBUTE_BYTES)?;
+    let extensions = event.extensions.iter().map(|(name, value)| (*name, encoded_size(*value)));
     check_extensions(extensions)
 }
 

@@ -17,10 +17,7 @@ impl NodeIdentity {
     /// `shared_source`: the node has several upstreams that share a source.
     #[must_use]
     pub fn new(pipeline: &str, node: &str, shared_source: bool) -> Self {
-        Self {
-            name: format!("{pipeline}/{node}"),
-            shared_source,
-        }
+        Self { name: format!("{pipeline}/{node}"), shared_source }
     }
 
     /// `PIPELINE/NODE`.
@@ -38,12 +35,7 @@ impl NodeIdentity {
     fn output(&self, input: &Batch, parent: u32, n: u32) -> Uid {
         let row = parent as usize;
         match (self.shared_source, n) {
-            (true, n) => ids::shared_source_output(
-                &self.name,
-                input.from(row).unwrap_or_default(),
-                input.uid(row),
-                n,
-            ),
+            (true, n) => ids::shared_source_output(&self.name, input.from(row).unwrap_or_default(), input.uid(row), n),
             (false, 0) => input.uid(row),
             (false, n) => ids::output(&self.name, input.uid(row), n),
         }
@@ -67,9 +59,7 @@ impl Answer {
         let mut plain = true;
         for (output, parent) in outputs.0.parents.iter().enumerate() {
             let n = after.next(output, parent)?;
-            let id = ids
-                .and_then(|ids| ids.raw(output))
-                .filter(|id| !id.is_empty());
+            let id = ids.and_then(|ids| ids.raw(output)).filter(|id| !id.is_empty());
             let kept = n == 0 && parent.is_some() && id.is_none();
             if plain && kept && !node.shared_source {
                 continue;
@@ -83,8 +73,7 @@ impl Answer {
                 (None, Some(parent)) => node.output(input, parent, n),
                 (None, None) => whole
                     .get_or_insert_with(|| {
-                        let inputs = (0..input.len())
-                            .map(|row| (input.from(row).unwrap_or_default(), input.uid(row)));
+                        let inputs = (0..input.len()).map(|row| (input.from(row).unwrap_or_default(), input.uid(row)));
                         WholeBatch::new(&node.name, inputs)
                     })
                     .output(n),
@@ -120,16 +109,14 @@ impl Made {
     fn inherit(&mut self, inherited: &Batch, outputs: usize) {
         self.uids.reserve(inherited.len() * 16);
         for output in 0..outputs {
-            self.uids
-                .extend_from_slice(inherited.uid(output).as_bytes());
+            self.uids.extend_from_slice(inherited.uid(output).as_bytes());
             self.inherit_names(inherited, output);
         }
     }
 
     fn inherit_names(&mut self, inherited: &Batch, output: usize) {
         self.ids.push(inherited.id(output).unwrap_or_default());
-        self.sources
-            .push(inherited.source(output).unwrap_or_default());
+        self.sources.push(inherited.source(output).unwrap_or_default());
     }
 
     fn name(&mut self, id: &str, source: &str) {
@@ -143,14 +130,7 @@ impl Ordinals {
     fn next(&mut self, output: usize, parent: Option<u32>) -> Result<u32, Malformed> {
         let too_many = |parent| {
             let ordinal = u64::from(u32::MAX);
-            Malformed::new(
-                "parent",
-                Rule::Ordinal {
-                    output,
-                    parent,
-                    ordinal,
-                },
-            )
+            Malformed::new("parent", Rule::Ordinal { output, parent, ordinal })
         };
         let Some(parent) = parent else {
             let n = self.whole;

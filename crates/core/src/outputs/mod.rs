@@ -67,28 +67,13 @@ impl OutputColumns {
     /// Bytes of all parts together.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let strings = [
-            &self.content_type,
-            &self.type_,
-            &self.subject,
-            &self.key,
-            &self.id,
-            &self.route,
-            &self.data_schema,
-        ];
+        let strings =
+            [&self.content_type, &self.type_, &self.subject, &self.key, &self.id, &self.route, &self.data_schema];
         self.parent.len()
             + self.time.len()
             + self.payload.as_ref().map_or(0, Values::bytes)
-            + strings
-                .into_iter()
-                .flatten()
-                .map(Strings::bytes)
-                .sum::<usize>()
-            + self
-                .extensions
-                .iter()
-                .map(|e| e.name.len() + e.values.bytes() + e.index.len())
-                .sum::<usize>()
+            + strings.into_iter().flatten().map(Strings::bytes).sum::<usize>()
+            + self.extensions.iter().map(|e| e.name.len() + e.values.bytes() + e.index.len()).sum::<usize>()
     }
 }
 

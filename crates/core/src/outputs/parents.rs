@@ -17,19 +17,11 @@ pub struct Parents {
 impl Parents {
     pub(super) fn from_column(column: &[u8], count: usize) -> Self {
         if column.is_empty() {
-            return Self {
-                rows: None,
-                len: count,
-                whole_from: count,
-            };
+            return Self { rows: None, len: count, whole_from: count };
         }
         let rows: Arc<[u32]> = (0..count).map(|row| u32_at(column, row)).collect();
         let whole_from = rows.partition_point(|&parent| parent != WHOLE);
-        Self {
-            rows: Some(rows),
-            len: count,
-            whole_from,
-        }
+        Self { rows: Some(rows), len: count, whole_from }
     }
 
     /// Number of outputs.
@@ -68,9 +60,7 @@ impl Parents {
     /// Every input that is named, once, in order.
     pub fn named(&self) -> impl Iterator<Item = u32> {
         let mut previous = None;
-        self.iter()
-            .flatten()
-            .filter(move |parent| previous.replace(*parent) != Some(*parent))
+        self.iter().flatten().filter(move |parent| previous.replace(*parent) != Some(*parent))
     }
 
     pub(super) fn picker(&self) -> Picker {

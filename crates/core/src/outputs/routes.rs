@@ -8,11 +8,7 @@ pub struct Routes(Option<Strings>);
 
 impl Routes {
     pub(super) fn new(column: Option<Strings>) -> Self {
-        Self(
-            column.filter(|column| {
-                (0..column.values.len()).any(|value| column.values.size(value) > 0)
-            }),
-        )
+        Self(column.filter(|column| (0..column.values.len()).any(|value| column.values.size(value) > 0)))
     }
 
     /// Whether no output names a route.
@@ -24,10 +20,7 @@ impl Routes {
     /// The route of an output.
     #[must_use]
     pub fn get(&self, output: usize) -> Option<&str> {
-        self.0
-            .as_ref()?
-            .raw(output)
-            .filter(|route| !route.is_empty())
+        self.0.as_ref()?.raw(output).filter(|route| !route.is_empty())
     }
 
     /// The first `outputs` outputs by route, in order of first appearance.

@@ -44,13 +44,7 @@ pub(super) fn outputs(columns: &OutputColumns, inputs: u32) -> Result<(), Malfor
 fn parents(columns: &OutputColumns, inputs: u32) -> Result<(), Malformed> {
     if columns.parent.is_empty() {
         if columns.count > inputs {
-            return Err(Malformed::new(
-                "parent",
-                Rule::ParentMissing {
-                    outputs: columns.count,
-                    inputs,
-                },
-            ));
+            return Err(Malformed::new("parent", Rule::ParentMissing { outputs: columns.count, inputs }));
         }
         return Ok(());
     }
@@ -59,17 +53,9 @@ fn parents(columns: &OutputColumns, inputs: u32) -> Result<(), Malformed> {
     for output in 0..columns.count as usize {
         let parent = u32_at(&columns.parent, output);
         let broken = if parent != WHOLE && parent >= inputs {
-            Some(Rule::ParentRange {
-                output,
-                parent,
-                count: inputs,
-            })
+            Some(Rule::ParentRange { output, parent, count: inputs })
         } else if parent < previous {
-            Some(Rule::ParentOrder {
-                output,
-                previous,
-                parent,
-            })
+            Some(Rule::ParentOrder { output, previous, parent })
         } else if parent == WHOLE && columns.payload.is_none() {
             Some(Rule::WholeWithoutPayload { output })
         } else {

@@ -22,8 +22,7 @@ use crate::transport;
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A node's own loop. It ends when its input has ended and all is answered, or soon after its output is closed.
-pub type Run<I, O> =
-    Box<dyn FnOnce(mpsc::Receiver<I>, mpsc::Sender<O>) -> BoxFuture<Result<(), Status>> + Send>;
+pub type Run<I, O> = Box<dyn FnOnce(mpsc::Receiver<I>, mpsc::Sender<O>) -> BoxFuture<Result<(), Status>> + Send>;
 
 /// A transform or sink that is ready.
 pub struct ProcessNode {
@@ -47,21 +46,13 @@ pub trait Handler: Send + Sync + 'static {
     /// Opens a transform or sink; ready when it resolves.
     fn open_process(&self, open: v1::OpenProcess) -> BoxFuture<Result<ProcessNode, Status>> {
         let name = open.handler;
-        Box::pin(async move {
-            Err(Status::unimplemented(format!(
-                "handler `{name}` is no transform or sink"
-            )))
-        })
+        Box::pin(async move { Err(Status::unimplemented(format!("handler `{name}` is no transform or sink"))) })
     }
 
     /// Opens a source; ready when it resolves.
     fn open_produce(&self, open: v1::OpenProduce) -> BoxFuture<Result<SourceNode, Status>> {
         let name = open.handler;
-        Box::pin(async move {
-            Err(Status::unimplemented(format!(
-                "handler `{name}` is no source"
-            )))
-        })
+        Box::pin(async move { Err(Status::unimplemented(format!("handler `{name}` is no source"))) })
     }
 }
 
@@ -82,12 +73,8 @@ where
     let drain = nodes.drain();
     let shutdown = async move {
         shutdown.await;
-        health
-            .set_not_serving::<NodeServiceServer<NodeServer>>()
-            .await;
-        health
-            .set_service_status("", tonic_health::ServingStatus::NotServing)
-            .await;
+        health.set_not_serving::<NodeServiceServer<NodeServer>>().await;
+        health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
         drain.cancel();
     };
     transport::server()

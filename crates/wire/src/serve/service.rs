@@ -34,14 +34,8 @@ impl NodeServer {
     /// A process with these handlers. `language` and `version` say what serves them.
     #[must_use]
     pub fn new(language: &str, version: &str, handlers: Vec<Box<dyn Handler>>) -> Self {
-        let sdk = v1::Sdk {
-            language: language.to_owned(),
-            version: version.to_owned(),
-        };
-        Self {
-            shared: Arc::new(Shared { sdk, handlers }),
-            drain: CancellationToken::new(),
-        }
+        let sdk = v1::Sdk { language: language.to_owned(), version: version.to_owned() };
+        Self { shared: Arc::new(Shared { sdk, handlers }), drain: CancellationToken::new() }
     }
 
     /// Cancel it, and every stream answers what it holds and ends.
@@ -50,9 +44,7 @@ impl NodeServer {
     }
 
     pub(super) fn into_service(self) -> NodeServiceServer<Self> {
-        NodeServiceServer::new(self)
-            .max_decoding_message_size(MESSAGE_BYTES)
-            .max_encoding_message_size(MESSAGE_BYTES)
+        NodeServiceServer::new(self).max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES)
     }
 
     /// The handler of this name, or the only one. `source`: whether the stream is for a source.
@@ -60,50 +52,28 @@ impl NodeServer {
         let handlers = &self.shared.handlers;
         let found = match (name, handlers.as_slice()) {
             ("", [only]) => Some(only),
-            (name, handlers) => handlers
-                .iter()
-                .find(|handler| handler.describe().name == name),
+            (name, handlers) => handlers.iter().find(|handler| handler.describe().name == name),
         };
         let Some(found) = found else {
-            let names: Vec<_> = handlers
-                .iter()
-                .map(|handler| handler.describe().name)
-                .collect();
-            return Err(session::field(
-                "handler",
-                &format!("must be one of {}", names.join(", ")),
-            ));
+            let names: Vec<_> = handlers.iter().map(|handler| handler.describe().name).collect();
+            return Err(session::field("handler", &format!("must be one of {}", names.join(", "))));
         };
         let description = found.describe();
         if (description.role() == v1::HandlerRole::Source) != source {
-            let (is, call) = if source {
-                ("no source", "Process")
-            } else {
-                ("a source", "Produce")
-            };
-            let message = format!(
-                "names `{}`, which is {is}: open it with {call}",
-                description.name
-            );
+            let (is, call) = if source { ("no source", "Process") } else { ("a source", "Produce") };
+            let message = format!("names `{}`, which is {is}: open it with {call}", description.name);
             return Err(session::field("handler", &message));
         }
         Ok(found.as_ref())
     }
 
     pub(super) fn opened(&self, protocol: u32, limits: Option<v1::Limits>) -> v1::Opened {
-        v1::Opened {
-            protocol,
-            sdk: Some(self.shared.sdk.clone()),
-            capabilities: Vec::new(),
-            limits,
-        }
+        v1::Opened { protocol, sdk: Some(self.shared.sdk.clone()), capabilities: Vec::new(), limits }
     }
 }
 
 /// Runs a stream in a task of its own; an error ends it with its status.
-fn run<T, F>(
-    stream: impl FnOnce(mpsc::Sender<Result<T, Status>>) -> F,
-) -> Response<ReceiverStream<Result<T, Status>>>
+fn run<T, F>(stream: impl FnOnce(mpsc::Sender<Result<T, Status>>) -> F) -> Response<ReceiverStream<Result<T, Status>>>
 where
     T: Send + 'static,
     F: Future<Output = Result<(), Status>> + Send + 'static,
@@ -124,20 +94,12 @@ impl NodeService for NodeServer {
     type ProcessStream = ReceiverStream<Result<v1::ProcessResponse, Status>>;
     type ProduceStream = ReceiverStream<Result<v1::ProduceResponse, Status>>;
 
-    async fn describe(
-        &self,
-        _: Request<v1::DescribeRequest>,
-    ) -> Result<Response<v1::DescribeResponse>, Status> {
+    async fn describe(&self, _: Request<v1::DescribeRequest>) -> Result<Response<v1::DescribeResponse>, Status> {
         Ok(Response::new(v1::DescribeResponse {
             sdk: Some(self.shared.sdk.clone()),
             protocol: Some(PROTOCOL),
             capabilities: Vec::new(),
-            handlers: self
-                .shared
-                .handlers
-                .iter()
-                .map(|handler| handler.describe())
-                .collect(),
+            handlers: self.shared.handlers.iter().map(|handler| handler.describe()).collect(),
         }))
     }
 
@@ -145,17 +107,13 @@ impl NodeService for NodeServer {
         &self,
         request: Request<Streaming<v1::ProcessRequest>>,
     ) -> Result<Response<Self::ProcessStream>, Status> {
-        Ok(run(|responses| {
-            stream::process(self.clone(), request.into_inner(), responses)
-        }))
+        Ok(run(|responses| stream::process(self.clone(), request.into_inner(), responses)))
     }
 
     async fn produce(
         &self,
         request: Request<Streaming<v1::ProduceRequest>>,
     ) -> Result<Response<Self::ProduceStream>, Status> {
-        Ok(run(|responses| {
-            stream::produce(self.clone(), request.into_inner(), responses)
-        }))
+        Ok(run(|responses| stream::produce(self.clone(), request.into_inner(), responses)))
     }
 }

@@ -3,9 +3,7 @@
 use std::future::Future;
 
 use meshloom_core::exchange::{FromNode, FromSource, ToNode, ToSource, WorkResult};
-use meshloom_proto::v1::{
-    self, process_request, process_response, produce_request, produce_response,
-};
+use meshloom_proto::v1::{self, process_request, process_response, produce_request, produce_response};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tonic::{Status, Streaming};
 
@@ -39,22 +37,15 @@ pub(super) async fn process(
         return Err(not_open());
     };
     let protocol = session::choose_protocol(open.protocol.as_ref(), &PROTOCOL)?;
-    let node = server
-        .handler(&open.handler, false)?
-        .open_process(open)
-        .await?;
+    let node = server.handler(&open.handler, false)?.open_process(open).await?;
     let opened = server.opened(protocol, Some(process::encode_limits(&node.limits)));
-    let opened = v1::ProcessResponse {
-        response: Some(process_response::Response::Opened(opened)),
-    };
+    let opened = v1::ProcessResponse { response: Some(process_response::Response::Opened(opened)) };
     if responses.send(Ok(opened)).await.is_err() {
         return Ok(());
     }
     let (input, output, ended) = start(node.run, node.limits.works as usize + CANCELS, RESULTS);
     let reader = read_works(requests, input, responses.clone());
-    let writer = write(output, responses, |message: &FromNode| {
-        process::encode_response(message)
-    });
+    let writer = write(output, responses, |message: &FromNode| process::encode_response(message));
     join(&server, reader, writer, ended).await
 }
 
@@ -70,22 +61,15 @@ pub(super) async fn produce(
         return Err(not_open());
     };
     let protocol = session::choose_protocol(open.protocol.as_ref(), &PROTOCOL)?;
-    let node = server
-        .handler(&open.handler, true)?
-        .open_produce(open)
-        .await?;
+    let node = server.handler(&open.handler, true)?.open_produce(open).await?;
     let opened = server.opened(protocol, None);
-    let opened = v1::ProduceResponse {
-        response: Some(produce_response::Response::Opened(opened)),
-    };
+    let opened = v1::ProduceResponse { response: Some(produce_response::Response::Opened(opened)) };
     if responses.send(Ok(opened)).await.is_err() {
         return Ok(());
     }
     let (input, output, ended) = start(node.run, SOURCE_MESSAGES, SOURCE_MESSAGES);
     let reader = read_demands(requests, input);
-    let writer = write(output, responses, |message: &FromSource| {
-        produce::encode_response(message)
-    });
+    let writer = write(output, responses, |message: &FromSource| produce::encode_response(message));
     join(&server, reader, writer, ended).await
 }
 
@@ -102,11 +86,7 @@ fn start<I, O>(
     run: Run<I, O>,
     inputs: usize,
     outputs: usize,
-) -> (
-    mpsc::Sender<I>,
-    mpsc::Receiver<O>,
-    JoinHandle<Result<(), Status>>,
-) {
+) -> (mpsc::Sender<I>, mpsc::Receiver<O>, JoinHandle<Result<(), Status>>) {
     let (input, node_input) = mpsc::channel(inputs);
     let (node_output, output) = mpsc::channel(outputs);
     (input, output, tokio::spawn(run(node_input, node_output)))
@@ -139,9 +119,7 @@ async fn join(
             }
         }
     };
-    let node = ended
-        .await
-        .map_err(|panic| Status::internal(format!("the node itself failed: {panic}")))?;
+    let node = ended.await.map_err(|panic| Status::internal(format!("the node itself failed: {panic}")))?;
     read.and(node)
 }
 
@@ -158,12 +136,7 @@ async fn read_works(
                     Ok(work) => ToNode::Work(work),
                     Err(error) => {
                         let failures = vec![process::whole_work(BATCH_MALFORMED, &error)];
-                        let refused = WorkResult {
-                            sequence,
-                            failures,
-                            last: true,
-                            ..WorkResult::default()
-                        };
+                        let refused = WorkResult { sequence, failures, last: true, ..WorkResult::default() };
                         let refused = process::encode_response(&FromNode::Result(refused));
                         if responses.send(Ok(refused)).await.is_err() {
                             return Ok(());
@@ -206,11 +179,7 @@ async fn read_demands(
     Ok(())
 }
 
-async fn write<M, W>(
-    mut output: mpsc::Receiver<M>,
-    responses: Responses<W>,
-    encode: impl Fn(&M) -> W,
-) {
+async fn write<M, W>(mut output: mpsc::Receiver<M>, responses: Responses<W>, encode: impl Fn(&M) -> W) {
     while let Some(message) = output.recv().await {
         if responses.send(Ok(encode(&message))).await.is_err() {
             return;

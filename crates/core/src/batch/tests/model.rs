@@ -57,11 +57,7 @@ impl Value {
 pub(crate) fn build(rows: &[Row]) -> Batch {
     let mut builder = BatchBuilder::new();
     for row in rows {
-        let extensions: Vec<_> = row
-            .extensions
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.borrow()))
-            .collect();
+        let extensions: Vec<_> = row.extensions.iter().map(|(name, value)| (name.as_str(), value.borrow())).collect();
         let attribute = |attribute: Attribute| row.attributes[attribute as usize].as_deref();
         let event = Event {
             payload: &row.payload,
@@ -93,26 +89,16 @@ pub(crate) fn read(batch: &Batch) -> Vec<Row> {
             assert_eq!(batch.payload(row), batch.payload_bytes(row));
             Row {
                 payload: batch.payload(row).to_vec(),
-                attributes: Attribute::ALL
-                    .map(|attribute| batch.attribute(attribute, row).map(str::to_owned)),
+                attributes: Attribute::ALL.map(|attribute| batch.attribute(attribute, row).map(str::to_owned)),
                 time_ns: batch.time_ns(row),
                 uid: batch.uid(row),
-                extensions: batch
-                    .extensions(row)
-                    .map(|(name, value)| (name.to_owned(), Value::from(value)))
-                    .collect(),
+                extensions: batch.extensions(row).map(|(name, value)| (name.to_owned(), Value::from(value))).collect(),
                 span: batch.span(row).cloned(),
             }
         })
         .collect();
-    let spans: Vec<_> = batch
-        .spans()
-        .map(|(row, span)| (row, span.clone()))
-        .collect();
-    let expected = rows
-        .iter_mut()
-        .enumerate()
-        .filter_map(|(row, model)| Some((row, model.span.clone()?)));
+    let spans: Vec<_> = batch.spans().map(|(row, span)| (row, span.clone())).collect();
+    let expected = rows.iter_mut().enumerate().filter_map(|(row, model)| Some((row, model.span.clone()?)));
     assert_eq!(spans, expected.collect::<Vec<_>>());
     assert_eq!(batch.has_spans(), !spans.is_empty());
     rows
@@ -120,16 +106,8 @@ pub(crate) fn read(batch: &Batch) -> Vec<Row> {
 
 pub(crate) fn check(batch: &Batch, model: &[Row]) {
     assert_eq!(read(batch), model);
-    assert_eq!(
-        batch.bytes(),
-        (0..batch.len())
-            .map(|row| batch.bytes_of(row))
-            .sum::<usize>()
-    );
-    assert_eq!(
-        batch.payload_size(),
-        model.iter().map(|row| row.payload.len()).sum::<usize>()
-    );
+    assert_eq!(batch.bytes(), (0..batch.len()).map(|row| batch.bytes_of(row)).sum::<usize>());
+    assert_eq!(batch.payload_size(), model.iter().map(|row| row.payload.len()).sum::<usize>());
 }
 
 /// Few distinct values, so that sharing and neighbours occur.
@@ -164,31 +142,17 @@ fn span() -> impl Strategy<Value = SpanContext> {
 fn row(columns: [bool; 8], sampled: bool) -> impl Strategy<Value = Row> {
     let attributes = std::array::from_fn::<_, 8, _>(|_| text());
     let extensions = proptest::collection::btree_map(extension_name(), value(), 0..2);
-    let span = if sampled {
-        option::weighted(0.3, span()).boxed()
-    } else {
-        Just(None).boxed()
-    };
-    (
-        vec(any::<u8>(), 0..6),
-        attributes,
-        option::of(-3..3i64),
-        any::<[u8; 16]>(),
-        extensions,
-        span,
+    let span = if sampled { option::weighted(0.3, span()).boxed() } else { Just(None).boxed() };
+    (vec(any::<u8>(), 0..6), attributes, option::of(-3..3i64), any::<[u8; 16]>(), extensions, span).prop_map(
+        move |(payload, attributes, time_ns, uid, extensions, span)| Row {
+            payload,
+            attributes: std::array::from_fn(|at| attributes[at].clone().filter(|_| columns[at])),
+            time_ns,
+            uid: Uid::from_bytes(uid),
+            extensions,
+            span,
+        },
     )
-        .prop_map(
-            move |(payload, attributes, time_ns, uid, extensions, span)| Row {
-                payload,
-                attributes: std::array::from_fn(|at| {
-                    attributes[at].clone().filter(|_| columns[at])
-                }),
-                time_ns,
-                uid: Uid::from_bytes(uid),
-                extensions,
-                span,
-            },
-        )
 }
 
 pub(crate) fn rows(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Row>> {

@@ -42,17 +42,8 @@ fn run(operation: Operation, batch: Batch, mut model: Vec<Row>) -> (Batch, Vec<R
     match operation {
         Operation::Select(_) | Operation::Spans(_) if model.is_empty() => (batch, model),
         Operation::Select(picks) => {
-            let picks: Vec<u32> = picks
-                .iter()
-                .map(|pick| pick.index(model.len()) as u32)
-                .collect();
-            (
-                batch.select(&picks),
-                picks
-                    .iter()
-                    .map(|&pick| model[pick as usize].clone())
-                    .collect(),
-            )
+            let picks: Vec<u32> = picks.iter().map(|pick| pick.index(model.len()) as u32).collect();
+            (batch.select(&picks), picks.iter().map(|&pick| model[pick as usize].clone()).collect())
         }
         Operation::Slice(from, to) => {
             let (from, to) = (from.index(model.len() + 1), to.index(model.len() + 1));
@@ -75,16 +66,11 @@ fn run(operation: Operation, batch: Batch, mut model: Vec<Row>) -> (Batch, Vec<R
         Operation::Wire if model.is_empty() => (batch, model),
         Operation::Wire => {
             let columns = batch.to_columns();
-            assert!(
-                columns.bytes() <= batch.bytes() + 64 * columns.extensions.len(),
-                "bytes() bounds the frame"
-            );
+            assert!(columns.bytes() <= batch.bytes() + 64 * columns.extensions.len(), "bytes() bounds the frame");
             (Batch::from_columns(columns).unwrap(), model)
         }
         Operation::From => {
-            model.iter_mut().for_each(|row| {
-                row.attributes[Attribute::From as usize] = Some("up.side".to_owned())
-            });
+            model.iter_mut().for_each(|row| row.attributes[Attribute::From as usize] = Some("up.side".to_owned()));
             (batch.with_from("up.side"), model)
         }
         Operation::DefaultSource => {
@@ -94,36 +80,16 @@ fn run(operation: Operation, batch: Batch, mut model: Vec<Row>) -> (Batch, Vec<R
             (batch.with_default_source("p/n"), model)
         }
         Operation::Uids => {
-            let uids: Vec<_> = (0..model.len())
-                .map(|row| Uid::from_bytes([row as u8; 16]))
-                .collect();
-            model
-                .iter_mut()
-                .zip(&uids)
-                .for_each(|(row, &uid)| row.uid = uid);
+            let uids: Vec<_> = (0..model.len()).map(|row| Uid::from_bytes([row as u8; 16])).collect();
+            model.iter_mut().zip(&uids).for_each(|(row, &uid)| row.uid = uid);
             (batch.with_uids(uids), model)
         }
         Operation::Spans(picks) => {
-            let span = SpanContext {
-                trace_id: [7; 16],
-                span_id: [8; 8],
-                flags: 1,
-                trace_state: None,
-            };
+            let span = SpanContext { trace_id: [7; 16], span_id: [8; 8], flags: 1, trace_state: None };
             model.iter_mut().for_each(|row| row.span = None);
             let picks: Vec<_> = picks.iter().map(|pick| pick.index(model.len())).collect();
-            picks
-                .iter()
-                .for_each(|&pick| model[pick].span = Some(span.clone()));
-            (
-                batch.with_spans(
-                    picks
-                        .iter()
-                        .map(|&pick| (pick as u32, span.clone()))
-                        .collect(),
-                ),
-                model,
-            )
+            picks.iter().for_each(|&pick| model[pick].span = Some(span.clone()));
+            (batch.with_spans(picks.iter().map(|&pick| (pick as u32, span.clone())).collect()), model)
         }
     }
 }
@@ -148,10 +114,7 @@ proptest! {
 
 fn flat(count: usize) -> Batch {
     let row = |n: usize| {
-        let mut row = Row {
-            payload: format!("payload {n:04}").into_bytes(),
-            ..Row::default()
-        };
+        let mut row = Row { payload: format!("payload {n:04}").into_bytes(), ..Row::default() };
         row.attributes[Attribute::Type as usize] = Some("log".to_owned());
         row
     };
@@ -164,15 +127,8 @@ fn cutting_copies_no_bytes() {
     let at = |batch: &Batch, row| batch.payload(row).as_ptr();
     assert_eq!(at(&batch.select(&[7, 3]), 1), at(&batch, 3));
     assert_eq!(at(&batch.slice(20..90).select(&[5, 1]), 0), at(&batch, 25));
-    assert_eq!(
-        at(&batch.slice(20..90).flatten(), 0),
-        at(&batch, 20),
-        "neighbours share their data on the wire too"
-    );
-    assert_eq!(
-        batch.select(&(0..100).collect::<Vec<_>>()).flat_columns(),
-        batch.flat_columns()
-    );
+    assert_eq!(at(&batch.slice(20..90).flatten(), 0), at(&batch, 20), "neighbours share their data on the wire too");
+    assert_eq!(batch.select(&(0..100).collect::<Vec<_>>()).flat_columns(), batch.flat_columns());
 }
 
 #[test]
@@ -212,10 +168,7 @@ fn equal_strings_are_stored_once() {
 fn joining_is_refused_beyond_the_extension_columns_of_a_frame() {
     let with = |prefix: &str| {
         let extensions = (0..40).map(|n| (format!("{prefix}{n}"), model::Value::Boolean(true)));
-        build(&[Row {
-            extensions: extensions.collect(),
-            ..Row::default()
-        }])
+        build(&[Row { extensions: extensions.collect(), ..Row::default() }])
     };
     assert!(Batch::may_join(&[with("a")], &with("a")));
     assert!(!Batch::may_join(&[with("a")], &with("b")));

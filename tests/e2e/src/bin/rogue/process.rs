@@ -1,9 +1,12 @@
 //! A transform. `obeys` reads one JSON payload `{"n": N, "do": WHAT}` of each work and answers as it says:
 //! - `pass`: the payload unchanged;
-//! - `unknown-sequence`: first a result for a sequence that nobody sent, then `pass`;
+//! - `unknown-sequence`: in its first life (until file `lived` is in its folder) a result for a sequence that nobody
+//!   sent; then `pass`;
 //! - `twice`: names its first input in two outputs and a failure; `forgets`: closes nothing; `miscounts`: consumed too high;
 //! - `unwired`: an output with a route that nothing is wired to;
 //! - anything else: the malformed answer of that name, see `malformed.rs`.
+
+use std::fs;
 
 use meshloom_proto::v1::{self, process_request::Request, process_response::Response};
 use tokio::sync::mpsc;
@@ -53,7 +56,11 @@ fn results(work: &v1::Work) -> Vec<v1::WorkResult> {
     let passed = v1::WorkResult { outputs: Some(pass.clone()), ..last.clone() };
     match what {
         "pass" => vec![passed],
-        "unknown-sequence" => vec![v1::WorkResult { sequence: work.sequence + 1_000_000, ..passed.clone() }, passed],
+        "unknown-sequence" if fs::exists("lived").is_ok_and(|lived| lived) => vec![passed],
+        "unknown-sequence" => {
+            fs::write("lived", "once").expect("its folder can be written");
+            vec![v1::WorkResult { sequence: work.sequence + 1_000_000, ..passed }]
+        }
         "twice" => {
             let failure = malformed::failure(0, "TEST", "named twice");
             vec![v1::WorkResult { failures: vec![failure], ..passed }]

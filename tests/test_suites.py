@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-from suites import count, toolchains
+from suites import cargo_tests, count, toolchains
 from suites.report import Report, summary
 from suites.step import Count, Step, run_lanes
 
@@ -55,6 +56,19 @@ class Counts(unittest.TestCase):
         assert count.readable(GO) == "wrong sum\nFAIL p\n"
         assert "undefined: x" in count.readable(BROKEN)
         assert count.readable("plain\ntext") == "plain\ntext"
+
+
+class TestPrograms(unittest.TestCase):
+    def test_they_are_found_among_what_cargo_says(self) -> None:
+        def artifact(identity: str, test: bool, executable: str | None) -> str:
+            message = {"reason": "compiler-artifact", "package_id": identity, "manifest_path": "/x/a/Cargo.toml"}
+            return json.dumps({**message, "profile": {"test": test}, "executable": executable})
+
+        core, xtask = "path+file:///x/crates/core#meshloom-core@0.1.0", "path+file:///x/crates/xtask#0.1.0"
+        lines = [artifact(core, True, "/t/core"), artifact(core, False, None), artifact(xtask, True, "/t/xtask")]
+        lines += [artifact(core, False, "/t/bin"), json.dumps({"reason": "build-finished", "success": True})]
+        found = list(cargo_tests.programs("\n".join(lines)))
+        assert found == [("meshloom-core", Path("/x/a"), "/t/core"), ("xtask", Path("/x/a"), "/t/xtask")]
 
 
 class Runs(unittest.TestCase):

@@ -25,6 +25,7 @@ GENERATED = [
 SDK_PYTHON = ROOT / "sdks/python"
 SDK_NODE = ROOT / "sdks/node"
 VENV = Path(os.environ.get("MESHLOOM_CACHE") or Path.home() / ".cache" / "meshloom") / "venv" / "bin" / "python"
+PROGRAMS = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug"
 BUF = SDK_NODE / "node_modules/.bin/buf"
 
 
@@ -63,9 +64,14 @@ def setup_tools() -> list[Step]:
 # Tests.
 
 
+def _cargo_tests(suite: str, name: str, mode: str) -> list[Step]:
+    command = [sys.executable, "tests/suites/cargo_tests.py", mode, END_TO_END]
+    # What set-up has built is not built again with other features.
+    return [Step(suite, name, command, count=count.cargo, env={"E2E_PROGRAMS": str(PROGRAMS)})]
+
+
 def rust() -> list[Step]:
-    words = ["--workspace", "--exclude", END_TO_END, "--locked", "--no-fail-fast"]
-    return [_cargo("rust", "crates, sdk and nodes", "test", *words, count=count.cargo)]
+    return _cargo_tests("rust", "crates, sdk and nodes", "without")
 
 
 def go() -> list[Step]:
@@ -93,8 +99,7 @@ def node() -> list[Step]:
 
 
 def end_to_end() -> list[Step]:
-    words = ["-p", END_TO_END, "--locked", "--no-fail-fast"]
-    return [_cargo("e2e", "over real processes", "test", *words, count=count.cargo)]
+    return _cargo_tests("e2e", "over real processes", "only")
 
 
 # Lints and formats.
@@ -233,7 +238,7 @@ VERBS = {
     "generate": lambda: [_set_up(setup_node()), Stage([generate_steps()])],
     "check-generate": verb_check_generate,
     "e2e": lambda: [*verb_setup(), Stage([end_to_end()])],
-    "rust": lambda: [Stage([rust()])],
+    "rust": lambda: [_set_up(setup_rust()), Stage([rust()])],
     "go": lambda: [Stage([go()])],
     "python": lambda: [_set_up(setup_python()), Stage([python()])],
     "node": lambda: [_set_up(setup_node()), Stage([node()])],

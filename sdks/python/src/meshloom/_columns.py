@@ -57,9 +57,6 @@ def bounds(values: pb.Values, count: int, what: str, largest: int) -> list[int]:
 def strings(data: bytes, edges: Sequence[int], what: str) -> list[str]:
     """Decodes UTF-8 values."""
     try:
-        if data.isascii():
-            text = data.decode()
-            return [text[a:b] for a, b in itertools.pairwise(edges)]
         return [data[a:b].decode() for a, b in itertools.pairwise(edges)]
     except UnicodeDecodeError as error:
         raise Malformed(f"a value of {what} is not UTF-8: {error.reason}") from None
@@ -68,12 +65,15 @@ def strings(data: bytes, edges: Sequence[int], what: str) -> list[str]:
 class StringColumn:
     """A column of strings: one for all, positional, or by index."""
 
-    __slots__ = ("_index", "_values")
+    __slots__ = ("_edges", "_index", "_text", "_values")
 
     def __init__(self, column: pb.Strings, count: int, what: str, largest: int = limits.MAX_ATTRIBUTE) -> None:
         distinct = len(column.values.ends) // 4
-        edges = bounds(column.values, distinct, what, largest)
-        self._values = strings(column.values.data, edges, what)
+        data = column.values.data
+        self._edges = bounds(column.values, distinct, what, largest)
+        # ASCII is valid however it is cut: its values are made when they are asked for.
+        self._text = data.decode() if data.isascii() else None
+        self._values = [] if self._text is not None else strings(data, self._edges, what)
         self._index: list[int] | None = None
         if column.index:
             self._index = u32(column.index, count, f"{what}.index")
@@ -88,9 +88,14 @@ class StringColumn:
     def get(self, i: int) -> str | None:
         """The value of event i, None if absent."""
         if self._index is not None:
-            at = self._index[i]
-            return None if at == limits.NONE else self._values[at]
-        return self._values[i] if self._values else None
+            i = self._index[i]
+            if i == limits.NONE:
+                return None
+        elif len(self._edges) == 1:
+            return None
+        if self._text is not None:
+            return self._text[self._edges[i] : self._edges[i + 1]]
+        return self._values[i]
 
 
 def ascending(indexes: Sequence[int], count: int, what: str) -> None:

@@ -230,7 +230,7 @@ impl Service {
             otlp,
             admin,
         };
-        Ok(Handle { shared, ended: tokio::spawn(run.to_its_end()) })
+        Ok(Handle { shared, ended: tokio::spawn(run.finish()) })
     }
 }
 
@@ -301,7 +301,7 @@ struct Run {
 }
 
 impl Run {
-    async fn to_its_end(mut self) -> Ended {
+    async fn finish(mut self) -> Ended {
         let mut failure = None;
         let mut failures_open = true;
         let mut deadline = None;

@@ -1,7 +1,5 @@
 //! Programs that know nothing of Meshloom: every mode of the adapter, and legacy scripts on files of fixed names.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails here says where")]
-
 use meshloom_e2e::{Project, lines};
 use serde_json::{Value, json};
 

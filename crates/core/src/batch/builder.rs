@@ -63,8 +63,10 @@ impl BatchBuilder {
         }
         let row = self.rows;
         self.payload.push(event.payload);
-        for (attribute, value) in event.attributes() {
-            self.strings[attribute as usize].push(value);
+        for (attribute, value) in event.attributes().into_iter().filter(|(_, value)| !value.is_empty()) {
+            let column = &mut self.strings[attribute as usize];
+            column.push_absent(row - column.len());
+            column.push_value(value);
         }
         if let Some(uid) = event.uid {
             self.uid.resize(row * 16, 0);
@@ -97,7 +99,10 @@ impl BatchBuilder {
             absent_times(&mut self.time, rows);
         }
         let [content_type, id, source, type_, subject, key, data_schema, from] =
-            self.strings.map(StringsBuilder::finish);
+            self.strings.map(|mut column| {
+                column.push_absent(rows - column.len());
+                column.finish()
+            });
         Batch::from_valid(Columns {
             count: rows as u32,
             payload: Some(self.payload.finish()).filter(|payload| !payload.data.is_empty()),

@@ -178,6 +178,11 @@ impl StringsBuilder {
         self.push_slots(ABSENT, count);
     }
 
+    /// Rows so far.
+    pub(crate) fn len(&self) -> usize {
+        self.rows
+    }
+
     /// Appends one row; "" is a value. Returns the value's slot.
     pub(crate) fn push_value(&mut self, value: &str) -> u32 {
         if self.values.last() != Some(value.as_bytes()) {
@@ -198,11 +203,13 @@ impl StringsBuilder {
     }
 
     /// Appends one row with the slot that an earlier push returned.
+    #[inline]
     pub(crate) fn push_slot(&mut self, slot: u32) {
         self.push_slots(slot, 1);
     }
 
     /// Appends `count` rows with one slot.
+    #[inline]
     pub(crate) fn push_slots(&mut self, slot: u32, count: usize) {
         if count == 0 {
             return;
@@ -214,17 +221,20 @@ impl StringsBuilder {
             Shape::Constant if self.rows == 1 && slot == 1 && count == 1 => self.shape = Shape::Positional,
             Shape::Positional if slot as usize == self.rows && count == 1 => {}
             Shape::Indexed(index) => index.extend(std::iter::repeat_n(slot.to_le_bytes(), count).flatten()),
-            _ => {
-                let slots = (0..self.rows as u32).map(|row| match self.shape {
-                    Shape::Absent => ABSENT,
-                    Shape::Positional => row,
-                    Shape::Constant | Shape::Indexed(_) => 0,
-                });
-                let slots = slots.chain(std::iter::repeat_n(slot, count));
-                self.shape = Shape::Indexed(slots.flat_map(u32::to_le_bytes).collect());
-            }
+            _ => self.index(slot, count),
         }
         self.rows += count;
+    }
+
+    /// Gives the column the index that it cannot do without any more, and appends to it.
+    fn index(&mut self, slot: u32, count: usize) {
+        let slots = (0..self.rows as u32).map(|row| match self.shape {
+            Shape::Absent => ABSENT,
+            Shape::Positional => row,
+            Shape::Constant | Shape::Indexed(_) => 0,
+        });
+        let slots = slots.chain(std::iter::repeat_n(slot, count));
+        self.shape = Shape::Indexed(slots.flat_map(u32::to_le_bytes).collect());
     }
 
     /// The column in its smallest form; `None`: no row has a value.

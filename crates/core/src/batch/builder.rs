@@ -98,11 +98,10 @@ impl BatchBuilder {
         if !self.time.is_empty() {
             absent_times(&mut self.time, rows);
         }
-        let [content_type, id, source, type_, subject, key, data_schema, from] =
-            self.strings.map(|mut column| {
-                column.push_absent(rows - column.len());
-                column.finish()
-            });
+        let [content_type, id, source, type_, subject, key, data_schema, from] = self.strings.map(|mut column| {
+            column.push_absent(rows - column.len());
+            column.finish()
+        });
         Batch::from_valid(Columns {
             count: rows as u32,
             payload: Some(self.payload.finish()).filter(|payload| !payload.data.is_empty()),

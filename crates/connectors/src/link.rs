@@ -1,13 +1,13 @@
 //! A source's end of its two channels: credit, settlement, stop.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use meshloom_core::{
     batch::Batch,
     exchange::{FromSource, ToSource},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 
 /// What is left of the coordinator's demand. An event larger than what is left uses it up, and no more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub(crate) struct Link {
     /// The most credit there has ever been.
     peak: Credit,
     stopped: bool,
+    /// The last frame has waited for the coordinator longer than anybody would.
+    stalled: bool,
     sequence: Sequence,
     /// Frames that have not settled, with their size.
     open: BTreeMap<Sequence, Credit>,
@@ -63,6 +65,7 @@ impl Link {
             credit: Credit::default(),
             peak: Credit::default(),
             stopped: false,
+            stalled: false,
             sequence: 0,
             open: BTreeMap::new(),
             unsettled: Credit::default(),
@@ -136,6 +139,15 @@ impl Link {
                 Err(Stopped)
             }
         }
+    }
+
+    /// Whether the coordinator has taken what was sent, or does so within `patience`. It leaves frames where they are
+    /// while the pipeline is full, and once it does, nobody else waits until it goes on.
+    pub(crate) async fn taken(&mut self, patience: Duration) -> bool {
+        let taken = self.output.capacity() > 0
+            || !self.stalled && matches!(timeout(patience, self.output.reserve()).await, Ok(Ok(_)));
+        self.stalled = !taken;
+        taken
     }
 
     /// Sends a frame, which its caller has seen to be within the credit.

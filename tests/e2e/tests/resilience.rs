@@ -146,15 +146,15 @@ nodes:
 
 #[test]
 fn a_second_run_continues_where_sigterm_stopped_the_first() {
-    const EVENTS: u64 = 4000;
+    const EVENTS: u64 = 40_000;
     let run = Language::Go.test_node();
     let project = Project::new(&format!(
         "pipeline: resumed
 trace: {{ rate: 0 }}
 nodes:
   source: {{ run: {run}, with: {{ label: go, count: {EVENTS} }} }}
-  map: {{ run: {run}, from: source, with: {{ label: go }}, batch: {{ events: 50 }}, queue: {{ events: 200 }} }}
-  out: {{ exec: [sh, -c, 'sleep 0.03; cat >> {{dir}}/out.ndjson'], mode: batch, concurrency: 1, from: map, batch: {{ events: 50 }}, queue: {{ events: 200 }} }}
+  map: {{ run: {run}, from: source, with: {{ label: go }}, batch: {{ events: 200 }}, queue: {{ events: 400 }} }}
+  out: {{ exec: [sh, -c, 'sleep 0.03; cat >> {{dir}}/out.ndjson'], mode: batch, concurrency: 1, from: map, batch: {{ events: 200 }}, queue: {{ events: 400 }} }}
 "
     ));
     let mut first = project.start();

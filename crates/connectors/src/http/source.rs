@@ -1,6 +1,6 @@
 //! The source behind the server: admits whole requests within the demand, and lets them be answered when they settle.
 
-use std::{collections::HashMap, net::TcpListener, sync::Arc};
+use std::{collections::HashMap, net::TcpListener, sync::Arc, time::Duration};
 
 use meshloom_config::connector::HttpSource;
 use meshloom_core::{
@@ -18,6 +18,8 @@ use crate::{
 
 /// Requests that wait for their admission.
 const WAITING: usize = 64;
+/// How long a request waits for a full pipeline to go on before it is told to come again.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Receives events by POST.
 pub(crate) struct HttpSourceNode {
@@ -125,6 +127,10 @@ async fn admit(
         let never = link.unsettled().events == 0 && peak.any() && !peak.admits(events, bytes);
         let outcome = if never { Outcome::TooMany { events: peak.events, bytes: peak.bytes } } else { Outcome::Busy };
         answer(reply, outcome);
+        return Ok(());
+    }
+    if !link.taken(PATIENCE).await {
+        answer(reply, Outcome::Busy);
         return Ok(());
     }
     let sequence = link.send(batch, None).await?;

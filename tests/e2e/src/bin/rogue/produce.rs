@@ -90,7 +90,14 @@ fn broken(rule: &str) -> Response {
 }
 
 fn batch(payloads: &[&str]) -> v1::Batch {
-    v1::Batch { count: payloads.len() as u32, payload: Some(malformed::values(payloads)), ..v1::Batch::default() }
+    let ids: Vec<String> = payloads.iter().enumerate().map(|(n, payload)| format!("{n}-{payload:.8}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    v1::Batch {
+        count: payloads.len() as u32,
+        payload: Some(malformed::values(payloads)),
+        id: Some(malformed::strings(&ids)),
+        ..v1::Batch::default()
+    }
 }
 
 fn frame(sequence: u64, batch: v1::Batch, checkpoint: &str) -> Response {

@@ -84,7 +84,7 @@ def go() -> list[Step]:
 
 
 def python() -> list[Step]:
-    pytest = [str(VENV), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    pytest = [str(VENV), "-m", "pytest", "-p", "no:cacheprovider"]
     return [
         Step("python", "sdks/python", pytest, SDK_PYTHON, count.pytest),
         Step("python", "tests and demo", [*pytest, "tests/test_suites.py", "examples/anomaly"], ROOT, count.pytest),

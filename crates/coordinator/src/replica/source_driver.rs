@@ -52,6 +52,10 @@ pub(crate) async fn drive_source(mut seat: SourceSeat, first: FirstStart) {
         let error = match ended {
             SessionEnd::Finished => {
                 seat.board.write(|state| state.state = "stopped");
+                if let Some(first) = first.take() {
+                    // There was so little to do that all of it was done before this replica was up.
+                    let _ = first.send(Ok(()));
+                }
                 return;
             }
             SessionEnd::Failed(error) => error,

@@ -1,8 +1,9 @@
+import { BinaryReader } from "@bufbuild/protobuf/wire";
 import type { ServerDuplexStream, ServiceDefinition } from "@grpc/grpc-js";
 import * as grpc from "@grpc/grpc-js";
-import * as protoLoader from "@grpc/proto-loader";
+import type * as protoLoader from "@grpc/proto-loader";
 import { ReflectionService } from "@grpc/reflection";
-import { HealthImplementation, protoPath as healthProto } from "grpc-health-check";
+import { HealthImplementation } from "grpc-health-check";
 import { MAX_MESSAGE_BYTES, MAX_PROGRESS_CALLS } from "../columns/limits.js";
 import { descriptorSet } from "../gen/descriptor.js";
 import { ProcessResponse } from "../gen/meshloom/v1/process.js";
@@ -19,6 +20,17 @@ const PROGRESS_MS = 1000;
 const CLOSE_GRACE_MS = 1000;
 
 type Raw = ServerDuplexStream<Buffer, Uint8Array>;
+
+/** The serialized files of a FileDescriptorSet, which has no other field. */
+function filesOf(set: Buffer): Buffer[] {
+  const reader = new BinaryReader(set);
+  const files: Buffer[] = [];
+  while (reader.pos < reader.len) {
+    reader.tag();
+    files.push(Buffer.from(reader.bytes()));
+  }
+  return files;
+}
 
 interface OpenStream {
   readonly call: Raw;
@@ -57,10 +69,8 @@ export class NodeServer {
       Produce: (call: Raw) => this.accept(call, "Produce"),
     });
     this.health.addToServer(this.grpcServer);
-    const reflected = {
-      ...protoLoader.loadFileDescriptorSetFromBuffer(descriptorSet),
-      ...protoLoader.loadSync(healthProto, { keepCase: true }),
-    };
+    // The files as they were compiled: those that proto-loader makes of them lack imports and the names of map entries.
+    const reflected = { files: { fileDescriptorProtos: filesOf(descriptorSet) } as protoLoader.AnyDefinition };
     new ReflectionService(reflected, { services: [SERVICE, "grpc.health.v1.Health"] }).addToServer(this.grpcServer);
   }
 

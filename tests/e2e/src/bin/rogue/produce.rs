@@ -1,5 +1,5 @@
 //! A source. What it sends once it has credit:
-//! - `greedy`: frames far beyond its credit, again and again;
+//! - `greedy`: a frame far beyond its credit, in each of its lives;
 //! - `huge`: a small event, one over `max_event`, a small one, then its end;
 //! - anything else: a frame that breaks the rule of that name; from its second life on (file `lived`) one good event.
 
@@ -42,10 +42,7 @@ pub(crate) fn answer(what: String, mut requests: Streaming<v1::ProduceRequest>) 
 fn frames(what: &str) -> Vec<Response> {
     let end = Response::Exhausted(v1::Exhausted {});
     match what {
-        "greedy" => {
-            let event = "x".repeat(1 << 20);
-            (1..=512).map(|n| frame(n, batch(&[&event]), "c")).collect()
-        }
+        "greedy" => vec![frame(1, batch(&["x"; 65_536]), "c")],
         "huge" => {
             let huge = "x".repeat(3 << 20);
             vec![frame(1, batch(&["1"]), "1"), frame(2, batch(&[&huge]), "2"), frame(3, batch(&["3"]), "3"), end]

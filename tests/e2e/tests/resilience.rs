@@ -92,7 +92,7 @@ trace: {{ rate: 0 }}
 nodes:
   in: {{ use: file, with: {{ path: in.ndjson }} }}
   map: {{ run: {run}, from: in, with: {{ label: {name} }}, restart: {{ initial: 10ms }} }}
-  out: {{ exec: [sh, -c, 'sleep 0.02; cat >> {{dir}}/out.ndjson'], mode: batch, envelope: cloudevents, concurrency: 1, from: map }}
+  out: {{ exec: [sh, -c, 'sleep 0.02; cat >> {{dir}}/out.ndjson'], mode: batch, envelope: cloudevents, concurrency: 1, from: map, batch: {{ latency: 10s }} }}
 "
         ));
         lines::write(&project.path("in.ndjson"), (1..=EVENTS).map(|n| json!({"n": n, "do": "pass"})));
@@ -154,7 +154,7 @@ trace: {{ rate: 0 }}
 nodes:
   source: {{ run: {run}, with: {{ label: go, count: {EVENTS} }} }}
   map: {{ run: {run}, from: source, with: {{ label: go }}, batch: {{ events: 200 }}, queue: {{ events: 400 }} }}
-  out: {{ exec: [sh, -c, 'sleep 0.03; cat >> {{dir}}/out.ndjson'], mode: batch, concurrency: 1, from: map, batch: {{ events: 200 }}, queue: {{ events: 400 }} }}
+  out: {{ exec: [sh, -c, 'sleep 0.03; cat >> {{dir}}/out.ndjson'], mode: batch, concurrency: 1, from: map, batch: {{ events: 200, latency: 10s }}, queue: {{ events: 400 }} }}
 "
     ));
     let mut first = project.start();

@@ -115,10 +115,11 @@ func addCredit(left, more uint64) uint64 {
 }
 
 func (p *produceStream) stop() {
-	p.cancel()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	// Said before the iterator can notice, whose end would be taken for exhaustion otherwise.
 	p.stopping = true
+	p.cancel()
 	p.flush()
 	p.room.Broadcast()
 }

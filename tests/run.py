@@ -7,6 +7,7 @@ failed or a suite of tests ran no test, 69 if a toolchain is missing.
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 
@@ -23,6 +24,8 @@ def main(names: list[str]) -> int:
     if missing:
         print("\n".join(missing), file=sys.stderr)
         return 69
+    # Ignored where a shell has put this into the background, and tests send it to programs that would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     report = Report(ROOT / "target" / "test-logs")
     started = time.monotonic()
     for name in names:

@@ -5,7 +5,7 @@ use meshloom_proto::v1;
 
 /// The payload of every event: 100 bytes of JSON.
 pub const PAYLOAD: &str =
-    r#"{"sensor":"alpha","celsius":21.5,"time":"2010-01-01T08:00:00Z","site":"roof 4, east","note":"nothing"}"#;
+    r#"{"sensor":"alpha","celsius":21.5,"time":"2010-01-01T08:00:00Z","site":"roof 4, east","note":"none!"}"#;
 
 /// A batch of `events` events as the coordinator writes it: payload, content type, uid, id and source.
 pub fn batch(events: u32) -> v1::Batch {

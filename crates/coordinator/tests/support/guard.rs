@@ -5,6 +5,7 @@ use std::{io::Write, path::Path, process::ExitCode, time::Duration};
 use meshloom_coordinator::process::{
     Environment, ProcessName, ProcessSpec, Processes, Stderr, Stdin, Stdout, guard, log_channel,
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -22,6 +23,12 @@ fn main() -> ExitCode {
 
 /// Runs one shell script and prints its pid, then waits to be killed or, told so by a line of input, ends it.
 async fn coordinator(state: &Path, script: std::ffi::OsString) {
+    // Whoever started the tests in the background has SIGINT ignored, which is inherited.
+    let mut interrupt = signal(SignalKind::interrupt()).expect("a handler");
+    tokio::spawn(async move {
+        interrupt.recv().await;
+        std::process::exit(130);
+    });
     let (logs, mut lines) = log_channel(16);
     let own = std::env::current_exe().expect("a path");
     let process = Processes::new(own, state, logs)

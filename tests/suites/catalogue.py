@@ -24,7 +24,7 @@ GENERATED = [
 
 SDK_PYTHON = ROOT / "sdks/python"
 SDK_NODE = ROOT / "sdks/node"
-VENV = Path(os.environ.get("MESHLOOM_CACHE") or Path.home() / ".cache" / "meshloom") / "venv" / "bin" / "python"
+VENV = SDK_PYTHON / ".venv" / "bin" / "python"
 PROGRAMS = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug"
 BUF = SDK_NODE / "node_modules/.bin/buf"
 
@@ -223,7 +223,8 @@ def verb_bench() -> Stages:
 
 def verb_clean() -> Stages:
     folders = ["target", "examples/anomaly/out", "examples/anomaly/filter/build", "examples/anomaly/classify/model"]
-    folders += ["examples/anomaly/.meshloom", "sdks/node/dist", "sdks/node/build", "sdks/node/node_modules"]
+    folders += ["examples/anomaly/.meshloom", "sdks/python/.venv"]
+    folders += ["sdks/node/dist", "sdks/node/build", "sdks/node/node_modules"]
     folders += [f"{package}/node_modules" for package in NODE_PACKAGES]
     for folder in folders:
         shutil.rmtree(ROOT / folder, ignore_errors=True)

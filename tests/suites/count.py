@@ -7,6 +7,8 @@ import re
 
 from .step import Count
 
+#: What the tests of one program that failed have said, their names, and the result.
+_FAILURES = re.compile(r"^failures:\n.*?^test result: FAILED.*?$", re.MULTILINE | re.DOTALL)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -72,7 +74,9 @@ def node(text: str) -> Count:
 
 
 def readable(text: str) -> str:
-    """What a log says to a person: of `go test -json` the output of what failed, all others as they are."""
+    """What a log says to a person: of cargo's and Go's tests the output of those that failed, others as they are."""
+    if failures := _FAILURES.findall(_COLOUR.sub("", text)):
+        return "\n".join(failures)
     if not text.lstrip().startswith("{"):
         return text
     output: dict[tuple[str, str], list[str]] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -38,10 +37,8 @@ def main() -> int:
     if sys.version_info < FLOOR:
         print(f"Python {sys.version.split()[0]} is too old: 3.10 or newer is needed (set PYTHON)", file=sys.stderr)
         return 69
-    cache = Path(os.environ.get("MESHLOOM_CACHE") or Path.home() / ".cache" / "meshloom")
-    cache.mkdir(parents=True, exist_ok=True)
-    venv, stamp = cache / "venv", cache / "venv" / ".meshloom-stamp"
-    with open(cache / "venv.lock", "w") as lock:
+    venv, stamp = HERE / ".venv", HERE / ".venv" / ".meshloom-stamp"
+    with open(HERE / ".venv.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (stamp.is_file() and stamp.read_text() == wanted()):
             make(venv)

@@ -64,8 +64,6 @@ export const isOutput = (value: unknown): value is Output =>
 
 /** One output on its way to the wire. */
 export interface Row {
-  /** Index of the input, or WHOLE. */
-  readonly parent: number;
   /** The payload; undefined: the parent's, unchanged. */
   readonly data: string | Buffer | undefined;
   /** Media type; undefined: as the parent's. */
@@ -74,23 +72,17 @@ export interface Row {
 }
 
 /** An input that passes unchanged. */
-export const passRow = (parent: number): Row => ({
-  parent,
-  data: undefined,
-  contentType: undefined,
-  options: undefined,
-});
+export const PASS: Row = { data: undefined, contentType: undefined, options: undefined };
 
 /** Encodes a value, or an `output(...)`. Throws `Reject` (OUTPUT_INVALID) when it cannot go on the wire. */
-export function toRow(parent: number, value: unknown, routes: ReadonlySet<string> | undefined): Row {
-  if (!isOutput(value)) {
-    const bytes = value instanceof Uint8Array;
-    return { parent, data: encodePayload(value), contentType: bytes ? BYTES : JSON_TYPE, options: undefined };
-  }
+export function toRow(value: unknown, routes: ReadonlySet<string> | undefined): Row {
+  // Asked first, since most results are bytes and a look for the brand of an output goes up their prototypes.
+  if (value instanceof Uint8Array) return { data: encodePayload(value), contentType: BYTES, options: undefined };
+  if (!isOutput(value)) return { data: encodePayload(value), contentType: JSON_TYPE, options: undefined };
   const { value: inner, options } = value;
   checkOptions(options, routes);
   const contentType = options.contentType ?? (inner instanceof Uint8Array ? BYTES : JSON_TYPE);
-  return { parent, data: encodePayload(inner), contentType, options };
+  return { data: encodePayload(inner), contentType, options };
 }
 
 const JSON_TYPE = "application/json";

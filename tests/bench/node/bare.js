@@ -7,6 +7,9 @@ const grpc = createRequire(new URL("../../../sdks/node/package.json", import.met
 
 const BANG = Buffer.from("!");
 const NONE = Buffer.alloc(0);
+const TYPE = Buffer.from("application/octet-stream");
+/** The media type of all changed payloads. */
+const BYTES = { values: { data: TYPE, ends: Buffer.from(Uint32Array.of(TYPE.length).buffer) }, index: NONE };
 
 /** What the node does to each event. */
 const append = (payload) => Buffer.concat([payload, BANG]);
@@ -24,7 +27,15 @@ function forEach({ payload: { data, ends } }, each) {
   }
 }
 
-const outputs = (count, parent, payload) => ({ count, parent, payload, continued: false, time: NONE, extensions: [] });
+const outputs = (count, parent, payload, contentType) => ({
+  count,
+  parent,
+  payload,
+  contentType,
+  continued: false,
+  time: NONE,
+  extensions: [],
+});
 
 function mapped(batch) {
   const out = [];
@@ -35,7 +46,7 @@ function mapped(batch) {
     out.push(made);
     ends[row] = end += made.length;
   });
-  return outputs(out.length, NONE, { data: Buffer.concat(out, end), ends: Buffer.from(ends.buffer) });
+  return outputs(out.length, NONE, { data: Buffer.concat(out, end), ends: Buffer.from(ends.buffer) }, BYTES);
 }
 
 function filtered(batch) {

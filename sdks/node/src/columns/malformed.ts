@@ -7,7 +7,7 @@ export class Malformed extends Error {
   constructor(
     message: string,
     /** Code for the answer. */
-    readonly reason: string,
+    readonly reason: string = Reasons.BATCH_MALFORMED,
   ) {
     super(message);
   }

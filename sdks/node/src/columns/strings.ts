@@ -79,6 +79,9 @@ export class StringsWriter {
   }
 }
 
+/** A column with one value for all. */
+export const oneForAll = (value: string): Strings => ({ values: joinValues([Buffer.from(value)]), index: NO_INDEX });
+
 /** Values end to end with their offsets. */
 export function joinValues(values: readonly Uint8Array[]): { data: Buffer; ends: Buffer } {
   const ends = new Uint32Array(values.length);

@@ -1,8 +1,8 @@
-import { isUtf8 } from "node:buffer";
+import { isAscii, isUtf8 } from "node:buffer";
 import { endianness } from "node:os";
 import type { Values } from "../gen/meshloom/v1/batch.js";
 import { Reasons } from "../reasons.js";
-import { must } from "./malformed.js";
+import { Malformed, must } from "./malformed.js";
 
 const LITTLE_ENDIAN = endianness() === "LE";
 
@@ -35,30 +35,78 @@ export function writeI64(numbers: BigInt64Array): Buffer {
   return LITTLE_ENDIAN ? bytes : Buffer.from(bytes).swap64();
 }
 
-/** Payloads end to end. One growing buffer: text is encoded straight to its place. */
+/** Payloads end to end. */
 export function joinPayloads(payloads: readonly (string | Buffer)[]): { data: Buffer; ends: Buffer } {
-  const ends = new Uint32Array(payloads.length);
-  let out = Buffer.allocUnsafe(payloads.reduce((sum, payload) => sum + payload.length, 64));
-  let end = 0;
-  const reserve = (more: number): void => {
-    if (end + more <= out.byteLength) return;
-    const bigger = Buffer.allocUnsafe(Math.max(end + more, out.byteLength * 2));
-    out.copy(bigger, 0, 0, end);
-    out = bigger;
-  };
-  for (let i = 0; i < payloads.length; i++) {
-    const payload = payloads[i]!;
-    if (typeof payload === "string") {
-      // Three bytes per UTF-16 unit always suffice; near the end of the buffer the exact length is cheaper than growing.
-      if (end + payload.length * 3 > out.byteLength) reserve(Buffer.byteLength(payload));
-      end += out.write(payload, end, "utf8");
-    } else {
-      reserve(payload.byteLength);
-      end += payload.copy(out, end);
-    }
-    ends[i] = end;
+  const writer = new PayloadWriter(
+    payloads.length,
+    payloads.reduce((sum, payload) => sum + payload.length, 0),
+  );
+  for (const payload of payloads) writer.add(payload);
+  return writer.slice(0, payloads.length);
+}
+
+/** Payloads end to end, each copied to its place at once: nothing of it is left for the garbage collector to move. */
+export class PayloadWriter {
+  private out: Buffer;
+  private ends: Uint32Array;
+  private end = 0;
+  private count = 0;
+
+  /** Room for `count` values of `bytes` in all; it grows. */
+  constructor(count: number, bytes: number) {
+    this.out = Buffer.allocUnsafe(bytes + 64);
+    this.ends = new Uint32Array(count);
   }
-  return { data: out.subarray(0, end), ends: writeU32(ends) };
+
+  /** Bytes so far. */
+  get byteLength(): number {
+    return this.end;
+  }
+
+  add(payload: string | Buffer): void {
+    if (typeof payload === "string") this.end = this.text(payload);
+    else {
+      const end = this.end + payload.byteLength;
+      if (end > this.out.byteLength) this.grow(end);
+      this.out.set(payload, this.end);
+      this.end = end;
+    }
+    if (this.count === this.ends.length) this.ends = grown(this.ends, Math.max(16, this.count * 2));
+    this.ends[this.count++] = this.end;
+  }
+
+  /** The value at a place, a view. */
+  at(index: number): Buffer {
+    return this.out.subarray(index === 0 ? 0 : this.ends[index - 1]!, this.ends[index]);
+  }
+
+  /** Values `from` to `to`. Views where they can be: add nothing more while they are in use. */
+  slice(from: number, to: number): { data: Buffer; ends: Buffer } {
+    const start = from === 0 ? 0 : this.ends[from - 1]!;
+    const ends = start === 0 ? this.ends.subarray(from, to) : this.ends.slice(from, to).map((end) => end - start);
+    return { data: this.out.subarray(start, ends.length === 0 ? start : start + ends.at(-1)!), ends: writeU32(ends) };
+  }
+
+  private text(text: string): number {
+    // Three bytes per UTF-16 unit always suffice; near the end of the buffer the exact length is cheaper than growing.
+    if (this.end + text.length * 3 > this.out.byteLength) {
+      const end = this.end + Buffer.byteLength(text);
+      if (end > this.out.byteLength) this.grow(end);
+    }
+    return this.end + this.out.write(text, this.end, "utf8");
+  }
+
+  private grow(bytes: number): void {
+    const bigger = Buffer.allocUnsafe(Math.max(bytes, this.out.byteLength * 2));
+    this.out.copy(bigger, 0, 0, this.end);
+    this.out = bigger;
+  }
+}
+
+function grown(numbers: Uint32Array, length: number): Uint32Array {
+  const bigger = new Uint32Array(length);
+  bigger.set(numbers);
+  return bigger;
 }
 
 /** Values of variable length, validated: no accessor fails afterwards. */
@@ -89,12 +137,11 @@ export class ValuesColumn {
     let previous = 0;
     for (let i = 0; i < ends.length; i++) {
       const end = ends[i]!;
-      must(end >= previous, () => `${where}.ends falls at ${i}: ${end} after ${previous}`);
-      must(
-        end - previous <= maxBytes,
-        () => `${where}[${i}] has ${end - previous} bytes, the limit is ${maxBytes}`,
-        tooLarge,
-      );
+      // No `must` here: it would make two closures per event.
+      if (end < previous) throw new Malformed(`${where}.ends falls at ${i}: ${end} after ${previous}`);
+      if (end - previous > maxBytes) {
+        throw new Malformed(`${where}[${i}] has ${end - previous} bytes, the limit is ${maxBytes}`, tooLarge);
+      }
       previous = end;
     }
     must(
@@ -123,6 +170,7 @@ export class ValuesColumn {
 
   /** Throws `Malformed` unless every single value is UTF-8. */
   requireUtf8(where: string): void {
+    if (isAscii(this.data)) return;
     must(isUtf8(this.data), () => `${where} is not valid UTF-8`);
     for (let i = 0; i < this.ends.length; i++) {
       const next = this.data[this.ends[i]!];

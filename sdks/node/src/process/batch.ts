@@ -36,26 +36,33 @@ export class BatchDispatcher implements Dispatcher {
 
   private start(work: WorkState): void {
     const { scope, table, id, definition } = this.stream;
-    const call = new Call(scope, work, WHOLE, table, id);
+    const now = table.clock.look();
+    const call = new Call(this.stream, work, WHOLE, now);
     const emitter = new Emitter(work.batch, definition.routes);
     const spans = work.batch.spans.size === 0 ? undefined : new BatchSpans(scope, work.batch);
-    const abandoned = retryFailure(WHOLE, Reasons.CANCELLED, "the work was taken back");
-    call.onAbandon = () => {
-      this.calls.delete(call);
-      spans?.end(() => abandoned, abandoned);
-    };
     const handle = (): unknown => definition.handler(work.batch, emitter, call);
+    table.enter(id, work.sequence, WHOLE, now);
+    work.enter(now);
     let result: unknown;
     try {
       result = spans === undefined ? handle() : within(spans.call, handle);
     } catch (error) {
       this.failed(call, spans, error);
       return;
+    } finally {
+      table.leave();
+      work.leave(table.clock.look());
     }
-    if (!isThenable(result)) {
-      this.answered(call, spans, emitter);
-      return;
-    }
+    if (isThenable(result)) this.wait(call, spans, emitter, result);
+    else this.answered(call, spans, emitter);
+  }
+
+  private wait(call: Call, spans: BatchSpans | undefined, emitter: Emitter, result: Promise<unknown>): void {
+    const abandoned = retryFailure(WHOLE, Reasons.CANCELLED, "the work was taken back");
+    call.goesOn(() => {
+      this.calls.delete(call);
+      spans?.end(() => abandoned, abandoned);
+    });
     this.calls.add(call);
     void result
       .then(
@@ -64,7 +71,7 @@ export class BatchDispatcher implements Dispatcher {
       )
       .then(() => {
         this.calls.delete(call);
-        this.stream.callEnded(work);
+        this.stream.callEnded(call.work);
       });
   }
 

@@ -3,16 +3,13 @@ import { WHOLE } from "../columns/limits.js";
 import type { Context } from "../context.js";
 import type { MeshEvent } from "../event.js";
 import type { Logger } from "../log.js";
-import type { CallTable } from "../transport/calls.js";
-import type { ReplicaInfo, Scope } from "./scope.js";
+import type { Stream } from "./dispatcher.js";
+import type { ReplicaInfo } from "./scope.js";
 import type { WorkState } from "./work.js";
 
 /** One handler call, and the context that its handler is given. What a handler does not touch is not made. */
 export class Call implements Context {
-  private readonly startedAt = performance.now();
-  private readonly slot: number;
-  /** Called once if the call is taken back. */
-  onAbandon: (() => void) | undefined;
+  private waiting: Waiting | undefined;
   private controller: AbortController | undefined;
   private timer: NodeJS.Timeout | undefined;
   private logger: Logger | undefined;
@@ -21,15 +18,19 @@ export class Call implements Context {
   private pausedMs = 0;
 
   constructor(
-    private readonly scope: Scope,
+    private readonly stream: Stream,
     readonly work: WorkState,
     /** The input; WHOLE: the batch. */
     readonly index: number,
-    private readonly table: CallTable,
-    stream: number,
-  ) {
-    this.slot = table.begin(stream, work.sequence, index, this.startedAt);
-    work.running.add(this);
+    private readonly startedAt: number,
+  ) {}
+
+  /** The handler waits for something: other calls run meanwhile. `onAbandon` is called if the call is taken back. */
+  goesOn(onAbandon: () => void): void {
+    const { table, id } = this.stream;
+    const slot = table.begin(id, this.work.sequence, this.index, this.startedAt);
+    this.waiting = { slot, since: performance.now(), onAbandon };
+    this.work.running.add(this);
   }
 
   get event(): MeshEvent {
@@ -39,25 +40,25 @@ export class Call implements Context {
     return this.work.batch.attempt(this.index);
   }
   get config(): unknown {
-    return this.scope.config;
+    return this.stream.scope.config;
   }
   get state(): unknown {
-    return this.scope.state;
+    return this.stream.scope.state;
   }
   get pipeline(): string {
-    return this.scope.pipeline;
+    return this.stream.scope.pipeline;
   }
   get node(): string {
-    return this.scope.node;
+    return this.stream.scope.node;
   }
   get replica(): ReplicaInfo {
-    return this.scope.replica;
+    return this.stream.scope.replica;
   }
   get tracer(): Tracer {
-    return this.scope.tracer;
+    return this.stream.scope.tracer;
   }
   get log(): Logger {
-    return (this.logger ??= this.scope.logger(this.index === WHOLE ? {} : { uid: this.event.uid }));
+    return (this.logger ??= this.stream.scope.logger(this.index === WHOLE ? {} : { uid: this.event.uid }));
   }
   get deadline(): Date | undefined {
     const { timeoutMs } = this.work;
@@ -86,30 +87,33 @@ export class Call implements Context {
   /** Takes time in which the coordinator did not read off the call's age. */
   pause(ms: number): void {
     this.pausedMs += ms;
-    this.table.shift(this.slot, ms);
+    if (this.waiting !== undefined) {
+      this.waiting.since += ms;
+      this.stream.table.shift(this.waiting.slot, ms);
+    }
     if (this.timer !== undefined) this.armTimeout();
   }
 
   /** Ends the call; false when it was over already and its result must be ignored. */
   end(): boolean {
     if (this.isOver) return false;
-    this.work.busyMs += this.elapsedMs();
-    this.close();
+    this.isOver = true;
+    if (this.waiting !== undefined) this.endWaiting(this.waiting);
+    if (this.timer !== undefined) clearTimeout(this.timer);
     return true;
   }
 
   /** Takes the call back: its signal aborts, its slot is free, whatever it returns later is ignored. */
   abandon(why: string): void {
     if (!this.end()) return;
-    this.onAbandon?.();
+    this.waiting?.onAbandon();
     this.controller?.abort(new DOMException(why, "AbortError"));
   }
 
-  private close(): void {
-    this.isOver = true;
-    this.table.end(this.slot);
+  private endWaiting({ slot, since }: Waiting): void {
+    this.work.busyMs += performance.now() - since;
+    this.stream.table.end(slot);
     this.work.running.delete(this);
-    clearTimeout(this.timer);
   }
 
   private elapsedMs(): number {
@@ -130,3 +134,12 @@ export class Call implements Context {
 
 /** setTimeout cannot wait longer, about 25 days. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** A call beside which others run. */
+interface Waiting {
+  /** Its place in the call table. */
+  readonly slot: number;
+  /** When the handler gave the thread back, plus the time that was not the handler's. */
+  since: number;
+  readonly onAbandon: () => void;
+}

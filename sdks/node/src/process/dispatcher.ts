@@ -10,6 +10,8 @@ export interface Stream {
   readonly table: CallTable;
   /** Number of the stream in the call table. */
   readonly id: number;
+  /** Handler calls at one time. */
+  readonly concurrency: number;
   /** The key of an input under the ordering asked for; undefined: none. */
   readonly keyOf: ((work: WorkState, index: number) => string | undefined) | undefined;
   /** Waits until the coordinator has read enough; undefined: it has. */
@@ -22,8 +24,8 @@ export interface Stream {
 export interface Dispatcher {
   /** Takes a work in. */
   add(work: WorkState): void;
-  /** Starts one call; false when none can start now. */
-  startNext(): boolean;
+  /** Starts one call, or several while `until` on the table's clock has not come; false when none can start now. */
+  startNext(until: number): boolean;
   /** Calls whose handlers have not returned. */
   readonly running: number;
 }

@@ -1,8 +1,7 @@
 import type { Batch } from "../columns/batch.js";
-import { WHOLE } from "../columns/limits.js";
 import { Reject, Retry, type RetryOptions } from "../errors.js";
 import type { EventFailure } from "../gen/meshloom/v1/process.js";
-import { output, type OutputOptions, passRow, type Row, toRow } from "../output.js";
+import { output, type OutputOptions, PASS, type Row, toRow } from "../output.js";
 import { Reasons } from "../reasons.js";
 import { failureOf, retryFailure } from "./verdicts.js";
 
@@ -30,7 +29,7 @@ export class Emitter {
 
   /** One output that came from input `index`; call it again for more. */
   emit(index: number, value: unknown, options?: OutputOptions): void {
-    const row = this.row(index, value, options);
+    const row = this.row(value, options);
     const fate = this.fates[this.checked(index)];
     if (fate === undefined) this.fates[index] = { rows: [row] };
     else if (typeof fate === "object" && "rows" in fate) fate.rows.push(row);
@@ -39,7 +38,7 @@ export class Emitter {
 
   /** Inputs that pass unchanged. */
   pass(inputs: Inputs): void {
-    this.name(inputs, (index) => ({ rows: [passRow(index)] }));
+    this.name(inputs, () => ({ rows: [PASS] }));
   }
 
   /** Inputs that end here on purpose, with no output. */
@@ -61,7 +60,7 @@ export class Emitter {
 
   /** One output that came from the whole batch; inputs that nothing else names count as consumed. */
   whole(value: unknown, options?: OutputOptions): void {
-    this.wholeRows.push(this.row(WHOLE, value, options));
+    this.wholeRows.push(this.row(value, options));
   }
 
   /** What became of an input. @internal */
@@ -83,13 +82,13 @@ export class Emitter {
     return this.wholeRows;
   }
 
-  private row(index: number, value: unknown, options: OutputOptions | undefined): Row {
+  private row(value: unknown, options: OutputOptions | undefined): Row {
     if (value === undefined) {
       throw new Reject("emitted undefined; emit null for JSON null, drop(index) for nothing", {
         reason: Reasons.NO_RESULT,
       });
     }
-    return toRow(index, options === undefined ? value : output(value, options), this.routes);
+    return toRow(options === undefined ? value : output(value, options), this.routes);
   }
 
   private name(inputs: Inputs, fate: (index: number) => Fate): void {

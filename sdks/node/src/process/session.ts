@@ -1,3 +1,4 @@
+import { BinaryWriter } from "@bufbuild/protobuf/wire";
 import { Batch } from "../columns/batch.js";
 import { MAX_BATCH_BYTES, WHOLE } from "../columns/limits.js";
 import { Malformed, must } from "../columns/malformed.js";
@@ -111,7 +112,7 @@ export class ProcessSession implements Session {
       const ready = await open(request, "Process", this.definitions, this.instances);
       if (this.over) return;
       this.core = new Core(ready, request, this.wire, this.table, (work) => this.callEnded(work));
-      this.wire.send(ProcessResponse.encode({ response: { $case: "opened", value: ready.opened } }).finish());
+      this.wire.send(encodeResponse({ response: { $case: "opened", value: ready.opened } }));
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       if (!this.over) this.wire.end(error.status);
@@ -179,7 +180,8 @@ export class ProcessSession implements Session {
     const core = this.core;
     if (this.pumping || this.scheduled || core === undefined) return;
     this.pumping = true;
-    const until = performance.now() + SLICE_MS;
+    const { clock } = core.table;
+    const until = clock.look() + SLICE_MS;
     try {
       for (;;) {
         if (core.dispatcher.running >= core.concurrency) break;
@@ -188,8 +190,8 @@ export class ProcessSession implements Session {
           this.later(room);
           break;
         }
-        if (!core.dispatcher.startNext()) break;
-        if (performance.now() > until) {
+        if (!core.dispatcher.startNext(until)) break;
+        if (clock.now() > until) {
           this.flush();
           this.later(turnOfLoop());
           break;
@@ -229,7 +231,7 @@ export class ProcessSession implements Session {
 
   private sendResult(result: WorkResult): void {
     if (this.over) return;
-    this.wire.send(ProcessResponse.encode({ response: { $case: "result", value: result } }).finish(), result.last);
+    this.wire.send(encodeResponse({ response: { $case: "result", value: result } }), result.last);
   }
 
   private endIfIdle(): void {
@@ -249,6 +251,17 @@ export class ProcessSession implements Session {
     clearTimeout(this.flushTimer);
     this.onOver();
   }
+}
+
+/** One writer for all answers: its buffer has grown to their size. */
+let writer = new BinaryWriter();
+/** Largest answer whose buffer is kept for the next. */
+const KEPT_BYTES = 4 * 1024 * 1024;
+
+function encodeResponse(response: ProcessResponse): Uint8Array {
+  const message = ProcessResponse.encode(response, writer).finish();
+  if (message.byteLength > KEPT_BYTES) writer = new BinaryWriter();
+  return message;
 }
 
 /** Field tags, sequence and timeout around the batch. */

@@ -3,7 +3,7 @@ import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { rowSize } from "../columns/outputs.js";
 import { Reject } from "../errors.js";
 import { FailureAction } from "../gen/meshloom/v1/process.js";
-import { drop, passRow, type Row, toRow } from "../output.js";
+import { drop, PASS, type Row, toRow } from "../output.js";
 import { Reasons } from "../reasons.js";
 import { endSpan, startProcess, within } from "../tracing/spans.js";
 import { isThenable, type MaybePromise } from "../util.js";
@@ -33,28 +33,44 @@ export class SingleDispatcher implements Dispatcher {
     this.works.push({ work, lanes });
   }
 
-  startNext(): boolean {
+  startNext(until: number): boolean {
     for (let i = 0; i < this.works.length; i++) {
       const { work, lanes } = this.works[i]!;
       const index = work.done ? undefined : lanes.take();
       if (work.done) this.works.splice(i--, 1);
       else if (index !== undefined) {
-        this.start(work, lanes, index);
+        this.follow(work, lanes, index, until);
         return true;
       }
     }
     return false;
   }
 
-  private start(work: WorkState, lanes: Lanes, index: number): void {
-    const { scope, table, id } = this.stream;
-    const call = new Call(scope, work, index, table, id);
-    const hop = work.batch.spans.get(index);
-    const span = hop === undefined ? undefined : startProcess(scope, work.batch, index, hop);
-    call.onAbandon = () => {
-      this.calls.delete(call);
-      if (span !== undefined) endSpan(span, retryFailure(index, Reasons.CANCELLED, "the work was taken back"));
-    };
+  /** Runs calls of a work one after the other: what costs per call rather than per stretch of calls is kept low. */
+  private follow(work: WorkState, lanes: Lanes, first: number, until: number): void {
+    const { table, id, concurrency } = this.stream;
+    const { clock } = table;
+    let now = clock.look();
+    table.enter(id, work.sequence, first, now);
+    work.enter(now);
+    try {
+      for (let index: number | undefined = first; index !== undefined; index = lanes.take()) {
+        table.next(index, now);
+        this.start(work, lanes, index, now);
+        now = clock.now();
+        if (now > until || this.calls.size >= concurrency || this.stream.room() !== undefined) break;
+      }
+    } finally {
+      table.leave();
+      work.leave(clock.look());
+    }
+  }
+
+  private start(work: WorkState, lanes: Lanes, index: number, now: number): void {
+    const call = new Call(this.stream, work, index, now);
+    const { batch } = work;
+    const hop = batch.spans.size === 0 ? undefined : batch.spans.get(index);
+    const span = hop === undefined ? undefined : startProcess(this.stream.scope, batch, index, hop);
     let answer: MaybePromise<Answer>;
     try {
       answer = span === undefined ? this.run(call) : within(span, () => this.run(call));
@@ -62,10 +78,15 @@ export class SingleDispatcher implements Dispatcher {
       this.failed(call, lanes, span, error);
       return;
     }
-    if (!isThenable(answer)) {
-      this.answered(call, lanes, span, answer);
-      return;
-    }
+    if (isThenable(answer)) this.wait(call, lanes, span, answer);
+    else this.answered(call, lanes, span, answer);
+  }
+
+  private wait(call: Call, lanes: Lanes, span: Span | undefined, answer: Promise<Answer>): void {
+    call.goesOn(() => {
+      this.calls.delete(call);
+      if (span !== undefined) endSpan(span, retryFailure(call.index, Reasons.CANCELLED, "the work was taken back"));
+    });
     this.calls.add(call);
     void answer
       .then(
@@ -74,7 +95,7 @@ export class SingleDispatcher implements Dispatcher {
       )
       .then(() => {
         this.calls.delete(call);
-        this.stream.callEnded(work);
+        this.stream.callEnded(call.work);
       });
   }
 
@@ -114,9 +135,9 @@ export class SingleDispatcher implements Dispatcher {
   private interpret(call: Call, result: unknown): MaybePromise<Answer> {
     switch (this.stream.definition.role) {
       case "map":
-        return this.oneRow(call, result);
+        return this.oneRow(result);
       case "filter":
-        if (result === true) return [passRow(call.index)];
+        if (result === true) return PASSED;
         if (result === false || result === drop) return NOTHING;
         throw new Reject(`the filter returned ${describe(result)}; return true or false`, { reason: Reasons.NOT_BOOL });
       case "sink":
@@ -126,7 +147,7 @@ export class SingleDispatcher implements Dispatcher {
     }
   }
 
-  private oneRow(call: Call, value: unknown): Answer {
+  private oneRow(value: unknown): Answer {
     if (value === drop) return NOTHING;
     if (value === undefined || value === null) {
       throw new Reject(
@@ -134,12 +155,12 @@ export class SingleDispatcher implements Dispatcher {
         { reason: Reasons.NO_RESULT },
       );
     }
-    return [toRow(call.index, value, this.stream.definition.routes)];
+    return [toRow(value, this.stream.definition.routes)];
   }
 
   private many(call: Call, result: unknown): MaybePromise<Answer> {
     if (result === drop) return NOTHING;
-    if (result === undefined || result === null) return this.oneRow(call, result);
+    if (result === undefined || result === null) return this.oneRow(result);
     const iterator = iteratorOf(result);
     if (iterator === undefined) {
       throw new Reject(`the handler returned ${describe(result)}; return an array, iterator or (async) generator`, {
@@ -155,7 +176,7 @@ export class SingleDispatcher implements Dispatcher {
       const step = iterator.next();
       if (isThenable(step)) return this.pullAsync(call, iterator, step, held);
       if (step.done === true) return held.rows;
-      this.keep(call, held, step.value);
+      this.keep(held, step.value);
       if (held.bytes >= HOLD_BYTES) {
         return this.part(call, held).then((goOn) =>
           goOn ? this.pull(call, iterator, held) : closeIterator(iterator, held.rows),
@@ -171,16 +192,16 @@ export class SingleDispatcher implements Dispatcher {
     held: Held,
   ): Promise<Answer> {
     for (let step = await first; step.done !== true; step = await iterator.next()) {
-      this.keep(call, held, step.value);
+      this.keep(held, step.value);
       const goOn = call.over ? false : held.bytes < HOLD_BYTES || (await this.part(call, held));
       if (!goOn) return closeIterator(iterator, held.rows);
     }
     return held.rows;
   }
 
-  private keep(call: Call, held: Held, value: unknown): void {
+  private keep(held: Held, value: unknown): void {
     if (value === drop) return;
-    const row = this.oneRow(call, value)[0]!;
+    const row = this.oneRow(value)[0]!;
     held.rows.push(row);
     held.bytes += rowSize(row);
   }
@@ -202,6 +223,7 @@ export class SingleDispatcher implements Dispatcher {
 
 type Answer = readonly Row[];
 const NOTHING: Answer = [];
+const PASSED: Answer = [PASS];
 
 interface Held {
   rows: Row[];

@@ -1,10 +1,11 @@
 import type { Batch } from "../columns/batch.js";
-import { rowSize } from "../columns/outputs.js";
+import { WHOLE } from "../columns/limits.js";
+import { HeldOutputs } from "../columns/outputs.js";
 import type { EventFailure, WorkResult } from "../gen/meshloom/v1/process.js";
 import type { Row } from "../output.js";
 import { Reasons } from "../reasons.js";
 import type { Call } from "./call.js";
-import { empty, toResults } from "./results.js";
+import { toResults } from "./results.js";
 import { retryFailure, toDuration } from "./verdicts.js";
 
 /** Outputs of one input are held until its call ends or they reach this size. */
@@ -15,17 +16,18 @@ export const HOLD_BYTES = 1024 * 1024;
  * Closing a closed input is a no-op: a call that ends after its work was taken back changes nothing.
  */
 export class WorkState {
-  /** Calls in hand. */
+  /** Calls that wait for something while others run. */
   readonly running = new Set<Call>();
-  /** Handler time so far, milliseconds over all calls. */
+  /** Handler time so far, milliseconds over all calls, but for those that follow one another now. */
   busyMs = 0;
+  /** When the calls that follow one another now began. */
+  private since: number | undefined;
 
   private readonly closed: Uint8Array;
   private open: number;
   private consumed = 0;
-  private rows: Row[] = [];
+  private held: HeldOutputs;
   private failures: EventFailure[] = [];
-  private heldBytes = 0;
   /** The input whose outputs have been sent in part. Nothing else is sent before it is closed. */
   private continuing: number | undefined;
   private awaitingTurn: (() => void)[] = [];
@@ -40,11 +42,23 @@ export class WorkState {
   ) {
     this.open = batch.count;
     this.closed = new Uint8Array(batch.count);
+    this.held = new HeldOutputs(batch);
   }
 
   /** Whether every input is closed and `last` is sent. */
   get done(): boolean {
     return this.open === 0;
+  }
+
+  /** Calls begin to follow one another. They are timed as one: a look at the clock per call costs more than most calls. */
+  enter(now: number): void {
+    this.since = now;
+  }
+
+  /** The last of them has ended, or goes on beside others. */
+  leave(now: number): void {
+    if (this.since !== undefined) this.busyMs += now - this.since;
+    this.since = undefined;
   }
 
   isClosed(index: number): boolean {
@@ -68,7 +82,7 @@ export class WorkState {
       return;
     }
     if (this.continuing === index) this.endContinued(rows, []);
-    else this.hold(rows);
+    else for (const row of rows) this.held.add(index, row);
     this.close(index);
   }
 
@@ -82,13 +96,13 @@ export class WorkState {
 
   /** Adds outputs of the whole batch; they close no input. */
   addWhole(rows: readonly Row[]): void {
-    this.hold(rows);
+    for (const row of rows) this.held.add(WHOLE, row);
   }
 
   /** Ends the work by a failure that names no event; outputs held so far are forgotten. */
   failWhole(failure: EventFailure): void {
     if (this.done) return;
-    this.rows = [];
+    this.held = new HeldOutputs(this.batch);
     this.failures = [failure];
     this.consumed = 0;
     this.open = 0;
@@ -110,7 +124,7 @@ export class WorkState {
     const timeout = (index: number): EventFailure =>
       retryFailure(index, Reasons.TIMEOUT, `the call took longer than the node's timeout of ${this.timeoutMs} ms`);
     if (wholeLate) {
-      this.failWhole(timeout(0xffff_ffff));
+      this.failWhole(timeout(WHOLE));
       return;
     }
     for (let i = 0; i < this.batch.count; i++) {
@@ -121,7 +135,7 @@ export class WorkState {
 
   /** Sends what is closed so far. */
   flush(): void {
-    if (this.continuing !== undefined || (this.rows.length === 0 && this.failures.length === 0)) return;
+    if (this.continuing !== undefined || (this.held.count === 0 && this.failures.length === 0)) return;
     for (const result of this.take()) this.send(result);
   }
 
@@ -130,8 +144,7 @@ export class WorkState {
     if (this.isClosed(index) || rows.length === 0) return;
     this.flush();
     this.continuing = index;
-    const results = toResults(this.sequence, this.batch, rows, []);
-    for (const result of results) {
+    for (const result of this.results(index, rows, [])) {
       if (result.outputs !== undefined) result.outputs.continued = true;
       this.send(result);
     }
@@ -143,17 +156,17 @@ export class WorkState {
     return new Promise((resolve) => this.awaitingTurn.push(resolve));
   }
 
-  private hold(rows: readonly Row[]): void {
-    for (const row of rows) {
-      this.rows.push(row);
-      this.heldBytes += rowSize(row);
-    }
+  private results(index: number, rows: readonly Row[], failures: EventFailure[]): WorkResult[] {
+    const held = new HeldOutputs(this.batch);
+    for (const row of rows) held.add(index, row);
+    return toResults(this.sequence, held, failures);
   }
 
   private endContinued(rows: readonly Row[], failures: EventFailure[]): void {
+    const index = this.continuing!;
     this.continuing = undefined;
     // Alone in its result, the first one after the part: "the last parent named goes on in the next result".
-    for (const result of toResults(this.sequence, this.batch, rows, failures)) this.send(result);
+    for (const result of this.results(index, rows, failures)) this.send(result);
     for (const resume of this.awaitingTurn.splice(0)) resume();
   }
 
@@ -161,22 +174,22 @@ export class WorkState {
     this.closed[index] = 1;
     this.open--;
     if (this.open === 0) this.finish();
-    else if (this.heldBytes >= HOLD_BYTES) this.flush();
+    else if (this.held.bytes >= HOLD_BYTES) this.flush();
   }
 
   private take(): WorkResult[] {
-    const results = toResults(this.sequence, this.batch, this.rows, this.failures);
-    this.rows = [];
+    const results = toResults(this.sequence, this.held, this.failures);
+    this.held = new HeldOutputs(this.batch);
     this.failures = [];
-    this.heldBytes = 0;
     return results;
   }
 
   private finish(): void {
-    const results = this.rows.length + this.failures.length > 0 ? this.take() : [empty(this.sequence)];
+    const results = this.take();
     const last = results.at(-1)!;
     last.last = true;
     last.consumed = this.consumed;
+    this.leave(performance.now());
     last.busy = toDuration(this.busyMs);
     this.onDone(this);
     for (const result of results) this.send(result);

@@ -46,7 +46,7 @@ async function run(definitions: readonly Definition[], options: ServeOptions, st
   checkAddress(listen);
   checkExposure(listen, tls !== undefined, process.env["MESHLOOM_INSECURE"] === "1");
   await removeStaleSocket(listen);
-  const table = new CallTable();
+  const table = new CallTable(undefined, true);
   const instances = new Instances();
   const hub = new Hub(
     { listen, tls, describe: describe(definitions), calls: table.memory, timeOrigin: performance.timeOrigin },

@@ -11,6 +11,12 @@ import type { Session, Wire } from "./wire.js";
 /** Unsent bytes at which a stream's handlers pause. */
 const ROOM_BYTES = 8 * 1024 * 1024;
 
+/**
+ * The transport thread makes few objects, but each holds a message: with the usual size, collections of the young ones
+ * come so seldom that the memory behind them calls for full collections all the time.
+ */
+const SMALL_YOUNG_GENERATION = { maxYoungGenerationSizeMb: 1 };
+
 /** Makes the session of a new stream; `onOver` must be called once it has ended. */
 export type Accept = (wire: Wire, rpc: "Process" | "Produce", onOver: () => void) => Session;
 
@@ -27,7 +33,7 @@ export class Hub {
     data: TransportData,
     private readonly accept: Accept,
   ) {
-    this.worker = new Worker(join(here, "worker.js"), { workerData: data });
+    this.worker = new Worker(join(here, "worker.js"), { workerData: data, resourceLimits: SMALL_YOUNG_GENERATION });
     this.broken = new Promise((_, reject) => {
       this.worker.on("error", (error) =>
         reject(new ServeError(`the transport thread died: ${error.message}`, 70, error)),
@@ -79,7 +85,7 @@ export class Hub {
         stream.session.halfClosed();
         break;
       case "sent":
-        stream.wire.sent(message.bytes);
+        stream.wire.sent(message.message.byteLength);
         break;
       case "gone":
         stream.wire.sent(Infinity);

@@ -16,6 +16,8 @@ import { widenWindows } from "./windows.js";
 const SERVICE = "meshloom.v1.NodeService";
 /** While work is in hand, the coordinator is told this often what is running. */
 const PROGRESS_MS = 1000;
+/** While work is in hand, the main thread's clock moves on this often, without a look at the system's. */
+const TICK_MS = 5;
 /** How long connections may linger after all streams have ended. */
 const CLOSE_GRACE_MS = 1000;
 
@@ -45,6 +47,7 @@ export class NodeServer {
   private readonly streams = new Map<number, OpenStream>();
   private lastStream = 0;
   private progressTimer: NodeJS.Timeout | undefined;
+  private tickTimer: NodeJS.Timeout | undefined;
 
   constructor(
     private readonly data: TransportData,
@@ -95,7 +98,10 @@ export class NodeServer {
     const open = this.streams.get(stream);
     if (open === undefined) return;
     if (closesWork) open.inHand--;
-    open.call.write(message, () => this.post({ kind: "sent", stream, bytes: message.byteLength }));
+    // The memory goes back, for the main thread's collector: it runs often, and full collections here cost more.
+    open.call.write(message, () => {
+      this.post({ kind: "sent", stream, message }, [message.buffer as ArrayBuffer]);
+    });
   }
 
   end(stream: number, status: StreamStatus | undefined): void {
@@ -120,6 +126,7 @@ export class NodeServer {
   /** Ends the server once its connections have closed, or after a short grace. */
   async close(): Promise<void> {
     clearInterval(this.progressTimer);
+    clearInterval(this.tickTimer);
     await new Promise<void>((resolve) => {
       const timer = setTimeout(() => {
         this.grpcServer.forceShutdown();
@@ -154,7 +161,10 @@ export class NodeServer {
     this.streams.set(stream, open);
     this.post({ kind: "open", stream, rpc });
     call.on("data", (message: Buffer) => {
-      if (rpc === "Process" && message[0] === WORK_TAG) open.inHand++;
+      if (rpc === "Process" && message[0] === WORK_TAG) {
+        open.inHand++;
+        this.tickTimer ??= setInterval(() => this.tick(), TICK_MS);
+      }
       const { bytes, transfer } = detach(message);
       this.post({ kind: "message", stream, message: bytes }, [transfer]);
     });
@@ -165,6 +175,13 @@ export class NodeServer {
     call.on("cancelled", gone);
     call.on("error", gone);
     call.on("close", gone);
+  }
+
+  private tick(): void {
+    this.calls.tick();
+    for (const { inHand } of this.streams.values()) if (inHand > 0) return;
+    clearInterval(this.tickTimer);
+    this.tickTimer = undefined;
   }
 
   private reportProgress(): void {

@@ -17,7 +17,7 @@ import (
 // Batch is what a batch handler is called with: 1 to 65,536 events in columns.
 type Batch struct {
 	view     *columns.View
-	attempts func(int) int
+	attempts columns.Attempts
 }
 
 // Len returns the number of rows.
@@ -28,7 +28,7 @@ func (b *Batch) Event(i int) Event {
 	if i < 0 || i >= b.view.Count {
 		panic(fmt.Sprintf("meshloom: row %d of a batch of %d", i, b.view.Count))
 	}
-	return Event{view: b.view, index: i, attempt: b.attempts(i)}
+	return Event{view: b.view, index: i, attempt: b.attempts.At(i)}
 }
 
 // All yields every row with its index.
@@ -74,7 +74,7 @@ const (
 )
 
 func newEmitter(ctx context.Context, view *columns.View, routes []string) *Emitter {
-	return &Emitter{ctx: ctx, arena: arena{routes: routes}, state: make([]rowState, view.Count), failures: map[int]*meshloomv1.EventFailure{}}
+	return &Emitter{ctx: ctx, arena: arena{routes: routes, keeps: true}, state: make([]rowState, view.Count), failures: map[int]*meshloomv1.EventFailure{}}
 }
 
 // take marks row i; it reports false, and remembers why, when the row may not be named.
@@ -97,12 +97,10 @@ func (e *Emitter) Emit(i int, result any) {
 	if !e.take(i, rowAnswered) {
 		return
 	}
-	row, err := e.arena.row(uint32(i), result)
-	if err != nil {
-		e.fail(i, failureOf(e.ctx, uint32(i), err))
-		return
+	e.rows = append(e.rows, columns.Row{Parent: uint32(i)})
+	if err := e.arena.fill(&e.rows[len(e.rows)-1], result); err != nil {
+		e.fail(i, failureOf(e.ctx, uint32(i), err)) // which takes the row with it
 	}
-	e.rows = append(e.rows, row)
 }
 
 // Pass lets row i pass unchanged.
@@ -114,8 +112,8 @@ func (e *Emitter) Pass(i int) {
 
 // Whole adds an output of the whole batch. Rows that nothing names then end with it.
 func (e *Emitter) Whole(result any) error {
-	row, err := e.arena.row(columns.None, result)
-	if err != nil {
+	row := columns.Row{Parent: columns.None}
+	if err := e.arena.fill(&row, result); err != nil {
 		return err
 	}
 	e.whole = true
@@ -176,7 +174,10 @@ func (e *Emitter) finish(lanes [][]int32) []*meshloomv1.EventFailure {
 	e.rows = slices.DeleteFunc(e.rows, func(row columns.Row) bool {
 		return row.Parent != columns.None && e.state[row.Parent] != rowAnswered
 	})
-	slices.SortStableFunc(e.rows, func(a, b columns.Row) int { return cmp.Compare(a.Parent, b.Parent) })
+	byParent := func(a, b columns.Row) int { return cmp.Compare(a.Parent, b.Parent) }
+	if !slices.IsSortedFunc(e.rows, byParent) {
+		slices.SortStableFunc(e.rows, byParent)
+	}
 	failures := make([]*meshloomv1.EventFailure, 0, len(e.failures))
 	for _, index := range slices.Sorted(maps.Keys(e.failures)) {
 		failures = append(failures, e.failures[index])

@@ -69,9 +69,10 @@ func decodeJSON(data []byte, to any) error {
 	}
 }
 
-// arena encodes payloads into chunks that stay unchanged until they have been sent.
+// arena encodes payloads into chunks that stay unchanged until it is reset.
 type arena struct {
 	routes  []string // declared by the node
+	keeps   bool     // several payloads are held at a time; else each is used before the next is made
 	chunk   []byte
 	scratch bytes.Buffer
 	encoder *json.Encoder
@@ -79,8 +80,14 @@ type arena struct {
 
 const arenaChunk = 64 << 10
 
-// keep copies b into the arena.
+// reset gives up what the arena holds.
+func (a *arena) reset() { a.chunk = a.chunk[:0] }
+
+// keep copies b into the arena if it must outlast the next payload.
 func (a *arena) keep(b []byte) []byte {
+	if !a.keeps {
+		return b
+	}
 	if len(b) > cap(a.chunk)-len(a.chunk) {
 		if len(b) > arenaChunk/4 {
 			return bytes.Clone(b)
@@ -106,50 +113,49 @@ func (a *arena) json(v any) ([]byte, error) {
 	return a.keep(b[:len(b)-1]), nil // without the newline that Encode adds
 }
 
-// row encodes a handler's result as an output of parent. It fails with NO_RESULT for a result that is nothing.
-func (a *arena) row(parent uint32, result any) (columns.Row, error) {
-	row := columns.Row{Parent: parent}
+// fill encodes a handler's result into an output. It fails with NO_RESULT for a result that is nothing.
+func (a *arena) fill(row *columns.Row, result any) error {
 	value, explicit := result, false
 	if out, ok := result.(emitted); ok {
 		var err error
 		if value, row.Meta, explicit, err = out.parts(); err != nil {
-			return row, err
+			return err
 		}
 		if !explicit {
-			return row, errNoResult
+			return errNoResult
 		}
 		if err := a.checkRoute(row.Meta); err != nil {
-			return row, err
+			return err
 		}
 	}
 	if !explicit && isNil(value) {
-		return row, errNoResult
+		return errNoResult
 	}
 	switch x := value.(type) {
 	case Event:
 		if x.view == nil {
-			return row, errNoResult
+			return errNoResult
 		}
 		row.Payload, row.Default = x.Data(), x.ContentType() // a received buffer: stays as it is
 	case []byte:
-		return a.bytes(row, x)
+		return a.fillBytes(row, x)
 	default:
 		var err error
 		if row.Payload, err = a.json(x); err != nil {
-			return row, err
+			return err
 		}
 		row.Default = contentJSON
 	}
-	return row, columns.CheckPayload(row.Payload)
+	return columns.CheckPayload(row.Payload)
 }
 
-// bytes completes a row whose payload is given as it is.
-func (a *arena) bytes(row columns.Row, payload []byte) (columns.Row, error) {
+// fillBytes completes an output whose payload is given as it is.
+func (a *arena) fillBytes(row *columns.Row, payload []byte) error {
 	if err := columns.CheckPayload(payload); err != nil {
-		return row, err
+		return err
 	}
 	row.Payload, row.Default = a.keep(payload), contentBytes
-	return row, nil
+	return nil
 }
 
 func (a *arena) checkRoute(meta *columns.Meta) error {

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/meshloom/meshloom/sdks/go/internal/columns"
 )
 
 // Replica says which running instance of a node this is.
@@ -64,55 +65,61 @@ func Logger(ctx context.Context) *slog.Logger {
 // errTakenBack is the cause of the cancellation of a work that the coordinator took back.
 var errTakenBack = errors.New("meshloom: the coordinator took the work back")
 
-// callContext is the context of one handler call. Its deadline costs no timer until someone waits for it, which most
-// handlers never do.
+// callContext is the context of one handler call. It is small, since every call has its own: what a handler may ask for is
+// made when it asks; a span of the call goes into a context above it. Its deadline costs no timer until someone waits for it, which most handlers never do.
 type callContext struct {
-	context.Context // the work's context, with the call's span when the event is traced
-
-	scope    scope
-	deadline time.Time // zero: none
-
-	mu     sync.Mutex
-	armed  context.Context
-	cancel context.CancelFunc
-	ended  bool
+	worker *worker
+	began  time.Duration // after the work's start
+	armed  *armed        // guarded by the worker's mu
+	index  uint32        // None: a batch call
 }
 
-// arm makes the context that Done and Err speak of.
-func (c *callContext) arm() context.Context {
-	if c.deadline.IsZero() {
-		return c.Context
+// armed is what a call's context is once someone waits for its deadline.
+type armed struct {
+	context.Context
+	cancel context.CancelFunc
+}
+
+// event returns the event of the call; the zero Event for a batch call.
+func (c *callContext) event() Event {
+	if c.index == columns.None {
+		return Event{}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	w, i := c.worker.work, int(c.index)
+	return Event{view: w.view, index: i, attempt: w.attempts.At(i)}
+}
+
+// arm makes the context that Done and Err speak of. What a handler left running sees it cancelled once the call has
+// returned.
+func (c *callContext) arm() context.Context {
+	deadline, ok := c.deadline()
+	r := c.worker
+	if !ok {
+		return r.work.ctx
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if c.armed == nil {
-		c.armed, c.cancel = context.WithDeadline(c.Context, c.deadline)
-		if c.ended {
-			c.cancel()
+		c.armed = &armed{}
+		c.armed.Context, c.armed.cancel = context.WithDeadline(r.work.ctx, deadline)
+		if !r.calling || r.index != c.index {
+			c.armed.cancel()
 		}
 	}
 	return c.armed
 }
 
-// end frees the timer once the call has returned; what the handler left running sees a cancelled context.
-func (c *callContext) end() {
-	if c.deadline.IsZero() {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ended = true
-	if c.cancel != nil {
-		c.cancel()
-	}
+func (c *callContext) deadline() (time.Time, bool) {
+	w := c.worker.work
+	return w.started.Add(c.began + w.timeout), w.timeout > 0
 }
 
 // Deadline implements [context.Context].
 func (c *callContext) Deadline() (time.Time, bool) {
-	if c.deadline.IsZero() {
-		return c.Context.Deadline()
+	if deadline, ok := c.deadline(); ok {
+		return deadline, true
 	}
-	return c.deadline, true
+	return c.worker.work.ctx.Deadline()
 }
 
 // Done implements [context.Context].
@@ -124,9 +131,9 @@ func (c *callContext) Err() error { return c.arm().Err() }
 // Value implements [context.Context].
 func (c *callContext) Value(key any) any {
 	if _, ok := key.(scopeKey); ok {
-		return &c.scope
+		return &scope{replica: c.worker.work.stream.replica, event: c.event()}
 	}
-	return c.Context.Value(key)
+	return c.worker.work.ctx.Value(key)
 }
 
 // AfterFunc lets contexts derived from this one follow it without a goroutine.

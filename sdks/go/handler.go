@@ -20,6 +20,7 @@ type Handler interface {
 type body struct {
 	each   func(ctx context.Context, event Event, out *emission) error
 	batch  func(ctx context.Context, batch *Batch, out *Emitter) error
+	many   bool // a call of each may emit more than once
 	source *sourceBody
 	stop   func() error // tear-down, may be nil
 }
@@ -36,15 +37,21 @@ type emission struct {
 
 const holdBytes = 1 << 20
 
+// reset makes the emission ready for the next call.
+func (e *emission) reset(index uint32) {
+	e.index, e.passed, e.bytes, e.rows = index, false, 0, e.rows[:0]
+	e.arena.reset()
+}
+
 // errStopped ends a flat_map whose outputs nobody wants any more.
 var errStopped = errors.New("meshloom: the call was taken back")
 
 func (e *emission) emit(result any) error {
-	row, err := e.arena.row(e.index, result)
-	if err != nil {
-		return err
+	row := e.next()
+	if err := e.arena.fill(row, result); err != nil {
+		return e.undo(err)
 	}
-	return e.add(row)
+	return e.hold(row)
 }
 
 // emitBytes is emit for a []byte, without boxing it.
@@ -52,15 +59,26 @@ func (e *emission) emitBytes(result []byte) error {
 	if result == nil {
 		return errNoResult
 	}
-	row, err := e.arena.bytes(columns.Row{Parent: e.index}, result)
-	if err != nil {
-		return err
+	row := e.next()
+	if err := e.arena.fillBytes(row, result); err != nil {
+		return e.undo(err)
 	}
-	return e.add(row)
+	return e.hold(row)
 }
 
-func (e *emission) add(row columns.Row) error {
-	e.rows = append(e.rows, row)
+// next adds a row to be filled in; rows are large, so they are made where they stay.
+func (e *emission) next() *columns.Row {
+	e.rows = append(e.rows, columns.Row{Parent: e.index})
+	return &e.rows[len(e.rows)-1]
+}
+
+// undo takes the row back that could not be filled in.
+func (e *emission) undo(err error) error {
+	e.rows = e.rows[:len(e.rows)-1]
+	return err
+}
+
+func (e *emission) hold(row *columns.Row) error {
 	if e.bytes += row.Size(); e.bytes >= holdBytes && len(e.rows) > 1 {
 		return e.full()
 	}
@@ -133,7 +151,7 @@ func (h FlatMapHandler) body() body { return h.b }
 func FlatMap[In, Result any](handle func(ctx context.Context, in In) iter.Seq2[Result, error]) FlatMapHandler {
 	read := decoder[In]()
 	emit := encoder[Result]()
-	return FlatMapHandler{body{each: func(ctx context.Context, event Event, out *emission) error {
+	return FlatMapHandler{body{many: true, each: func(ctx context.Context, event Event, out *emission) error {
 		in, err := read(event)
 		if err != nil {
 			return err

@@ -8,7 +8,6 @@ import (
 	"io"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -89,6 +88,9 @@ func (s *processStream) acquire(ctx context.Context) bool {
 	}
 }
 
+// free gives back what acquire has taken.
+func (s *processStream) free() { <-s.slots }
+
 // read takes requests until the stream ends; half-close is no error.
 func (s *processStream) read() error {
 	for {
@@ -135,10 +137,7 @@ func (s *processStream) take(pb *meshloomv1.Work) error {
 		return nil
 	}
 	s.works[w.sequence] = w
-	s.running.Go(func() {
-		defer w.cancel(nil)
-		w.run()
-	})
+	s.running.Go(w.run)
 	return nil
 }
 
@@ -176,7 +175,7 @@ func (s *processStream) newWork(pb *meshloomv1.Work) (*work, error) {
 	if !view.Identified() {
 		return nil, &columns.Error{Reason: columns.Malformed, Message: "the batch has no uid column"}
 	}
-	attempts, err := columns.Attempts(pb.GetAttempts(), view.Count)
+	attempts, err := columns.DecodeAttempts(pb.GetAttempts(), view.Count)
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +187,9 @@ func (s *processStream) newWork(pb *meshloomv1.Work) (*work, error) {
 		w.timeout = t.AsDuration()
 	}
 	w.ctx, w.cancel = context.WithCancelCause(s.base)
-	w.state = make([]atomic.Uint32, view.Count)
+	if s.body.batch == nil {
+		w.employ()
+	}
 	if len(view.Spans) > 0 {
 		w.spans = make(map[uint32]*meshloomv1.SpanContext, len(view.Spans))
 		for _, span := range view.Spans {
@@ -246,6 +247,7 @@ func (s *processStream) tick(stop <-chan struct{}) {
 				s.progress(works, now)
 			}
 			for _, w := range works {
+				w.expire()
 				if s.body.batch == nil && now.Sub(w.started) >= flushEvery {
 					w.flush(false)
 				}

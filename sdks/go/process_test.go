@@ -330,6 +330,91 @@ func TestFinishedEventsDoNotWaitForSlowOnes(t *testing.T) {
 	}
 }
 
+func TestOneWorkerIsEnoughToGoRoundABlockedCall(t *testing.T) {
+	for _, ordering := range []meshloomv1.Ordering{meshloomv1.Ordering_ORDERING_NONE, meshloomv1.Ordering_ORDERING_KEY} {
+		t.Run(ordering.String(), func(t *testing.T) {
+			leave := make(chan struct{})
+			p := serve(t, meshloom.New("n", meshloom.Map(func(_ context.Context, in int) (int, error) {
+				if in == 0 {
+					<-leave
+				}
+				return in, nil
+			}))).Process(t, &meshloomv1.OpenProcess{Node: "n", Concurrency: 2, Ordering: ordering})
+			var payloads, keys []string
+			for i := range 101 {
+				payloads, keys = append(payloads, fmt.Sprint(i)), append(keys, fmt.Sprint("k", i))
+			}
+			work := workOf(1, payloads...)
+			work.Batch.Key = harness.Texts(keys...)
+			p.Send(t, work)
+			answered := 0
+			for answered < 100 {
+				result := p.Next(t)
+				answered += int(result.GetOutputs().GetCount())
+				if result.GetLast() {
+					t.Fatal("last came while a call runs")
+				}
+			}
+			close(leave)
+			if last := p.Next(t); !last.GetLast() || answered+int(last.GetOutputs().GetCount()) != 101 {
+				t.Errorf("%d answered, then %v", answered, last)
+			}
+		})
+	}
+}
+
+func TestAWorkEndsThoughAnotherHoldsTheSlotThatItCouldUse(t *testing.T) {
+	g := newGate()
+	p := serve(t, meshloom.New("n", meshloom.Map(func(ctx context.Context, in string) (string, error) {
+		if in == "fast" {
+			return in, nil
+		}
+		return g.handle(ctx, in)
+	}))).Process(t, &meshloomv1.OpenProcess{Node: "n", Concurrency: 2})
+	slow, fast := workOf(1, `"slow"`), workOf(2, `"fast"`, `"fast"`, `"fast"`)
+	p.Send(t, slow)
+	waitFor(t, g.called, "the slow call")
+	p.Send(t, fast)
+	if a := p.Collect(t, fast); len(a.Outputs) != 3 {
+		t.Errorf("got %+v", a)
+	}
+	close(g.leave)
+	p.Collect(t, slow)
+}
+
+func TestWhatACallLeavesRunningSeesItsEnd(t *testing.T) {
+	waiting, kept, leave := make(chan error, 1), make(chan context.Context, 1), make(chan struct{})
+	p := serve(t, meshloom.New("n", meshloom.Sink(func(ctx context.Context, in string) error {
+		switch in {
+		case "waits":
+			done := ctx.Done() // asked for during the call
+			go func() { <-done; waiting <- ctx.Err() }()
+		case "keeps":
+			kept <- ctx
+		default:
+			<-leave // the work goes on
+		}
+		return nil
+	}))).Process(t, &meshloomv1.OpenProcess{Node: "n", Concurrency: 1})
+	work := workOf(1, `"waits"`, `"keeps"`, `"stays"`)
+	work.Timeout = durationpb.New(time.Hour)
+	p.Send(t, work)
+	if err := waitFor(t, waiting, "the context's end"); !errors.Is(err, context.Canceled) {
+		t.Errorf("the context ended with %v", err)
+	}
+	ctx := waitFor(t, kept, "the second call")
+	select {
+	case <-ctx.Done(): // asked for when the call had returned, or was about to
+	case <-time.After(harness.Deadline):
+		t.Fatal("the kept context did not end")
+	}
+	if e := meshloom.EventFrom(ctx); e.Text() != `"keeps"` {
+		t.Errorf("the kept context speaks of %s", e.Text())
+	}
+	close(leave)
+	p.Collect(t, work)
+}
+
 func TestHalfCloseAnswersWhatIsInHand(t *testing.T) {
 	g := newGate()
 	p := serve(t, meshloom.New("n", meshloom.Map(g.handle))).Process(t, &meshloomv1.OpenProcess{Node: "n"})

@@ -43,7 +43,7 @@ type produceStream struct {
 }
 
 func newProduceStream(stream grpc.BidiStreamingServer[meshloomv1.ProduceRequest, meshloomv1.ProduceResponse], source *sourceBody, replica Replica, from []byte, producer *telemetry.Producer) *produceStream {
-	p := &produceStream{stream: stream, source: source, producer: producer, from: Checkpoint{from}, ids: identity{checkpoint: from}, last: from}
+	p := &produceStream{stream: stream, source: source, producer: producer, from: Checkpoint{from}, ids: identity{checkpoint: from}, last: from, arena: arena{keeps: true}}
 	p.ctx, p.cancel = context.WithCancel(context.WithValue(stream.Context(), scopeKey{}, &scope{replica: replica}))
 	p.settler = newSettler(p.ctx, source.settled)
 	p.room.L = &p.mu

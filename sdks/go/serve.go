@@ -32,7 +32,8 @@ const (
 )
 
 // Main serves the nodes until SIGTERM or SIGINT, drains and exits: 0 after a drain, 69 when the address is taken, 78
-// when the environment is wrong, 130 on a second signal, 1 for anything else. It does not return.
+// when the environment is wrong, 130 on a second signal, 1 for anything else. It does not return. Since the process is
+// the node's, the garbage collector waits for at least 32 MiB, unless GOGC or GOMEMLIMIT is set.
 func Main(nodes ...*Node) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
@@ -43,7 +44,7 @@ func Main(nodes ...*Node) {
 		<-signals
 		os.Exit(exitInterrupted)
 	}()
-	err := Serve(ctx, nodes...)
+	err := withHeapFloor(func() error { return Serve(ctx, nodes...) })
 	if err == nil {
 		os.Exit(0)
 	}

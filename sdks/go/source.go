@@ -113,7 +113,8 @@ func (n *identity) pass(checkpoint []byte) error {
 
 // encodeRecord returns the row of a record and its checkpoint, nil if it has none.
 func encodeRecord(a *arena, r *Record, ids *identity) (row columns.Row, checkpoint []byte, err error) {
-	if row, err = a.row(columns.None, Emit(r.Data)); err != nil {
+	row.Parent = columns.None
+	if err = a.fill(&row, Emit(r.Data)); err != nil {
 		return row, nil, err
 	}
 	meta := &columns.Meta{}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -14,32 +13,24 @@ import (
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
 )
 
-// State of one input of a work. It moves from open to running to closed, or from either to closed when the work is
-// taken back; whoever closes it answers for it.
-const (
-	inputOpen uint32 = iota
-	inputRunning
-	inputClosed
-)
-
 // work is one batch in hand: workers claim its inputs, answers are collected and sent in as few results as possible.
 type work struct {
 	stream   *processStream
 	sequence uint64
 	view     *columns.View
-	attempts func(int) int
-	timeout  time.Duration // of one call, 0: none
-	lanes    [][]int32     // nil: any order; else inputs that must run one after the other
-	spans    map[uint32]*meshloomv1.SpanContext
+	attempts columns.Attempts
+	timeout  time.Duration                      // of one call, 0: none
+	lanes    [][]int32                          // nil: any order; else inputs that must run one after the other
+	spans    map[uint32]*meshloomv1.SpanContext // of the sampled events, nil: none
 	started  time.Time
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	state    []atomic.Uint32 // per input
-	next     atomic.Int64
+	workerMu sync.Mutex // guards what follows
 	workers  []*worker
-	workerMu sync.Mutex                 // guards workers and taken
+	active   int                        // workers that have not left
+	called   int                        // workers that have been called in, the first one also
 	taken    []*meshloomv1.EventFailure // answers to inputs that were taken back
 
 	// sendMu orders the results of this work; a call whose outputs are sent in pieces holds it until it ends.
@@ -47,74 +38,57 @@ type work struct {
 	consumed uint32
 }
 
-// units returns how many pieces of work can be claimed.
-func (w *work) units() int {
+// employ sets up the first worker, which has claimed every unit.
+func (w *work) employ() {
+	units := w.view.Count
 	if w.lanes != nil {
-		return len(w.lanes)
+		units = len(w.lanes)
 	}
-	return w.view.Count
+	w.workers = []*worker{{work: w, units: span{0, units}}}
+	w.active, w.called = 1, 1
 }
 
-// run handles the work to its end.
+func (w *work) age() time.Duration { return time.Since(w.started) }
+
+// run handles the work; it goes on in other goroutines after run has returned.
 func (w *work) run() {
 	if w.stream.body.batch != nil {
 		w.runBatch()
-		return
+	} else {
+		w.start()
 	}
-	var running sync.WaitGroup
-	units := int64(w.units())
-	for range min(units, int64(cap(w.stream.slots))) {
-		if w.next.Load() >= units {
-			break
-		}
-		if !w.stream.acquire(w.ctx) {
-			break
-		}
-		one := &worker{work: w}
-		w.workerMu.Lock()
-		w.workers = append(w.workers, one)
-		w.workerMu.Unlock()
-		running.Go(func() {
-			defer func() { <-w.stream.slots }()
-			one.run()
-		})
-	}
-	running.Wait()
+}
+
+// finish answers for the rest and ends the work: no call runs any more.
+func (w *work) finish() {
+	defer w.cancel(nil)
 	var busy time.Duration
 	for _, one := range w.workers {
 		busy += one.busy
 	}
 	w.sendMu.Lock()
 	defer w.sendMu.Unlock()
-	rows, failures := w.collect()
+	sheets, failures := w.collect()
 	w.stream.release(w)
-	w.send(rows, failures, &meshloomv1.WorkResult{Last: true, Consumed: w.consumed, Busy: durationpb.New(busy)})
+	w.send(sheets, failures, &meshloomv1.WorkResult{Last: true, Consumed: w.consumed, Busy: durationpb.New(busy)})
 }
 
-// collect takes what the workers hold, sorted by input. The caller holds sendMu.
-func (w *work) collect() ([]columns.Row, []*meshloomv1.EventFailure) {
+// collect takes what the workers hold. The caller holds sendMu.
+func (w *work) collect() ([]*columns.Sheet, []*meshloomv1.EventFailure) {
 	w.workerMu.Lock()
 	workers, failures := w.workers, w.taken
 	w.taken = nil
 	w.workerMu.Unlock()
-	var rows []columns.Row
+	var sheets []*columns.Sheet
 	for _, one := range workers {
 		one.mu.Lock()
-		if rows == nil && len(one.rows) > 0 {
-			rows = make([]columns.Row, 0, min(w.view.Count, len(workers)*len(one.rows)))
-		}
-		rows = append(rows, one.rows...)
-		clear(one.rows)
+		sheets = append(sheets, one.sheets...)
 		failures = append(failures, one.failures...)
 		w.consumed += one.consumed
-		one.rows, one.failures, one.consumed, one.bytes = one.rows[:0], nil, 0, 0
+		one.sheets, one.failures, one.consumed, one.bytes = nil, nil, 0, 0
 		one.mu.Unlock()
 	}
-	byParent := func(a, b columns.Row) int { return cmp.Compare(a.Parent, b.Parent) }
-	if !slices.IsSortedFunc(rows, byParent) {
-		slices.SortStableFunc(rows, byParent)
-	}
-	return rows, failures
+	return columns.Arrange(sheets, w.view), failures
 }
 
 // flush sends what has been answered so far. wait says whether to wait for a call that sends its outputs in pieces.
@@ -125,37 +99,38 @@ func (w *work) flush(wait bool) {
 		return
 	}
 	defer w.sendMu.Unlock()
-	rows, failures := w.collect()
-	if len(rows) > 0 || len(failures) > 0 {
-		w.send(rows, failures, nil)
+	sheets, failures := w.collect()
+	if len(sheets) > 0 || len(failures) > 0 {
+		w.send(sheets, failures, nil)
 	}
 }
 
 const failuresPerResult = 4096 // x 4 KiB of message stays far below the message limit
 
-// send sends rows and failures in as many results as the limits ask for. The final one, if given, comes last. The caller
+// send sends sheets and failures in as many results as the limits ask for. The final one, if given, comes last. The caller
 // holds sendMu.
-func (w *work) send(rows []columns.Row, failures []*meshloomv1.EventFailure, final *meshloomv1.WorkResult) {
-	for len(rows) > 0 || len(failures) > 0 || final != nil {
+func (w *work) send(sheets []*columns.Sheet, failures []*meshloomv1.EventFailure, final *meshloomv1.WorkResult) {
+	for len(sheets) > 0 || len(failures) > 0 || final != nil {
 		result := &meshloomv1.WorkResult{}
-		var named uint32 = columns.None
-		if len(rows) > 0 {
-			n := columns.Take(rows, w.view)
-			result.Outputs = columns.EncodeOutputs(rows[:n], w.view)
-			named = rows[n-1].Parent
-			rows = rows[n:]
-			result.Outputs.Continued = len(rows) > 0 && rows[0].Parent == named && named != columns.None
+		var sheet *columns.Sheet
+		if len(sheets) > 0 {
+			sheet, sheets = sheets[0], sheets[1:]
+			result.Outputs = sheet.Outputs()
+			result.Outputs.Continued = len(sheets) > 0 && sheet.Continues(sheets[0])
 		}
 		if result.Outputs == nil || !result.Outputs.Continued {
 			n := min(len(failures), failuresPerResult)
 			result.Failures, failures = failures[:n], failures[n:]
 		}
-		if final != nil && len(rows) == 0 && len(failures) == 0 {
+		if final != nil && len(sheets) == 0 && len(failures) == 0 {
 			result.Last, result.Consumed, result.Busy = true, final.Consumed, final.Busy
 			final = nil
 		}
 		result.Sequence = w.sequence
 		w.stream.send(&meshloomv1.ProcessResponse{Response: &meshloomv1.ProcessResponse_Result{Result: result}})
+		if sheet != nil {
+			sheet.Free()
+		}
 	}
 }
 
@@ -172,28 +147,25 @@ func (w *work) takeBack(reason string) {
 }
 
 func (w *work) closeOpen(reason string) {
-	now := time.Now()
-	began := map[uint32]time.Time{}
 	w.workerMu.Lock()
 	defer w.workerMu.Unlock()
 	for _, one := range w.workers {
-		if index, at, ok := one.current(); ok {
-			began[index] = at
-		}
-	}
-	for i := range w.state {
-		index := uint32(i)
-		switch {
-		case w.state[i].CompareAndSwap(inputOpen, inputClosed):
-			w.taken = append(w.taken, cancelled(index, reason))
-		case w.state[i].CompareAndSwap(inputRunning, inputClosed):
-			if at, ok := began[index]; ok && w.overdue(now.Sub(at)) {
-				w.taken = append(w.taken, w.timedOut(index))
+		one.mu.Lock()
+		if one.calling && !one.disowned {
+			one.disowned = true
+			if w.overdue(w.age() - one.began) {
+				w.taken = append(w.taken, w.timedOut(one.index))
 			} else {
-				w.taken = append(w.taken, cancelled(index, reason))
+				w.taken = append(w.taken, cancelled(one.index, reason))
 			}
 		}
+		for _, i := range one.open() {
+			w.taken = append(w.taken, cancelled(i, reason))
+		}
+		one.lane, one.units = nil, span{}
+		one.mu.Unlock()
 	}
+	slices.SortFunc(w.taken, func(a, b *meshloomv1.EventFailure) int { return cmp.Compare(a.Index, b.Index) })
 }
 
 func (w *work) overdue(age time.Duration) bool { return w.timeout > 0 && age >= w.timeout }
@@ -206,13 +178,24 @@ func cancelled(index uint32, reason string) *meshloomv1.EventFailure {
 	return retryOf(index, reasonCancelled, "the work was taken back: "+reason)
 }
 
+// expire lets every worker look at the clock before its next call.
+func (w *work) expire() {
+	w.workerMu.Lock()
+	defer w.workerMu.Unlock()
+	for _, one := range w.workers {
+		one.mu.Lock()
+		one.clock.expire()
+		one.mu.Unlock()
+	}
+}
+
 // running appends the calls that run, for Progress.
 func (w *work) running(now time.Time, calls []*meshloomv1.HandlerCall) []*meshloomv1.HandlerCall {
 	w.workerMu.Lock()
 	defer w.workerMu.Unlock()
 	for _, one := range w.workers {
-		if index, at, ok := one.current(); ok {
-			age := max(0, now.Sub(at)) // it may have begun just now
+		if index, began, ok := one.current(); ok {
+			age := max(0, now.Sub(w.started)-began) // it may have begun just now
 			calls = append(calls, &meshloomv1.HandlerCall{Sequence: w.sequence, Index: index, Age: durationpb.New(age)})
 		}
 	}

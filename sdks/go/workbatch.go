@@ -14,29 +14,25 @@ import (
 
 // runBatch handles the work by one call of a batch handler.
 func (w *work) runBatch() {
+	defer w.cancel(nil)
 	if w.stream.acquire(w.ctx) {
-		defer func() { <-w.stream.slots }()
+		defer w.stream.free()
 	}
-	call := &worker{work: w, calling: true, index: columns.None, began: time.Now()}
+	call := &worker{work: w, calling: true, index: columns.None, began: w.age()}
 	w.workerMu.Lock()
 	w.workers = append(w.workers, call)
 	w.workerMu.Unlock()
 
-	ctx := &callContext{Context: w.ctx, scope: scope{replica: w.stream.replica}}
-	if w.timeout > 0 {
-		ctx.deadline = call.began.Add(w.timeout)
-	}
-	var spans *telemetry.BatchSpans
-	ctx.Context, spans = w.stream.tracer.Batch(w.ctx, w.view, w.attempts)
+	ctx := &callContext{worker: call, index: columns.None, began: call.began}
+	handed, spans := w.stream.tracer.Batch(ctx, w.view, w.attempts)
 	out := newEmitter(ctx, w.view, w.stream.node.options.routes)
 	var err error
 	if context.Cause(w.ctx) == nil {
-		err = callBatch(w.stream.body, ctx, &Batch{view: w.view, attempts: w.attempts}, out)
+		err = callBatch(w.stream.body, handed, &Batch{view: w.view, attempts: w.attempts}, out)
 	}
-	age := time.Since(call.began)
+	age := w.age() - call.began
 	final := &meshloomv1.WorkResult{Last: true, Busy: durationpb.New(age)}
 	failed := w.wholeFailure(ctx, err, out, age)
-	ctx.end()
 	var failures []*meshloomv1.EventFailure
 	if failed == nil {
 		failures = out.finish(w.lanes)
@@ -47,11 +43,15 @@ func (w *work) runBatch() {
 	spans.End(func(index uint32) (string, *meshloomv1.EventFailure) { return batchVerdict(out, failed, int(index)) }, failed)
 	call.mu.Lock()
 	call.calling = false
+	armed := ctx.armed
 	call.mu.Unlock()
+	if armed != nil {
+		armed.cancel()
+	}
 	w.sendMu.Lock()
 	defer w.sendMu.Unlock()
 	w.stream.release(w)
-	w.send(out.rows, failures, final)
+	w.send(columns.Pack(out.rows, w.view), failures, final)
 }
 
 // wholeFailure returns the failure of the whole batch, nil when the rows have verdicts of their own.
@@ -77,7 +77,7 @@ func (w *work) wholeFailure(ctx context.Context, err error, out *Emitter, age ti
 	}
 }
 
-func callBatch(b *body, ctx *callContext, batch *Batch, out *Emitter) (err error) {
+func callBatch(b *body, ctx context.Context, batch *Batch, out *Emitter) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = newPanicError(cause)

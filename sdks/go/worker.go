@@ -1,6 +1,7 @@
 package meshloom
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"time"
@@ -11,148 +12,197 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-const contextsAtATime = 16
+const contextsAtATime = 128
 
-// worker claims inputs of one work and calls the handler, one call at a time.
+// worker calls the handler for inputs of one work, one call at a time. It holds mu except during calls, so that others
+// (Progress, a flush, Cancel, an idle worker) can look into its books however long a call takes: one lock per event.
 type worker struct {
-	work *work
-	out  emission
-	ar   arena
-	busy time.Duration
-
-	// pieces tells that outputs of the running call have been sent and that this worker holds the work's sendMu.
-	pieces   bool
+	work     *work
+	out      emission
+	ar       arena
 	contexts []callContext
-	now      time.Time // when the last call ended: the next begins there, which saves a look at the clock
+	pieces   bool          // outputs of the running call have been sent, and this worker holds the work's sendMu
+	busy     time.Duration // in calls, read when the worker has ended
 
-	mu       sync.Mutex // guards what follows; others collect it while the worker runs
-	rows     []columns.Row
+	mu       sync.Mutex // guards what follows
+	units    span       // claimed, not begun
+	lane     []int32    // inputs left of the lane that has begun
+	held     bool       // an earlier input of the lane is to be retried
+	clock    clock
+	calling  bool
+	disowned bool // the running call's input has been answered without it
+	index    uint32
+	began    time.Duration // after the work's start
+	sheets   []*columns.Sheet
 	failures []*meshloomv1.EventFailure
 	consumed uint32
 	bytes    int
-	calling  bool
-	index    uint32
-	began    time.Time
 }
 
 // current returns the running call.
-func (r *worker) current() (index uint32, began time.Time, ok bool) {
+func (r *worker) current() (index uint32, began time.Duration, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.index, r.began, r.calling
 }
 
+// run calls the handler for all that the worker has claimed.
 func (r *worker) run() {
 	w := r.work
-	r.ar.routes = w.stream.node.options.routes
-	r.out.arena, r.out.full = &r.ar, r.sendPieces
-	r.now = time.Now()
-	units := int64(w.units())
+	begun := w.age()
 	r.mu.Lock()
-	r.rows = make([]columns.Row, 0, w.view.Count/cap(w.stream.slots)+1)
+	r.clock = clock{last: begun, exact: w.timeout > 0 && w.timeout < exactBelow}
+	for r.begin() {
+		r.mu.Unlock()
+		ctx := r.context()
+		failure, err := r.call(ctx)
+		r.mu.Lock()
+		r.end(ctx, err, failure)
+	}
 	r.mu.Unlock()
-	for {
-		unit := w.next.Add(1) - 1
-		if unit >= units {
-			return
-		}
-		if w.lanes == nil {
-			r.call(int(unit))
-		} else {
-			r.lane(w.lanes[unit])
-		}
-	}
+	r.busy += w.age() - begun
 }
 
-// lane runs inputs of one key in sequence; after a retry the later ones are held without a call.
-func (r *worker) lane(inputs []int32) {
-	held := false
-	for _, i := range inputs {
-		if !held {
-			held = r.call(int(i))
-		} else if r.work.state[i].CompareAndSwap(inputOpen, inputClosed) {
-			r.mu.Lock()
-			r.failures = append(r.failures, keyHeld(uint32(i)))
-			r.mu.Unlock()
-		}
-	}
-}
-
-// call calls the handler for input i and reports whether the input is to be retried.
-func (r *worker) call(i int) (retried bool) {
+// begin claims the next input. The caller holds mu.
+func (r *worker) begin() bool {
 	w := r.work
-	if !w.state[i].CompareAndSwap(inputOpen, inputRunning) {
+	if w.lanes == nil {
+		if r.units.empty() {
+			return false
+		}
+		r.index = uint32(r.units.begin)
+		r.units.begin++
+	} else if !r.follow() {
 		return false
 	}
-	index := uint32(i)
-	r.mu.Lock()
-	r.calling, r.index, r.began = true, index, r.now
-	r.mu.Unlock()
-
-	ctx := r.context()
-	ctx.scope = scope{replica: w.stream.replica, event: Event{view: w.view, index: i, attempt: w.attempts(i)}}
-	if w.timeout > 0 {
-		ctx.deadline = r.now.Add(w.timeout)
-	}
-	var span trace.Span
-	if parent := w.spans[index]; parent != nil {
-		ctx.Context, span = w.stream.tracer.Event(w.ctx, parent, w.view, ctx.scope.event.attempt)
-	}
-	r.out.index, r.out.passed, r.out.bytes, r.out.rows = index, false, 0, r.out.rows[:0]
-
-	err := callEach(w.stream.body, ctx, &r.out)
-	var failure *meshloomv1.EventFailure
-	if err != nil && !errors.Is(err, Drop) {
-		failure = failureOf(ctx, index, err)
-	}
-	ctx.end()
-	ended := time.Now()
-	r.busy += ended.Sub(r.now)
-	r.now = ended
-	closed := w.state[i].CompareAndSwap(inputRunning, inputClosed)
-	if span != nil {
-		telemetry.End(span, r.verdict(err, failure), failure)
-	}
-	if r.pieces {
-		r.pieces = false
-		if closed {
-			r.sendLast(failure)
-		}
-		w.sendMu.Unlock()
-		closed = false
-	}
-	r.mu.Lock()
-	if closed {
-		r.book(index, err, failure)
-	}
-	r.calling = false
-	full := r.bytes >= holdBytes
-	r.mu.Unlock()
-	if full {
-		w.flush(true)
-	}
-	return failure != nil && failure.Action != meshloomv1.FailureAction_FAILURE_ACTION_REJECT
+	r.calling, r.began = true, r.clock.look(w.started)
+	return true
 }
 
-// context returns the context of the next call. They are made many at a time; each is used once, since a handler may keep
-// its own.
+// follow claims the next input of a lane; after a retry the later ones are held without a call. The caller holds mu.
+func (r *worker) follow() bool {
+	for len(r.lane) == 0 || r.held {
+		for _, i := range r.lane {
+			r.failures = append(r.failures, keyHeld(uint32(i)))
+		}
+		r.lane, r.held = nil, false
+		if r.units.empty() {
+			return false
+		}
+		r.lane = r.work.lanes[r.units.begin]
+		r.units.begin++
+	}
+	r.index, r.lane = uint32(r.lane[0]), r.lane[1:]
+	return true
+}
+
+// open returns the inputs that are claimed and have not begun. The caller holds mu.
+func (r *worker) open() []uint32 {
+	var inputs []uint32
+	for _, i := range r.lane {
+		inputs = append(inputs, uint32(i))
+	}
+	for unit := r.units.begin; unit < r.units.end; unit++ {
+		if r.work.lanes == nil {
+			inputs = append(inputs, uint32(unit))
+			continue
+		}
+		for _, i := range r.work.lanes[unit] {
+			inputs = append(inputs, uint32(i))
+		}
+	}
+	return inputs
+}
+
+// context returns the context of the call that begins. They are made many at a time; each is used once, since a handler
+// may keep its own.
 func (r *worker) context() *callContext {
 	if len(r.contexts) == 0 {
 		r.contexts = make([]callContext, min(r.work.view.Count, contextsAtATime))
 	}
 	ctx := &r.contexts[0]
 	r.contexts = r.contexts[1:]
-	ctx.Context = r.work.ctx
+	ctx.worker, ctx.index, ctx.began = r, r.index, r.began
 	return ctx
 }
 
-func callEach(b *body, ctx *callContext, out *emission) (err error) {
+// call calls the handler and returns its error, and what failure this is for the input, if any.
+func (r *worker) call(ctx *callContext) (failure *meshloomv1.EventFailure, err error) {
+	w := r.work
+	event := ctx.event()
+	var handed context.Context = ctx
+	var span trace.Span
+	if w.spans != nil && w.spans[ctx.index] != nil {
+		handed, span = w.stream.tracer.Event(ctx, w.spans[ctx.index], w.view, event.attempt)
+	}
+	r.out.reset(ctx.index)
+	err = callEach(w.stream.body, handed, event, &r.out)
+	if err != nil && !isDrop(err) {
+		failure = failureOf(ctx, ctx.index, err)
+	}
+	if span != nil {
+		telemetry.End(span, r.verdict(err, failure), failure)
+	}
+	return failure, err
+}
+
+func callEach(b *body, ctx context.Context, event Event, out *emission) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = newPanicError(cause)
 		}
 	}()
-	return b.each(ctx, ctx.scope.event, out)
+	return b.each(ctx, event, out)
+}
+
+func isDrop(err error) bool { return err == Drop || errors.Is(err, Drop) }
+
+// end closes the input of a call that has returned. The caller holds mu, which is given up where something must be sent.
+func (r *worker) end(ctx *callContext, err error, failure *meshloomv1.EventFailure) {
+	owned := !r.disowned
+	r.calling, r.disowned = false, false
+	if failure != nil && failure.Action != meshloomv1.FailureAction_FAILURE_ACTION_REJECT {
+		r.held = true
+	}
+	if owned && !r.pieces {
+		r.book(err, failure)
+	}
+	full := r.bytes >= holdBytes
+	if !full && !r.pieces && ctx.armed == nil {
+		return
+	}
+	r.mu.Unlock()
+	defer r.mu.Lock()
+	if ctx.armed != nil {
+		ctx.armed.cancel()
+	}
+	if r.pieces {
+		r.pieces = false
+		if owned {
+			r.sendLast(failure)
+		}
+		r.work.sendMu.Unlock()
+	}
+	if full {
+		r.work.flush(true)
+	}
+}
+
+// book takes down the answer to an input. The caller holds mu.
+func (r *worker) book(err error, failure *meshloomv1.EventFailure) {
+	switch {
+	case failure != nil:
+		r.failures = append(r.failures, failure)
+	case err == nil && r.out.passed:
+		r.sheets = columns.PutPass(r.sheets, r.index, r.work.view)
+	case err == nil && len(r.out.rows) > 0:
+		for i := range r.out.rows {
+			r.sheets = columns.Put(r.sheets, &r.out.rows[i], r.work.view)
+		}
+		r.bytes += r.out.bytes
+	default:
+		r.consumed++
+	}
 }
 
 func (r *worker) verdict(err error, failure *meshloomv1.EventFailure) string {
@@ -171,22 +221,7 @@ func (r *worker) sendLast(failure *meshloomv1.EventFailure) {
 	if failure != nil {
 		r.work.send(nil, []*meshloomv1.EventFailure{failure}, nil)
 	} else {
-		r.work.send(r.out.rows, nil, nil)
-	}
-}
-
-// book takes down the answer to an input. The caller holds mu.
-func (r *worker) book(index uint32, err error, failure *meshloomv1.EventFailure) {
-	switch {
-	case failure != nil:
-		r.failures = append(r.failures, failure)
-	case err == nil && r.out.passed:
-		r.rows = append(r.rows, columns.Row{Parent: index, Pass: true})
-	case err == nil && len(r.out.rows) > 0:
-		r.rows = append(r.rows, r.out.rows...)
-		r.bytes += r.out.bytes
-	default:
-		r.consumed++
+		r.work.send(columns.Pack(r.out.rows, r.work.view), nil, nil)
 	}
 }
 
@@ -198,19 +233,20 @@ func (r *worker) sendPieces() error {
 		w.sendMu.Lock()
 		r.pieces = true
 	}
-	if w.state[out.index].Load() != inputRunning {
+	r.mu.Lock()
+	disowned := r.disowned
+	r.mu.Unlock()
+	if disowned {
 		return errStopped
 	}
 	last := len(out.rows) - 1
-	rest := out.rows[:last]
-	for len(rest) > 0 {
-		n := columns.Take(rest, w.view)
-		outputs := columns.EncodeOutputs(rest[:n], w.view)
+	for _, sheet := range columns.Pack(out.rows[:last], w.view) {
+		outputs := sheet.Outputs()
 		outputs.Continued = true
 		w.stream.send(&meshloomv1.ProcessResponse{Response: &meshloomv1.ProcessResponse_Result{
 			Result: &meshloomv1.WorkResult{Sequence: w.sequence, Outputs: outputs},
 		}})
-		rest = rest[n:]
+		sheet.Free()
 	}
 	out.rows[0] = out.rows[last]
 	out.rows = out.rows[:1]

@@ -2,6 +2,7 @@ package columns
 
 import (
 	"encoding/binary"
+	"slices"
 
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
 )
@@ -73,20 +74,53 @@ func (b *stringsBuilder) same() bool {
 	return true
 }
 
+// contentType builds the column of media types from their runs.
+func contentType(types []run) *meshloomv1.Strings {
+	var b stringsBuilder
+	if len(types) == 1 {
+		b.add(types[0].Attr) // one value is for all
+		return b.build()
+	}
+	for _, t := range types {
+		for range t.rows {
+			b.add(t.Attr)
+		}
+	}
+	return b.build()
+}
+
+// column builds one attribute of all rows, nil when no row sets it.
+func (s *Sheet) column(get func(*Meta) Attr) *meshloomv1.Strings {
+	if !slices.ContainsFunc(s.metas, func(p placed) bool { return get(p.meta).Set }) {
+		return nil
+	}
+	var b stringsBuilder
+	metas := s.metas
+	for i := range s.chunk.rows {
+		if len(metas) > 0 && metas[0].row == i {
+			b.add(get(metas[0].meta))
+			metas = metas[1:]
+		} else {
+			b.add(Attr{})
+		}
+	}
+	return b.build()
+}
+
 type extensionKey struct {
 	name string
 	kind meshloomv1.ExtensionType
 }
 
-// buildExtensions returns one column per name and type, in order of appearance.
-func buildExtensions(rows []Row) []*meshloomv1.Extension {
+// extensions returns one column per name and type, in order of appearance.
+func (s *Sheet) extensions() []*meshloomv1.Extension {
+	if s.chunk.extensions == nil {
+		return nil
+	}
 	var columns []*meshloomv1.Extension
 	at := map[extensionKey]int{}
-	for i := range rows {
-		if rows[i].Meta == nil {
-			continue
-		}
-		for _, ext := range rows[i].Meta.Extensions {
+	for _, p := range s.metas {
+		for _, ext := range p.meta.Extensions {
 			key := extensionKey{ext.Name, ext.Type}
 			n, ok := at[key]
 			if !ok {
@@ -95,7 +129,7 @@ func buildExtensions(rows []Row) []*meshloomv1.Extension {
 				columns = append(columns, &meshloomv1.Extension{Name: ext.Name, Type: ext.Type, Values: &meshloomv1.Values{}})
 			}
 			column := columns[n]
-			column.Index = binary.LittleEndian.AppendUint32(column.Index, uint32(i))
+			column.Index = binary.LittleEndian.AppendUint32(column.Index, uint32(p.row))
 			if ext.Type != meshloomv1.ExtensionType_EXTENSION_TYPE_UNSPECIFIED {
 				column.Values.Data = append(column.Values.Data, ext.Value...)
 				column.Values.Ends = binary.LittleEndian.AppendUint32(column.Values.Ends, uint32(len(column.Values.Data)))
@@ -103,7 +137,7 @@ func buildExtensions(rows []Row) []*meshloomv1.Extension {
 		}
 	}
 	for _, column := range columns {
-		if len(column.Index) == 4*len(rows) {
+		if len(column.Index) == 4*s.chunk.rows {
 			column.Index = nil
 		}
 		if column.Type == meshloomv1.ExtensionType_EXTENSION_TYPE_UNSPECIFIED {
@@ -113,46 +147,22 @@ func buildExtensions(rows []Row) []*meshloomv1.Extension {
 	return columns
 }
 
-// buildTime returns the time column, nil when no row sets a time; absent stands for rows that set none.
-func buildTime(rows []Row, absent int64) []byte {
-	set := false
-	for i := range rows {
-		if m := rows[i].Meta; m != nil && m.TimeSet {
-			set = true
-			break
-		}
-	}
-	if !set {
+// times returns the column of times, nil when no row sets one; absent stands for rows that set none.
+func (s *Sheet) times(absent int64) []byte {
+	if !slices.ContainsFunc(s.metas, func(p placed) bool { return p.meta.TimeSet }) {
 		return nil
 	}
-	column := make([]byte, 0, 8*len(rows))
-	for i := range rows {
+	column := make([]byte, 0, 8*s.chunk.rows)
+	metas := s.metas
+	for i := range s.chunk.rows {
 		t := absent
-		if m := rows[i].Meta; m != nil && m.TimeSet {
-			t = m.Time
+		if len(metas) > 0 && metas[0].row == i {
+			if metas[0].meta.TimeSet {
+				t = metas[0].meta.Time
+			}
+			metas = metas[1:]
 		}
 		column = binary.LittleEndian.AppendUint64(column, uint64(t))
-	}
-	return column
-}
-
-// buildPayload joins the payloads once. parent gives the payload of a row that passes its parent's on.
-func buildPayload(rows []Row, parent func(uint32) []byte) *meshloomv1.Values {
-	total := 0
-	for i := range rows {
-		if rows[i].Pass {
-			total += len(parent(rows[i].Parent))
-		}
-		total += len(rows[i].Payload)
-	}
-	column := &meshloomv1.Values{Data: make([]byte, 0, total), Ends: make([]byte, 0, 4*len(rows))}
-	for i := range rows {
-		if rows[i].Pass {
-			column.Data = append(column.Data, parent(rows[i].Parent)...)
-		} else {
-			column.Data = append(column.Data, rows[i].Payload...)
-		}
-		column.Ends = binary.LittleEndian.AppendUint32(column.Ends, uint32(len(column.Data)))
 	}
 	return column
 }

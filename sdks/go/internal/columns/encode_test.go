@@ -3,9 +3,12 @@ package columns
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
 )
@@ -118,18 +121,22 @@ func TestOutputsLeaveOutWhatIsAsTheParents(t *testing.T) {
 	}
 }
 
-func TestTakeKeepsWithinTheLimits(t *testing.T) {
+func TestSheetsKeepWithinTheLimits(t *testing.T) {
 	inputs := &View{Count: 1}
-	if n := Take(make([]Row, MaxEvents+5), inputs); n != MaxEvents {
-		t.Errorf("took %d rows", n)
+	wantRows := func(rows []Row, want ...int) {
+		t.Helper()
+		var got []int
+		for _, s := range Pack(rows, inputs) {
+			got = append(got, int(s.Outputs().GetCount()))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("rows went into sheets of %v, want %v", got, want)
+		}
 	}
+	wantRows(make([]Row, MaxEvents+5), MaxEvents, 5)
 	big := Row{Payload: make([]byte, 5<<20)}
-	if n := Take([]Row{big, big, big}, inputs); n != 1 {
-		t.Errorf("took %d rows of 5 MiB", n)
-	}
-	if n := Take([]Row{{Payload: make([]byte, MaxEventBytes)}, {}}, inputs); n != 1 {
-		t.Errorf("took %d rows, the first is larger than a chunk", n)
-	}
+	wantRows([]Row{big, big, big}, 1, 1, 1)
+	wantRows([]Row{{Payload: make([]byte, MaxEventBytes)}, {}}, 1, 1)
 	rows := make([]Row, MaxExtensions+6)
 	for i := range rows {
 		rows[i].Meta = &Meta{}
@@ -137,8 +144,56 @@ func TestTakeKeepsWithinTheLimits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := Take(rows, inputs); n != MaxExtensions {
-		t.Errorf("took %d rows with an extension each", n)
+	wantRows(rows, MaxExtensions, 6)
+}
+
+// Whichever way rows come, in one sheet or several, in order or not, what is sent is the same.
+func TestArrangedSheetsAreThoseOfSortedRows(t *testing.T) {
+	inputs, err := Decode(three())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := &Meta{Key: SetTo("k"), TimeSet: true, Time: 7}
+	if err := key.SetExtension("x", "y"); err != nil {
+		t.Fatal(err)
+	}
+	rows := []Row{
+		{Parent: 0, Pass: true}, {Parent: 1, Payload: []byte("a"), Default: "x/y"}, {Parent: 1, Payload: []byte("b"), Default: "x/z", Meta: key},
+		{Parent: 2, Payload: []byte("c"), Default: "x/z"},
+	}
+	want := EncodeOutputs(rows, inputs)
+	for name, sheets := range map[string][]*Sheet{
+		"one":         Pack(rows, inputs),
+		"unsorted":    Pack([]Row{rows[3], rows[1], rows[2], rows[0]}, inputs),
+		"in sequence": {sheetOf(rows[3:], inputs), sheetOf(rows[:3], inputs)},
+		"overlapping": {sheetOf([]Row{rows[0], rows[3]}, inputs), sheetOf(rows[1:3], inputs)},
+	} {
+		arranged := Arrange(sheets, inputs)
+		if len(arranged) != 1 {
+			t.Errorf("%s: %d sheets", name, len(arranged))
+		} else if got := arranged[0].Outputs(); !proto.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestLargeSheetsAreNotJoinedAndSayThatAParentGoesOn(t *testing.T) {
+	inputs := &View{Count: 2}
+	large := Row{Parent: 1, Payload: make([]byte, joinBytes)}
+	arranged := Arrange([]*Sheet{sheetOf([]Row{{Parent: 0}, large}, inputs), sheetOf([]Row{large}, inputs)}, inputs)
+	if len(arranged) != 2 || !arranged[0].Continues(arranged[1]) {
+		t.Errorf("%d sheets", len(arranged))
+	}
+}
+
+func TestAFreedSheetIsEmpty(t *testing.T) {
+	inputs := &View{Count: 2}
+	s := sheetOf([]Row{{Parent: 1, Payload: []byte("a"), Default: "x/y", Meta: &Meta{Key: SetTo("k")}}, {Parent: 0}}, inputs)
+	s.reset()
+	s.inputs = inputs
+	s.Add(&Row{Parent: 0, Pass: true})
+	if got, want := s.Outputs(), EncodeOutputs([]Row{{Parent: 0, Pass: true}}, inputs); !proto.Equal(got, want) || s.unsorted {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

@@ -100,8 +100,18 @@ type Row struct {
 	Meta    *Meta  // nil: no attribute is set
 }
 
+const rowBytes = 16 // of a row in the columns that have a fixed width
+
 // Size estimates the row's encoded bytes.
-func (r *Row) Size() int { return len(r.Payload) + r.Meta.Size() + 16 }
+func (r *Row) Size() int { return len(r.Payload) + r.Meta.Size() + rowBytes }
+
+// contentType returns the media type of the payload, not set where it is as the parent's.
+func (r *Row) contentType() Attr {
+	if r.Meta != nil && r.Meta.ContentType.Set {
+		return r.Meta.ContentType
+	}
+	return Attr{Value: r.Default, Set: r.Default != ""}
+}
 
 // CheckPayload checks a payload's size.
 func CheckPayload(b []byte) error {

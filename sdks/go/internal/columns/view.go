@@ -146,18 +146,26 @@ func (v *View) Time(i int) (int64, bool) {
 	return t, t != NoTime
 }
 
-// Attempts checks an attempts column and returns a lookup; an empty column means attempt 1 for all.
-func Attempts(column []byte, count int) (func(i int) int, error) {
-	if len(column) == 0 {
-		return func(int) int { return 1 }, nil
-	}
+// Attempts is a checked column of attempts; empty: attempt 1 for all.
+type Attempts []byte
+
+// DecodeAttempts checks an attempts column.
+func DecodeAttempts(column []byte, count int) (Attempts, error) {
 	if err := checkWidth("attempts", column, count, 4); err != nil {
 		return nil, err
 	}
-	for i := range count {
+	for i := range len(column) / 4 {
 		if u32(column, i) == 0 {
 			return nil, fault(Malformed, "attempts[%d] is 0, attempts count from 1", i)
 		}
 	}
-	return func(i int) int { return int(u32(column, i)) }, nil
+	return column, nil
+}
+
+// At returns which attempt this is for event i.
+func (a Attempts) At(i int) int {
+	if len(a) == 0 {
+		return 1
+	}
+	return int(u32(a, i))
 }

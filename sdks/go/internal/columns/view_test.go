@@ -187,12 +187,12 @@ func TestAttempts(t *testing.T) {
 		column []byte
 		ok     bool
 	}{{nil, true}, {index(1, 2), true}, {index(1), false}, {index(1, 0), false}, {[]byte{1}, false}} {
-		at, err := Attempts(c.column, 2)
+		attempts, err := DecodeAttempts(c.column, 2)
 		if (err == nil) != c.ok {
 			t.Errorf("%v: %v", c.column, err)
 		}
-		if err == nil && len(c.column) > 0 && at(1) != 2 {
-			t.Errorf("%v: attempt %d", c.column, at(1))
+		if err == nil && len(c.column) > 0 && attempts.At(1) != 2 {
+			t.Errorf("%v: attempt %d", c.column, attempts.At(1))
 		}
 	}
 }

@@ -84,7 +84,7 @@ type BatchSpans struct {
 
 // Batch opens the spans around a batch handler's call: one root span linked to every sampled event (128 at most), and
 // for each of these events a span of its own that links back.
-func (t *Tracer) Batch(ctx context.Context, view *columns.View, attempt func(int) int) (context.Context, *BatchSpans) {
+func (t *Tracer) Batch(ctx context.Context, view *columns.View, attempts columns.Attempts) (context.Context, *BatchSpans) {
 	if len(view.Spans) == 0 {
 		return ctx, nil
 	}
@@ -99,7 +99,7 @@ func (t *Tracer) Batch(ctx context.Context, view *columns.View, attempt func(int
 	for _, s := range view.Spans {
 		_, spans.events[s.Index] = t.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, Remote(s)), t.name, back,
 			trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(t.common...),
-			trace.WithAttributes(eventAttributes(view, int(s.Index), attempt(int(s.Index)))...))
+			trace.WithAttributes(eventAttributes(view, int(s.Index), attempts.At(int(s.Index)))...))
 	}
 	return callCtx, spans
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -14,6 +15,7 @@ import (
 const (
 	windowBytes  = 8 << 20
 	messageBytes = 64 << 20
+	heapFloor    = 32 << 20 // as the SDK's Main: the ratio is not one of settings of the garbage collector
 )
 
 // bare answers works by hand.
@@ -39,6 +41,8 @@ func serveBare(listen, handler string) error {
 		grpc.ReadBufferSize(256<<10), grpc.WriteBufferSize(256<<10),
 	)
 	meshloomv1.RegisterNodeServiceServer(server, bare{answer: answer})
+	floor := make([]byte, heapFloor)
+	defer runtime.KeepAlive(floor)
 	return server.Serve(listener)
 }
 
@@ -71,6 +75,11 @@ func each(batch *meshloomv1.Batch, f func(row uint32, payload []byte)) {
 	}
 }
 
+// contentType says of all payloads what the SDK says of a []byte.
+var contentType = &meshloomv1.Strings{Values: &meshloomv1.Values{
+	Data: []byte("application/octet-stream"), Ends: binary.LittleEndian.AppendUint32(nil, uint32(len("application/octet-stream"))),
+}}
+
 func mapped(batch *meshloomv1.Batch) *meshloomv1.Outputs {
 	data := make([]byte, 0, len(batch.GetPayload().GetData())+int(batch.GetCount()))
 	ends := make([]byte, 0, 4*batch.GetCount())
@@ -78,7 +87,7 @@ func mapped(batch *meshloomv1.Batch) *meshloomv1.Outputs {
 		data = append(data, touch(payload)...)
 		ends = binary.LittleEndian.AppendUint32(ends, uint32(len(data)))
 	})
-	return &meshloomv1.Outputs{Count: batch.GetCount(), Payload: &meshloomv1.Values{Data: data, Ends: ends}}
+	return &meshloomv1.Outputs{Count: batch.GetCount(), Payload: &meshloomv1.Values{Data: data, Ends: ends}, ContentType: contentType}
 }
 
 func filtered(batch *meshloomv1.Batch) *meshloomv1.Outputs {

@@ -2,7 +2,7 @@
 //!
 //! | key | default |
 //! |---|---|
-//! | `batch.events` | 512 |
+//! | `batch.events` | 4096 |
 //! | `batch.bytes` | 4 MiB |
 //! | `batch.latency` | 50 ms |
 //! | `batch.linger` | none: a partial batch goes at once when a replica is idle, else after 5 ms |
@@ -23,7 +23,7 @@
 use std::time::Duration;
 
 /// Events in one batch.
-pub const BATCH_EVENTS: u32 = 512;
+pub const BATCH_EVENTS: u32 = 4096;
 /// Payload bytes in one batch.
 pub const BATCH_BYTES: u64 = 4 << 20;
 /// Time a batch may take before batches shrink.

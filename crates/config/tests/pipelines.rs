@@ -77,8 +77,8 @@ fn the_example_of_the_paper() {
 fn defaults_are_those_of_the_table() {
     let pipeline = read("pipeline: p\nnodes:\n  a: { run: node }\n  b: { run: node, from: a }\n");
     let b = &pipeline.nodes[1];
-    assert_eq!(b.batch, BatchSpec { events: 512, bytes: 4 << 20, linger: None, latency: Duration::from_millis(50) });
-    assert_eq!(b.queue, QueueSpec { events: 2048, bytes: 16 << 20 });
+    assert_eq!(b.batch, BatchSpec { events: 4096, bytes: 4 << 20, linger: None, latency: Duration::from_millis(50) });
+    assert_eq!(b.queue, QueueSpec { events: 16_384, bytes: 16 << 20 });
     assert_eq!(b.retry, RetrySpec { attempts: 10, initial: Duration::from_millis(100), max: Duration::from_secs(30) });
     assert_eq!((b.timeout, b.start_timeout), (Duration::from_secs(30), Duration::from_secs(60)));
     assert_eq!(b.restart, Restart::Backoff { initial: Duration::from_millis(100), max: Duration::from_secs(30) });

@@ -1,11 +1,11 @@
 //! The source that makes events up, for trials. Event n is the same at every run.
 
-use std::{borrow::Cow, fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use meshloom_config::{EventView, Rate, Template, connector::Generate};
 use meshloom_core::{
-    batch::{Batch, BatchBuilder, Event},
+    batch::{Batch, BatchBuilder, Columns, Event, Strings, Values},
     exchange::{FromSource, ToSource},
 };
 use tokio::{
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Largest frame.
-const FRAME: Credit = Credit { events: 1024, bytes: 1 << 20 };
+const FRAME: Credit = Credit { events: 4096, bytes: 1 << 20 };
 
 /// Makes events up.
 pub(crate) struct Generator {
@@ -98,44 +98,63 @@ impl Generator {
         }
     }
 
+    /// The next events, `most` at most but one at least.
     fn frame(&mut self, most: Credit) -> Result<Batch, NodeError> {
-        let mut builder =
-            BatchBuilder::with_capacity(most.events as usize, self.text.bytes(most.events).min(most.bytes) as usize);
-        let mut bytes = 0;
-        let mut id = String::new();
-        while builder.is_empty() || (builder.len() as u64) < most.events {
-            let number = self.done + 1;
-            let (payload, content_type) = self.text.of(number)?;
-            if payload.len() as u64 > self.max_event {
-                let message = format!("event {number} has {} bytes, `max_event` is {}", payload.len(), self.max_event);
-                return Err(NodeError::new("EVENT_TOO_LARGE", message, "shorten the template, or raise `max_event`"));
+        let first = self.done + 1;
+        let batch = match &self.text {
+            Text::Constant(constant) => {
+                self.check_size(first, constant.bytes)?;
+                constant.frame(first, most)?
             }
+            Text::Template(template) => self.render(template, first, most)?,
+        };
+        self.done += batch.len() as u64;
+        Ok(batch)
+    }
+
+    fn check_size(&self, number: u64, bytes: u64) -> Result<(), NodeError> {
+        if bytes <= self.max_event {
+            return Ok(());
+        }
+        Err(too_large(format!("event {number} has {bytes} bytes, `max_event` is {}", self.max_event)))
+    }
+
+    fn render(&self, template: &Template, first: u64, most: Credit) -> Result<Batch, NodeError> {
+        let expected = most.events.saturating_mul(template.source().len() as u64);
+        let mut builder = BatchBuilder::with_capacity(most.events as usize, expected.min(most.bytes) as usize);
+        let mut bytes = 0;
+        let mut id = itoa::Buffer::new();
+        for number in first..first + most.events {
+            let data = format!("{{\"n\":{number}}}");
+            let payload = template.render(&EventView::of_payload(data.as_bytes())).map_err(|error| {
+                let remedy = "the template sees data.n, the event's number";
+                NodeError::new("TEMPLATE_FAILED", format!("event {number}: {error}"), remedy)
+            })?;
+            self.check_size(number, payload.len() as u64)?;
             if !builder.is_empty() && bytes + payload.len() as u64 > most.bytes {
                 break;
             }
-            id.clear();
-            // Writing to a String cannot fail.
-            let _ = write!(id, "{number}");
             let event = Event {
                 payload: payload.as_bytes(),
-                id: Some(&id),
-                content_type: Some(content_type),
+                id: Some(id.format(number)),
+                content_type: Some(content_type(&payload)),
                 ..Event::default()
             };
-            builder
-                .push(event)
-                .map_err(|error| NodeError::new("EVENT_TOO_LARGE", error.to_string(), "shorten the template"))?;
+            builder.push(event).map_err(|error| too_large(error.to_string()))?;
             bytes += payload.len() as u64;
-            self.done = number;
         }
         Ok(builder.finish())
     }
 }
 
+fn too_large(message: String) -> NodeError {
+    NodeError::new("EVENT_TOO_LARGE", message, "shorten the template, or raise `max_event`")
+}
+
 /// What the events say.
 enum Text {
-    /// All the same, so that a source for measurements costs little.
-    Constant(String, &'static str),
+    /// All the same.
+    Constant(Constant),
     /// Rendered for each.
     Template(Template),
 }
@@ -143,36 +162,55 @@ enum Text {
 impl Text {
     fn new(template: Template) -> Self {
         match template.constant() {
-            Some(text) => Self::Constant(text.to_owned(), content_type(text)),
+            Some(text) => Self::Constant(Constant::new(text)),
             None => Self::Template(template),
         }
     }
+}
 
-    /// Bytes that this many payloads are about.
-    fn bytes(&self, events: u64) -> u64 {
-        let each = match self {
-            Self::Constant(text, _) => text.len(),
-            Self::Template(template) => template.source().len(),
-        };
-        events.saturating_mul(each as u64)
+/// One payload over and over: every frame is a slice of the same columns, so that a source for measurements costs little.
+struct Constant {
+    /// Of one payload.
+    bytes: u64,
+    /// As many as fit the largest frame.
+    payloads: Values,
+    content_type: Strings,
+}
+
+impl Constant {
+    fn new(text: &str) -> Self {
+        let bytes = text.len() as u64;
+        let count = (FRAME.bytes / bytes.max(1)).clamp(1, FRAME.events);
+        Self {
+            bytes,
+            payloads: Values {
+                data: text.repeat(count as usize).into(),
+                ends: (1..=count).flat_map(|row| ((row * bytes) as u32).to_le_bytes()).collect(),
+            },
+            content_type: Strings::constant(content_type(text)),
+        }
     }
 
-    /// Payload and media type of an event.
-    fn of(&self, number: u64) -> Result<(Cow<'_, str>, &'static str), NodeError> {
-        let template = match self {
-            Self::Constant(text, content_type) => return Ok((text.into(), content_type)),
-            Self::Template(template) => template,
+    fn frame(&self, first: u64, most: Credit) -> Result<Batch, NodeError> {
+        let count = (self.payloads.len() as u64).min(most.events).min(most.bytes / self.bytes.max(1)).max(1);
+        let mut ids = Vec::with_capacity(count as usize * 8);
+        let mut ends = Vec::with_capacity(count as usize * 4);
+        for number in first..first + count {
+            ids.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+            ends.extend_from_slice(&(ids.len() as u32).to_le_bytes());
+        }
+        let payload = Values {
+            data: self.payloads.data.slice(..(count * self.bytes) as usize),
+            ends: self.payloads.ends.slice(..count as usize * 4),
         };
-        let data = format!("{{\"n\":{number}}}");
-        let payload = template.render(&EventView::of_payload(data.as_bytes())).map_err(|error| {
-            NodeError::new(
-                "TEMPLATE_FAILED",
-                format!("event {number}: {error}"),
-                "the template sees data.n, the event's number",
-            )
-        })?;
-        let content_type = content_type(&payload);
-        Ok((payload.into(), content_type))
+        let columns = Columns {
+            count: count as u32,
+            payload: Some(payload),
+            content_type: Some(self.content_type.clone()),
+            id: Some(Strings { values: Values { data: ids.into(), ends: ends.into() }, index: Bytes::new() }),
+            ..Columns::default()
+        };
+        Batch::from_columns(columns).map_err(|error| too_large(error.to_string()))
     }
 }
 

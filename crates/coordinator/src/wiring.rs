@@ -203,7 +203,7 @@ fn start_source(
     let (reopen, reopens) = mpsc::channel(1);
     let (said, stream) = mpsc::channel(1);
     let books = Arc::new(SourceBooks::default());
-    let samples = placement.is_none();
+    let in_process = placement.is_none();
     let actor = SourceActor::new(SourceWiring {
         node: name.clone(),
         stream,
@@ -223,10 +223,17 @@ fn start_source(
         checkpoints: commons.checkpoints.clone(),
         position,
         clock: host.clock,
-        spans: SourceSpans::new(commons.traces.clone(), &pipeline.name, &spec.name, pipeline.sampling(node), samples),
+        spans: SourceSpans::new(
+            commons.traces.clone(),
+            &pipeline.name,
+            &spec.name,
+            pipeline.sampling(node),
+            in_process,
+        ),
         books: books.clone(),
         phase: commons.phase.clone(),
         fatal: commons.fatal.clone(),
+        in_process,
         answers_when_settled: answers_when_settled(&spec.kind),
     });
     wired.actors.spawn(actor.run());

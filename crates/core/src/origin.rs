@@ -198,6 +198,16 @@ impl Deliveries {
         taken
     }
 
+    /// Takes out every row that is left. What remains keeps its row numbers.
+    pub fn take_all(&mut self) -> Self {
+        let open = self.runs.iter_mut().filter(|run| run.open > 0);
+        let taken = open.map(|run| {
+            let open = mem::take(&mut run.open);
+            Run { origin: run.origin.clone(), len: open, open }
+        });
+        Self { runs: taken.collect() }
+    }
+
     /// Splits after `rows` rows; none may have been taken out.
     pub fn split_front(&mut self, mut rows: u32) -> Self {
         let mut front = Self::none();

@@ -79,7 +79,6 @@ impl<S> Work<S> {
 pub struct EventCall<S> {
     pub(crate) work: Arc<Work<S>>,
     pub(crate) row: u32,
-    pub(crate) started: Instant,
 }
 
 impl<S> EventCall<S> {
@@ -98,7 +97,7 @@ impl<S> EventCall<S> {
     /// The context of the call.
     #[must_use]
     pub fn context(&self) -> Context<S> {
-        Context { work: Arc::clone(&self.work), row: self.row, started: self.started }
+        Context { work: Arc::clone(&self.work), row: self.row, started: Instant::now() }
     }
 }
 

@@ -95,7 +95,7 @@ impl<S: Send + Sync + 'static> FromCall<EventCall<S>> for Bytes {
     }
 
     fn from_call(call: &EventCall<S>, (): &()) -> Result<Self, Error> {
-        Ok(call.event().bytes())
+        Ok(call.work.batch.payload_bytes(call.row as usize))
     }
 }
 

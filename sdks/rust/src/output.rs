@@ -16,6 +16,11 @@ use crate::{
     result::Rows,
 };
 
+/// Content type of raw bytes.
+const BYTES: &str = "application/octet-stream";
+/// Content type of text.
+const TEXT: &str = "text/plain";
+
 /// An output event. What is not set stays as the parent's, but a payload of its own brings its own content type.
 ///
 /// ```
@@ -70,12 +75,12 @@ impl Output {
 
     /// Raw bytes; content type `application/octet-stream`.
     pub fn bytes(bytes: impl Into<Bytes>) -> Self {
-        Self::new(Payload::Shared(bytes.into()), Some("application/octet-stream"))
+        Self::new(Payload::Shared(bytes.into()), Some(BYTES))
     }
 
     /// Text; content type `text/plain`.
     pub fn text(text: impl Into<String>) -> Self {
-        Self::new(Payload::Owned(text.into().into_bytes()), Some("text/plain"))
+        Self::new(Payload::Owned(text.into().into_bytes()), Some(TEXT))
     }
 
     /// The parent's payload and content type, unchanged; nothing travels back but what is set besides.
@@ -261,6 +266,10 @@ impl IntoOutput for String {
     fn into_output(self) -> Output {
         Output::text(self)
     }
+
+    fn write(self, parent: u32, rows: &mut Rows) -> Result<(), Error> {
+        rows.push_data(parent, self.as_bytes(), TEXT)
+    }
 }
 
 impl IntoOutput for &'static str {
@@ -273,11 +282,19 @@ impl IntoOutput for Vec<u8> {
     fn into_output(self) -> Output {
         Output::bytes(self)
     }
+
+    fn write(self, parent: u32, rows: &mut Rows) -> Result<(), Error> {
+        rows.push_data(parent, &self, BYTES)
+    }
 }
 
 impl IntoOutput for Bytes {
     fn into_output(self) -> Output {
         Output::bytes(self)
+    }
+
+    fn write(self, parent: u32, rows: &mut Rows) -> Result<(), Error> {
+        rows.push_data(parent, &self, BYTES)
     }
 }
 

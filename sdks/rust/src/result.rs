@@ -117,6 +117,18 @@ impl Rows {
         Ok(())
     }
 
+    /// Adds an output with this payload and nothing else of its own.
+    pub(crate) fn push_data(&mut self, parent: u32, data: &[u8], content_type: &'static str) -> Result<(), Error> {
+        if data.len() > MAX_EVENT_BYTES {
+            return Err(too_large(data.len()));
+        }
+        let row = self.rows.len();
+        self.payload.data.extend_from_slice(data);
+        self.add_payload(parent);
+        self.columns.set_text(row, Text::ContentType, content_type);
+        Ok(())
+    }
+
     /// Adds an output with a JSON payload, written straight into the column.
     pub(crate) fn push_json(&mut self, parent: u32, value: &impl Serialize) -> Result<(), Error> {
         let start = self.payload.data.len();

@@ -119,3 +119,14 @@ fn the_guard_is_of_no_use_by_hand() {
     let ran = Folder::empty().run("guard");
     assert!(ran.code == 70 && ran.err.contains("started by the coordinator"), "{}: {}", ran.code, ran.err);
 }
+
+#[test]
+fn a_reader_that_leaves_early_is_no_fault() {
+    use std::os::unix::process::ExitStatusExt as _;
+    const SIGPIPE: i32 = 13;
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = Folder::empty().command("schema").stdout(writer).stderr(std::process::Stdio::piped()).output().unwrap();
+    assert_eq!((ended.status.signal(), ended.stderr.as_slice()), (Some(SIGPIPE), b"".as_slice()));
+}

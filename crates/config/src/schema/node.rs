@@ -164,7 +164,7 @@ pub(super) struct Trace {
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used")]
 struct Batch {
-    /// Most events; default 512, at most 65536.
+    /// Most events; default 4096, at most 65536.
     events: Option<Count>,
     /// Most payload bytes; default 4 MiB, at most 32 MiB.
     bytes: Option<Size>,

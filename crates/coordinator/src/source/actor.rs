@@ -14,7 +14,7 @@ use meshloom_core::{
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinHandle,
-    time::Instant,
+    time::{Instant, sleep_until},
 };
 
 use super::{
@@ -35,6 +35,8 @@ use crate::{
 
 /// Frames that a source may be ahead of its position.
 const MAX_FRAMES_AHEAD: usize = 1 << 20;
+/// Time between writes of a position: what a crash repeats grows by it, and the disk has time for others.
+const WRITE_PAUSE: Duration = Duration::from_millis(50);
 /// Time between attempts to write a position.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
 /// Violations in a row that fail the pipeline.
@@ -80,6 +82,8 @@ pub(crate) struct SourceWiring {
     pub(crate) books: Arc<SourceBooks>,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) fatal: mpsc::Sender<RunError>,
+    /// It is part of the coordinator.
+    pub(crate) in_process: bool,
     /// Its clients learn of an event's fate only once it has settled, so that nothing is lost unsaid.
     pub(crate) answers_when_settled: bool,
 }
@@ -107,8 +111,10 @@ pub(crate) struct SourceActor {
     /// The stream must be opened anew before the source may end.
     reopening: bool,
     write: Option<JoinHandle<Written>>,
-    /// When a write that failed is tried again.
-    write_again: Option<Instant>,
+    /// The next write comes no earlier.
+    next_write: Instant,
+    /// Whether the last write failed.
+    write_failed: bool,
 }
 
 /// A position that was written, or not.
@@ -128,7 +134,7 @@ enum Turn {
     CommandRoom,
     Phase,
     BudgetRoom,
-    WriteAgain,
+    MustWrite,
 }
 
 impl SourceActor {
@@ -152,7 +158,8 @@ impl SourceActor {
             generation: 0,
             reopening: false,
             write: None,
-            write_again: None,
+            next_write: Instant::now(),
+            write_failed: false,
         }
     }
 
@@ -193,7 +200,7 @@ impl SourceActor {
                     }
                 }
                 Turn::Settled => self.settle().await,
-                Turn::Placed | Turn::BudgetRoom | Turn::CommandRoom | Turn::WriteAgain => {}
+                Turn::Placed | Turn::BudgetRoom | Turn::CommandRoom | Turn::MustWrite => {}
                 Turn::Written(written) => self.written(written),
                 Turn::Phase => {
                     let phase = *self.wiring.phase.borrow_and_update();
@@ -236,7 +243,8 @@ impl SourceActor {
 
     async fn next_turn(&mut self, no_room: bool) -> Turn {
         let full = !self.wiring.outbox.is_empty();
-        let Self { wiring, write, write_again, dirty, commands, unsent, stream_closed, .. } = self;
+        let must_write = self.dirty && self.write.is_none();
+        let Self { wiring, write, next_write, commands, unsent, stream_closed, .. } = self;
         tokio::select! {
             biased;
             changed = wiring.phase.changed() => match changed {
@@ -253,7 +261,7 @@ impl SourceActor {
             () = command_room(commands.as_ref()), if !unsent.is_empty() => Turn::CommandRoom,
             said = wiring.stream.recv(), if !full && !*stream_closed => Turn::Stream(said),
             () = wiring.budget.freed(), if no_room => Turn::BudgetRoom,
-            () = until(*write_again), if *dirty => Turn::WriteAgain,
+            () = sleep_until(*next_write), if must_write => Turn::MustWrite,
         }
     }
 
@@ -360,6 +368,7 @@ impl SourceActor {
             events,
             settled: false,
             kept: (!replays).then(|| batch.clone()),
+            memory: self.wiring.in_process.then(|| self.wiring.budget.take(batch.bytes() as u64)),
             _charge: self.wiring.budget.take(checkpoint.as_ref().map_or(0, Bytes::len) as u64),
             checkpoint,
         });
@@ -420,6 +429,7 @@ impl SourceActor {
             }
             frame.settled = true;
             frame.kept = None;
+            frame.memory = None;
             self.wiring.books.settled.fetch_add(frame.events, Ordering::Relaxed);
             // A source without replay has no order to keep: it may forget each frame at once.
             if let (Some(sequence), false) = (frame.sequence, replays) {
@@ -495,7 +505,8 @@ impl SourceActor {
 
     /// Writes the position when it has moved; at most one write at a time.
     fn begin_write(&mut self) {
-        if self.write.is_some() || !self.dirty || self.write_again.is_some_and(|at| at > Instant::now()) {
+        let hurried = self.edges_ended && self.frames.is_empty() && !self.write_failed;
+        if self.write.is_some() || !self.dirty || !(hurried || self.next_write <= Instant::now()) {
             return;
         }
         self.dirty = false;
@@ -508,11 +519,12 @@ impl SourceActor {
             let result = store.write(&node, &position);
             Written { position, sequence, generation, result }
         }));
-        self.write_again = None;
+        self.next_write = Instant::now() + WRITE_PAUSE;
     }
 
     fn written(&mut self, written: Written) {
         let Written { position, sequence, generation, result } = written;
+        self.write_failed = result.is_err();
         match result {
             Ok(()) => {
                 if let Some(sequence) = sequence.filter(|_| generation == self.generation) {
@@ -525,16 +537,9 @@ impl SourceActor {
                     self.wiring.node
                 );
                 self.dirty = !self.edges_ended;
-                self.write_again = Some(Instant::now() + WRITE_AGAIN);
+                self.next_write = Instant::now() + WRITE_AGAIN;
             }
         }
-    }
-}
-
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }
 

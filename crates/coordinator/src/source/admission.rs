@@ -5,7 +5,7 @@ use std::sync::Arc;
 use meshloom_config::{EventView, Expression};
 use meshloom_core::{
     batch::{Batch, BatchBuilder, Event},
-    ids::{self, Uid},
+    ids::Uid,
 };
 use uuid::Uuid;
 
@@ -50,22 +50,18 @@ impl Admission {
         if let Some(key) = &self.key {
             batch = with_keys(&batch, key, &mut refused)?;
         }
-        let mut uids = Vec::with_capacity(batch.len());
-        for row in 0..batch.len() {
-            uids.push(match batch.id(row) {
-                Some(id) => ids::source_event(batch.source(row).unwrap_or(&self.default_source), id),
-                None if replays => {
-                    return Err(format!(
-                        "event {row} of the frame has no id; a source that replays must give ids that stay the same"
-                    ));
-                }
-                None => Uid::from(Uuid::now_v7()),
-            });
-        }
+        let batch = batch.with_source_uids(|row| {
+            if replays {
+                return Err(format!(
+                    "event {row} of the frame has no id; a source that replays must give ids that stay the same"
+                ));
+            }
+            Ok(Uid::from(Uuid::now_v7()))
+        })?;
         if batch.bytes() as u64 > self.max_event {
             self.refuse_too_large(&batch, &mut refused);
         }
-        Ok(Admitted { batch: batch.with_uids(uids), refused })
+        Ok(Admitted { batch, refused })
     }
 
     fn refuse_too_large(&self, batch: &Batch, refused: &mut Vec<Refusal>) {
@@ -109,6 +105,8 @@ fn with_keys(batch: &Batch, key: &Expression, refused: &mut Vec<Refusal>) -> Res
 
 #[cfg(test)]
 mod tests {
+    use meshloom_core::ids;
+
     use super::*;
 
     fn admission() -> Admission {

@@ -34,7 +34,7 @@ impl Credit {
 
     /// Uses credit for a frame; an error says by how much the frame exceeds it.
     pub(crate) fn spend(&mut self, batch: &Batch) -> Result<(), String> {
-        let payload: i64 = (0..batch.len()).map(|row| batch.payload(row).len() as i64).sum();
+        let payload = batch.payload_size() as i64;
         let last = batch.payload(batch.len() - 1).len() as i64;
         let (events, bytes) = (self.events, self.bytes);
         if batch.len() as u64 > events || payload - last >= bytes {

@@ -17,6 +17,8 @@ pub(super) struct Frame {
     pub(super) settled: bool,
     /// What cannot come again is kept until it has settled.
     pub(super) kept: Option<Batch>,
+    /// Pays for the events of a source in this process until they have settled. Those of a stream have paid as they came.
+    pub(super) memory: Option<Charge>,
     /// Pays for the checkpoint.
     pub(super) _charge: Charge,
 }
@@ -102,7 +104,7 @@ mod tests {
     fn frame(sequence: u64, checkpoint: Option<&'static [u8]>) -> Frame {
         let checkpoint = checkpoint.map(Bytes::from_static);
         let _charge = Budget::new(1).take(0);
-        Frame { sequence: Some(sequence), events: 2, checkpoint, settled: false, kept: None, _charge }
+        Frame { sequence: Some(sequence), events: 2, checkpoint, settled: false, kept: None, memory: None, _charge }
     }
 
     #[test]

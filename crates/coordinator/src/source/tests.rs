@@ -38,6 +38,7 @@ struct Stage {
     fatal: mpsc::Receiver<RunError>,
     phase: watch::Sender<Phase>,
     books: Arc<SourceBooks>,
+    budget: Budget,
     checkpoints: Checkpoints,
     actor: JoinHandle<()>,
     _state: tempfile::TempDir,
@@ -80,6 +81,7 @@ impl Stage {
         let (reopen, reopens) = mpsc::channel(1);
         let (phase, phases) = watch::channel(Phase::Running);
         let (fatal, failures) = mpsc::channel(1);
+        let budget = Budget::new(1 << 20);
         let actor = SourceActor::new(SourceWiring {
             node: "source".into(),
             stream,
@@ -91,7 +93,7 @@ impl Stage {
             ledger: Arc::new(FrameLedger::default()),
             admission: Admission { default_source: "p/source".into(), key: None, max_event: 200 },
             window: WINDOW,
-            budget: Budget::new(1 << 20),
+            budget: budget.clone(),
             checkpoints: checkpoints.clone(),
             position: Position::default(),
             clock: Clock::new(),
@@ -99,6 +101,7 @@ impl Stage {
             books: books.clone(),
             phase: phases,
             fatal,
+            in_process: true,
             answers_when_settled: false,
         });
         Self {
@@ -111,6 +114,7 @@ impl Stage {
             fatal: failures,
             phase,
             books,
+            budget,
             checkpoints,
             actor: tokio::spawn(actor.run()),
             _state: state,
@@ -191,6 +195,29 @@ async fn the_position_is_the_contiguous_low_water_mark_and_durable_before_settle
     assert_eq!(stage.books.open(), 1);
     fourth.settle();
     assert_eq!(settled(&mut commands).await.0, 4);
+}
+
+#[tokio::test]
+async fn events_of_a_source_in_this_process_are_paid_for_until_they_settle() {
+    let mut stage = Stage::new(100);
+    let mut commands = stage.open(true).await;
+    stage.produce(1, &["a"], None).await;
+    let (_, first) = stage.take().await;
+    stage.produce(2, &["b"], Some("b")).await;
+    let (batch, second) = stage.take().await;
+    let one = batch.bytes() as u64;
+    assert_eq!(stage.budget.used(), 2 * one + 1, "two events and a checkpoint");
+    second.settle();
+    let mut budget = stage.budget.clone();
+    soon(async {
+        while stage.budget.used() > one + 1 {
+            budget.freed().await;
+        }
+    })
+    .await;
+    first.settle();
+    assert_eq!(settled(&mut commands).await.0, 2);
+    assert_eq!(stage.budget.used(), 0);
 }
 
 #[tokio::test]

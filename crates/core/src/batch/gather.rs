@@ -10,25 +10,33 @@ use super::{
     values::{StringsBuilder, ValuesBuilder},
 };
 
+/// Bytes of a uid.
+const UID_BYTES: usize = 16;
+
+/// Bytes of a time.
+const TIME_BYTES: usize = 8;
+
 /// The columns of one batch; those that are whole are shared, not copied.
 pub(super) fn one(batch: &Batch) -> Columns {
     let parts = batch.parts();
     let batches = std::slice::from_ref(batch);
     let strings = |attribute: Attribute| match &parts.strings[attribute as usize] {
-        Some(column) if column.is_whole() => Some(column.data.clone()),
+        Some(Column { data, rows: Rows::All, .. }) => Some(data.clone()),
+        Some(Column { data, rows: Rows::From(first), .. }) if data.is_positional() => {
+            Some(Strings { values: neighbours(&data.values, *first, batch.len()), index: Bytes::new() })
+        }
         _ => strings(batches, attribute),
     };
-    let whole = |column: &Option<Column<Bytes>>| column.as_ref().filter(|c| c.is_whole()).map(|c| c.data.clone());
     Columns {
         count: count(batch.len()),
         payload: match &parts.payload {
-            Some(column) if column.is_whole() => Some(column.data.clone()),
+            Some(Column { data, rows: Rows::All, .. }) => Some(data.clone()),
             Some(Column { data, rows: Rows::From(first), .. }) => Some(neighbours(data, *first, batch.len())),
             _ => payloads(batches),
         },
         content_type: strings(Attribute::ContentType),
-        uid: whole(&parts.uid).unwrap_or_else(|| uids(batches)),
-        time: whole(&parts.time).unwrap_or_else(|| times(batches)),
+        uid: shared(&parts.uid, UID_BYTES, batch.len()).unwrap_or_else(|| uids(batches)),
+        time: shared(&parts.time, TIME_BYTES, batch.len()).unwrap_or_else(|| times(batches)),
         id: strings(Attribute::Id),
         source: strings(Attribute::Source),
         type_: strings(Attribute::Type),
@@ -69,6 +77,13 @@ fn count(rows: usize) -> u32 {
     u32::try_from(rows).expect("batches are limited to 65,536 events and joined within that")
 }
 
+/// A column of `width` bytes per row, if its rows are neighbours.
+fn shared(column: &Option<Column<Bytes>>, width: usize, count: usize) -> Option<Bytes> {
+    let Column { data, rows, .. } = column.as_ref()?;
+    let first = rows.first()?;
+    Some(data.slice(first * width..(first + count) * width))
+}
+
 /// Neighbouring values share their data; only the ends are made anew.
 fn neighbours(values: &Values, first: usize, count: usize) -> Values {
     if count == 0 {
@@ -88,9 +103,11 @@ fn payloads(batches: &[Batch]) -> Option<Values> {
     let mut values = ValuesBuilder::with_capacity(batches.iter().map(Batch::payload_size).sum(), rows);
     for batch in batches {
         match &batch.parts().payload {
-            Some(Column { data, rows: Rows::All, .. }) => values.extend(data, 0, batch.len()),
-            Some(Column { data, rows: Rows::From(first), .. }) => values.extend(data, *first, batch.len()),
-            _ => (0..batch.len()).for_each(|row| values.push(batch.payload(row))),
+            Some(column) => match column.rows.first() {
+                Some(first) => values.extend(&column.data, first, batch.len()),
+                None => (0..batch.len()).for_each(|row| values.push(batch.payload(row))),
+            },
+            None => (0..batch.len()).for_each(|_| values.push(&[])),
         }
     }
     Some(values.finish())
@@ -107,10 +124,13 @@ fn strings(batches: &[Batch], attribute: Attribute) -> Option<Strings> {
         match column {
             None => strings.push_absent(batch.len()),
             Some(column) if column.is_whole() && column.data.is_constant() && !batch.is_empty() => {
-                let slot = strings.push(column.data.values.get_str(0));
+                let slot = strings.push(column.data.values.get(0));
                 strings.push_slots(slot, batch.len() - 1);
             }
-            Some(column) => extend_strings(&mut strings, column, batch.len(), &mut slots),
+            Some(column) => match column.rows.first().filter(|_| column.data.is_positional()) {
+                Some(first) => strings.extend_positional(&column.data.values, first, batch.len()),
+                None => extend_strings(&mut strings, column, batch.len(), &mut slots),
+            },
         }
     }
     strings.finish()
@@ -124,7 +144,7 @@ fn extend_strings(strings: &mut StringsBuilder, column: &Column<Strings>, rows: 
     for row in 0..rows {
         match column.row(row).and_then(|row| column.data.slot(row)) {
             None => strings.push_absent(1),
-            Some(slot) if slots[slot] == UNKNOWN => slots[slot] = strings.push(column.data.values.get_str(slot)),
+            Some(slot) if slots[slot] == UNKNOWN => slots[slot] = strings.push(column.data.values.get(slot)),
             Some(slot) => strings.push_slot(slots[slot]),
         }
     }
@@ -143,9 +163,12 @@ fn uids(batches: &[Batch]) -> Bytes {
     if batches.iter().all(|batch| batch.parts().uid.is_none()) {
         return Bytes::new();
     }
-    let mut uids = Vec::with_capacity(batches.iter().map(Batch::len).sum::<usize>() * 16);
+    let mut uids = Vec::with_capacity(batches.iter().map(Batch::len).sum::<usize>() * UID_BYTES);
     for batch in batches {
-        (0..batch.len()).for_each(|row| uids.extend_from_slice(batch.uid(row).as_bytes()));
+        match shared(&batch.parts().uid, UID_BYTES, batch.len()) {
+            Some(neighbours) => uids.extend_from_slice(&neighbours),
+            None => (0..batch.len()).for_each(|row| uids.extend_from_slice(batch.uid(row).as_bytes())),
+        }
     }
     uids.into()
 }
@@ -154,10 +177,12 @@ fn times(batches: &[Batch]) -> Bytes {
     if batches.iter().all(|batch| batch.parts().time.is_none()) {
         return Bytes::new();
     }
-    let mut times = Vec::with_capacity(batches.iter().map(Batch::len).sum::<usize>() * 8);
+    let mut times = Vec::with_capacity(batches.iter().map(Batch::len).sum::<usize>() * TIME_BYTES);
     for batch in batches {
-        for row in 0..batch.len() {
-            times.extend_from_slice(&batch.time_ns(row).unwrap_or(TIME_ABSENT).to_le_bytes());
+        match shared(&batch.parts().time, TIME_BYTES, batch.len()) {
+            Some(neighbours) => times.extend_from_slice(&neighbours),
+            None => (0..batch.len())
+                .for_each(|row| times.extend_from_slice(&batch.time_ns(row).unwrap_or(TIME_ABSENT).to_le_bytes())),
         }
     }
     times.into()

@@ -11,6 +11,7 @@ mod error;
 pub(crate) mod event;
 mod extension;
 mod gather;
+mod identity;
 mod parts;
 mod rows;
 mod size;
@@ -159,6 +160,13 @@ impl Batch {
         column.data.raw(column.row(row)?).filter(|value| !value.is_empty())
     }
 
+    /// A string attribute as its bytes, which spares the look at whether they are UTF-8.
+    fn attribute_bytes(&self, attribute: Attribute, row: usize) -> Option<&[u8]> {
+        let column = self.parts().strings[attribute as usize].as_ref()?;
+        let slot = column.data.slot(column.row(row)?)?;
+        Some(column.data.values.get(slot)).filter(|value| !value.is_empty())
+    }
+
     /// Media type of the payload, RFC 2046.
     #[must_use]
     pub fn content_type(&self, row: usize) -> Option<&str> {
@@ -298,7 +306,8 @@ impl Batch {
     #[must_use]
     pub fn with_uids(&self, uids: Vec<Uid>) -> Self {
         assert_eq!(uids.len(), self.len(), "one uid per event");
-        let data: Vec<u8> = uids.iter().flat_map(Uid::as_bytes).copied().collect();
+        let mut data = Vec::with_capacity(uids.len() * 16);
+        uids.iter().for_each(|uid| data.extend_from_slice(uid.as_bytes()));
         let mut parts = self.parts().clone();
         parts.uid = Some(Column::own(data.into()));
         parts.into()

@@ -27,6 +27,15 @@ impl Rows {
         }
     }
 
+    /// The column's row of the batch's first, if the batch's rows are neighbours in the column.
+    pub(crate) fn first(&self) -> Option<usize> {
+        match self {
+            Self::All => Some(0),
+            Self::From(first) => Some(*first),
+            Self::Picked { .. } => None,
+        }
+    }
+
     fn from(&self, first: usize) -> Self {
         match self {
             Self::All => Self::From(first),

@@ -76,6 +76,11 @@ impl Strings {
         self.index.is_empty() && self.values.len() == 1
     }
 
+    /// Whether value i is that of row i.
+    pub(crate) fn is_positional(&self) -> bool {
+        self.index.is_empty() && self.values.len() > 1
+    }
+
     /// Where the row's value stands in `values`.
     pub(crate) fn slot(&self, row: usize) -> Option<usize> {
         if self.index.is_empty() {
@@ -183,23 +188,39 @@ impl StringsBuilder {
         self.rows
     }
 
-    /// Appends one row; "" is a value. Returns the value's slot.
-    pub(crate) fn push_value(&mut self, value: &str) -> u32 {
-        if self.values.last() != Some(value.as_bytes()) {
-            self.values.push(value.as_bytes());
+    /// Appends one row; "" is a value. Returns the value's slot. `value` is valid UTF-8.
+    pub(crate) fn push_value(&mut self, value: impl AsRef<[u8]>) -> u32 {
+        let value = value.as_ref();
+        if self.values.last() != Some(value) {
+            self.values.push(value);
         }
         let slot = (self.values.len() - 1) as u32;
         self.push_slot(slot);
         slot
     }
 
-    /// Appends one row; "" is the same as absent. Returns the value's slot.
-    pub(crate) fn push(&mut self, value: &str) -> u32 {
+    /// Appends one row; "" is the same as absent. Returns the value's slot. `value` is valid UTF-8.
+    pub(crate) fn push(&mut self, value: impl AsRef<[u8]>) -> u32 {
+        let value = value.as_ref();
         if value.is_empty() {
             self.push_absent(1);
             return ABSENT;
         }
         self.push_value(value)
+    }
+
+    /// Appends neighbouring values of a column, a row each.
+    pub(crate) fn extend_positional(&mut self, values: &Values, first: usize, count: usize) {
+        let one_each = self.values.len() == self.rows && !matches!(self.shape, Shape::Indexed(_));
+        if !one_each || self.rows + count < 2 {
+            for row in first..first + count {
+                self.push(values.get(row));
+            }
+            return;
+        }
+        self.values.extend(values, first, count);
+        self.shape = Shape::Positional;
+        self.rows += count;
     }
 
     /// Appends one row with the slot that an earlier push returned.

@@ -73,7 +73,7 @@ impl NodeMachine {
                 .apply(&work.batch, &self.settings.identity, work.ordinals)
                 .map_err(|error| (RESULT_MALFORMED, error.to_string()))?;
             work.ordinals = answer.ordinals;
-            let mut deliveries = work.deliveries.fork(said.own.iter().copied());
+            let mut deliveries = work.fork(&said.own);
             if said.whole > 0 {
                 deliveries.append(work.deliveries.join(said.whole));
             }

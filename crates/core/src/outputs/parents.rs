@@ -57,6 +57,15 @@ impl Parents {
         (0..self.len).map(|output| self.get(output))
     }
 
+    /// The input of every output that came from a single one, in order.
+    #[must_use]
+    pub fn own(&self) -> Vec<u32> {
+        match &self.rows {
+            None => (0..self.len as u32).collect(),
+            Some(rows) => rows[..self.whole_from].to_vec(),
+        }
+    }
+
     /// Every input that is named, once, in order.
     pub fn named(&self) -> impl Iterator<Item = u32> {
         let mut previous = None;

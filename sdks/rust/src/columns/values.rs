@@ -76,7 +76,12 @@ impl Values {
 
     /// Checks that every value is UTF-8.
     pub(crate) fn check_utf8(&self, column: &str) -> Result<(), Malformed> {
-        match (0..self.len()).find(|&i| std::str::from_utf8(self.get(i)).is_err()) {
+        // Each value is UTF-8 if all of them together are and none ends inside a character.
+        let broken = match std::str::from_utf8(&self.data) {
+            Ok(text) => (0..self.len()).find(|&i| !text.is_char_boundary(self.range(i).end)),
+            Err(error) => (0..self.len()).find(|&i| self.range(i).end > error.valid_up_to()),
+        };
+        match broken {
             Some(i) => Err(Malformed::batch(format!("column `{column}`: value {i} is not UTF-8"))),
             None => Ok(()),
         }

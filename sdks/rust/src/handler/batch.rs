@@ -73,7 +73,8 @@ where
         let mut answer = Answer::new(self.session.routes.clone());
         let mut consumed = 0;
         if permit.is_some() {
-            running.begin(ABSENT, started);
+            running.begin(ABSENT);
+            running.look();
             let spans = self.session.spans.batch(&batch, &attempts);
             let (emitter, home) = Emitter::new(rows, self.session.routes.clone());
             let work = Arc::new(Work {

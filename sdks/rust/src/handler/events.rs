@@ -1,7 +1,7 @@
 //! Runs a handler of single events over the rows of a work.
 //!
-//! A call that is ready at once, as most are, costs no allocation and no task: its future is built in a slot that is
-//! used again. Only a call that has to wait is kept, together with its slot.
+//! A call that is ready at once, as most are, costs no allocation, no task and no look at the clock: its future is built
+//! in a slot that is used again. Only a call that has to wait is kept, together with its slot.
 
 use std::{
     future::{Future, poll_fn},
@@ -19,7 +19,7 @@ use super::{
     Process, Task,
     lanes::{Admission, Lanes, Next},
     link::Link,
-    pending::{Finished, Pending, Slot, cancelled, clear, poll_slot, timed_out},
+    pending::{Finished, Pending, Slot, cancelled, clear, poll_in, timed_out},
 };
 use crate::{
     columns::ABSENT,
@@ -56,12 +56,16 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Process for Events<S, H> {
 struct Run<S, H: EventHandler<S>> {
     events: Arc<Events<S, H>>,
     work: Arc<Work<S>>,
+    /// The same for every row, but for the row.
+    call: EventCall<S>,
     link: Arc<Link>,
     answer: Answer,
     consumed: u32,
+    /// Time of calls that were ready at once, and of all others from their first to their last poll.
     busy: Duration,
-    /// When the last call ended: also when the next begins, which saves a look at the clock per event.
-    now: Instant,
+    /// The row that is started next, and before it those that waited for their key.
+    next: u32,
+    following: Option<u32>,
     slot: Slot<H::Future>,
     permit: Option<OwnedSemaphorePermit>,
     pending: FuturesUnordered<Pending<H::Future>>,
@@ -71,30 +75,33 @@ struct Run<S, H: EventHandler<S>> {
     rest: Option<Vec<WorkResult>>,
 }
 
-enum Step {
+/// How the first poll of a call ended.
+enum First<A> {
+    Answered(Result<A, Error>),
     Waits,
-    Ended { comes_again: bool },
 }
 
 impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
     fn new(events: Arc<Events<S, H>>, task: Task) -> Self {
         let session = &events.session;
         let link = Link::new(task.sequence, task.batch.clone(), session.routes.clone(), task.results);
-        let work = Work {
+        let work = Arc::new(Work {
             session: Arc::clone(session),
             batch: task.batch,
             attempts: task.attempts,
             timeout: task.timeout,
             signal: task.signal,
             running: task.running,
-        };
+        });
         Self {
-            work: Arc::new(work),
+            call: EventCall { work: Arc::clone(&work), row: 0 },
+            work,
             link: Arc::new(link),
             answer: Answer::new(session.routes.clone()),
             consumed: 0,
             busy: Duration::ZERO,
-            now: Instant::now(),
+            next: 0,
+            following: None,
             slot: Box::pin(None),
             permit: None,
             pending: FuturesUnordered::new(),
@@ -107,26 +114,44 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
 
     async fn run(mut self) {
         let count = self.work.batch.len() as u32;
-        for row in 0..count {
-            if (self.permit.is_none() || self.work.signal.is_raised()) && !self.await_permit().await {
-                return self.cancel(row).await;
+        while self.next < count || self.following.is_some() || !self.pending.is_empty() {
+            let all_started = self.next == count && self.following.is_none();
+            // Too much is held only while an input goes on whose call is pending: nothing else may be sent before it ends.
+            let waits = all_started || self.answer.is_large();
+            let goes_on = if waits { self.await_pending().await } else { self.await_permit().await };
+            if !goes_on {
+                return self.cancel().await;
             }
-            match self.lanes.admit(&self.work.batch, row) {
-                Admission::Start => self.start(row).await,
-                Admission::Queued => {}
-                Admission::Held => self.hold(row),
-            }
+            poll_fn(|cx| Poll::Ready(self.burst(cx))).await;
+            self.send_rest().await;
             if self.answer.is_large() {
                 self.flush().await;
             }
         }
-        while !self.pending.is_empty() {
-            self.permit = None;
-            if !self.await_pending().await {
-                return self.cancel(count).await;
+        self.last().await;
+    }
+
+    /// Starts rows, one after the other, until something has to be waited for.
+    fn burst(&mut self, cx: &mut task::Context<'_>) {
+        let began = Instant::now();
+        let count = self.work.batch.len() as u32;
+        while self.permit.is_some() && !self.work.signal.is_raised() && self.rest.is_none() && !self.answer.is_large() {
+            if let Some(row) = self.following.take() {
+                self.start(cx, row);
+                continue;
+            }
+            if self.next == count {
+                break;
+            }
+            let row = self.next;
+            self.next += 1;
+            match self.lanes.admit(&self.work.batch, row) {
+                Admission::Start => self.start(cx, row),
+                Admission::Queued => {}
+                Admission::Held => self.hold(row),
             }
         }
-        self.last().await;
+        self.busy += began.elapsed();
     }
 
     /// Waits for leave to run one more call, while calls in hand go on; false when the work was taken back.
@@ -136,7 +161,6 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
                 return false;
             }
             if self.permit.is_some() {
-                self.now = Instant::now();
                 return true;
             }
             let signal = Arc::clone(&self.work.signal);
@@ -152,14 +176,12 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
 
     /// Lets the calls in hand go on until one ends; false when the work was taken back.
     async fn await_pending(&mut self) -> bool {
+        self.permit = None;
         let signal = Arc::clone(&self.work.signal);
         tokio::select! {
             biased;
             () = signal.token().cancelled() => return false,
             Some(finished) = self.pending.next() => self.finished(finished).await,
-        }
-        if self.answer.is_large() {
-            self.flush().await;
         }
         true
     }
@@ -167,66 +189,44 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
     async fn finished(&mut self, finished: Finished<H::Answer>) {
         let Finished { row, started, span, permit, outcome } = finished;
         self.work.running.unpark(row);
+        self.busy += started.elapsed();
         if self.permit.is_none() {
             self.permit = permit;
         }
-        let comes_again = self.conclude(row, started, span, outcome);
+        self.conclude(row, span, outcome);
         self.send_rest().await;
-        if let Some(next) = self.follow(row, comes_again) {
-            self.start(next).await;
-        }
-    }
-
-    /// Starts a row, and those that waited for it, until one has to wait.
-    async fn start(&mut self, first: u32) {
-        let mut row = first;
-        loop {
-            match poll_fn(|cx| Poll::Ready(self.launch(cx, row))).await {
-                Step::Waits => return,
-                Step::Ended { comes_again } => {
-                    if self.rest.is_some() {
-                        self.send_rest().await;
-                    }
-                    match self.follow(row, comes_again) {
-                        Some(next) => row = next,
-                        None => return,
-                    }
-                }
-            }
-        }
     }
 
     /// Calls the handler for one row and polls the call once.
-    fn launch(&mut self, cx: &mut task::Context<'_>, row: u32) -> Step {
-        let started = self.now;
-        self.work.running.begin(row, started);
+    fn start(&mut self, cx: &mut task::Context<'_>, row: u32) {
+        self.work.running.begin(row);
+        self.call.row = row;
         let span = self.span(row);
-        let uid = self.work.batch.uid(row as usize);
-        let first = {
-            let _current = (Current::set(uid), span.as_ref().map(CallSpan::attach));
-            let call = EventCall { work: Arc::clone(&self.work), row, started };
-            catch_unwind(AssertUnwindSafe(|| self.events.handler.start(&call, &self.link)))
-        };
-        let outcome = match first {
-            Ok(Ok(future)) => {
-                self.slot.set(Some(future));
-                match poll_slot(&mut self.slot, uid, span.as_ref(), cx) {
-                    Poll::Ready(outcome) => outcome,
-                    Poll::Pending => {
-                        self.park(row, started, span);
-                        return Step::Waits;
-                    }
-                }
-            }
-            Ok(Err(error)) => Err(error),
-            Err(panic) => Err(Error::retry(reason::PANIC, panic_message(&*panic))),
-        };
-        Step::Ended { comes_again: self.conclude(row, started, span, outcome) }
+        match self.first_poll(cx, row, span.as_ref()) {
+            First::Answered(outcome) => self.conclude(row, span, outcome),
+            First::Waits => self.park(row, span),
+        }
     }
 
-    fn park(&mut self, row: u32, started: Instant, span: Option<CallSpan>) {
-        self.work.running.park(row, started);
-        self.now = Instant::now();
+    fn first_poll(&mut self, cx: &mut task::Context<'_>, row: u32, span: Option<&CallSpan>) -> First<H::Answer> {
+        let _current = (Current::set(self.work.batch.uid(row as usize)), span.map(CallSpan::attach));
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            self.slot.set(Some(self.events.handler.start(&self.call, &self.link)?));
+            Ok(poll_in(&mut self.slot, cx))
+        }));
+        match polled {
+            Ok(Ok(Poll::Pending)) => First::Waits,
+            Ok(Ok(Poll::Ready(answer))) => First::Answered(Ok(answer)),
+            Ok(Err(error)) => First::Answered(Err(error)),
+            Err(panic) => {
+                clear(&mut self.slot);
+                First::Answered(Err(Error::retry(reason::PANIC, panic_message(&*panic))))
+            }
+        }
+    }
+
+    fn park(&mut self, row: u32, span: Option<CallSpan>) {
+        let started = self.work.running.park(row);
         let deadline = self.work.timeout.and_then(|timeout| started.checked_add(timeout));
         self.pending.push(Pending {
             row,
@@ -239,16 +239,8 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
         });
     }
 
-    /// Notes what became of a row; true if it will come again.
-    fn conclude(
-        &mut self,
-        row: u32,
-        started: Instant,
-        span: Option<CallSpan>,
-        outcome: Result<H::Answer, Error>,
-    ) -> bool {
-        self.now = Instant::now();
-        self.busy += self.now.saturating_duration_since(started);
+    /// Notes what became of a row, and which waited for it.
+    fn conclude(&mut self, row: u32, span: Option<CallSpan>, outcome: Result<H::Answer, Error>) {
         let goes_on = self.link.continued() == row;
         let aside = goes_on.then(|| std::mem::replace(&mut self.answer, Answer::new(self.link.routes.clone())));
         let answer = &mut self.answer;
@@ -276,7 +268,7 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
             self.rest = Some(self.answer.finish(self.link.sequence, &self.work.batch));
             self.answer = aside;
         }
-        comes_again
+        self.follow(row, comes_again);
     }
 
     async fn send_rest(&mut self) {
@@ -286,17 +278,15 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
         }
     }
 
-    /// What is next in the row's lane.
-    fn follow(&mut self, row: u32, comes_again: bool) -> Option<u32> {
+    /// Takes note of what is next in the row's lane.
+    fn follow(&mut self, row: u32, comes_again: bool) {
         match self.lanes.ended(&self.work.batch, row, comes_again) {
-            Next::Nothing => None,
-            Next::Start(next) => Some(next),
-            Next::Hold(held) => {
-                for row in held {
-                    self.hold(row);
-                }
-                None
+            Next::Nothing => {}
+            Next::Start(next) => {
+                debug_assert!(self.following.is_none(), "a call that ends leaves its permit to the row behind it");
+                self.following = Some(next);
             }
+            Next::Hold(held) => held.into_iter().for_each(|row| self.hold(row)),
         }
     }
 
@@ -325,12 +315,11 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
         if self.link.continued() == ABSENT {
             let results = self.answer.finish(self.link.sequence, &self.work.batch);
             self.link.send(results).await;
-            self.now = Instant::now();
         }
     }
 
-    /// Answers a work that was taken back: rows from `next` on have not been started.
-    async fn cancel(mut self, next: u32) {
+    /// Answers a work that was taken back.
+    async fn cancel(mut self) {
         for mut call in std::mem::take(&mut self.pending) {
             let late = self.work.timeout.is_some_and(|timeout| call.started.elapsed() >= timeout);
             let error = if late { timed_out(call.started) } else { cancelled() };
@@ -342,7 +331,7 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
             self.answer.fail(call.row, error);
         }
         let lanes = std::mem::replace(&mut self.lanes, Lanes::new(self.work.session.opening.ordering));
-        for row in lanes.queued().chain(next..self.work.batch.len() as u32) {
+        for row in self.following.into_iter().chain(lanes.queued()).chain(self.next..self.work.batch.len() as u32) {
             self.answer.fail(row, cancelled());
         }
         self.last().await;

@@ -70,8 +70,17 @@ impl<F: Future> Future for Pending<F> {
     }
 }
 
+/// Polls the call in a slot; one that is ready leaves it empty.
+pub(crate) fn poll_in<F: Future>(slot: &mut Slot<F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    let polled = slot.as_mut().as_pin_mut().expect("a call is polled until it is ready").poll(cx);
+    if polled.is_ready() {
+        slot.set(None);
+    }
+    polled
+}
+
 /// Polls a call once, with its span current and its panics contained.
-pub(crate) fn poll_slot<F: Future>(
+fn poll_slot<F: Future>(
     slot: &mut Slot<F>,
     uid: Uuid,
     span: Option<&CallSpan>,
@@ -79,16 +88,11 @@ pub(crate) fn poll_slot<F: Future>(
 ) -> Poll<Result<F::Output, Error>> {
     let polled = {
         let _current = (Current::set(uid), span.map(CallSpan::attach));
-        catch_unwind(AssertUnwindSafe(|| {
-            slot.as_mut().as_pin_mut().expect("a call is polled until it is ready").poll(cx)
-        }))
+        catch_unwind(AssertUnwindSafe(|| poll_in(slot, cx)))
     };
     match polled {
         Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(answer)) => {
-            clear(slot);
-            Poll::Ready(Ok(answer))
-        }
+        Ok(Poll::Ready(answer)) => Poll::Ready(Ok(answer)),
         Err(panic) => {
             clear(slot);
             Poll::Ready(Err(Error::retry(reason::PANIC, panic_message(&*panic))))

@@ -12,7 +12,7 @@ use meshloom_proto::v1::{
 use tokio::{
     runtime::Handle,
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until},
 };
 use tonic::{Status, Streaming};
 
@@ -30,6 +30,8 @@ use hand::Hand;
 
 /// How often it is told what runs.
 const PROGRESS: Duration = Duration::from_secs(1);
+/// How often the transport looks at what runs: the error of a call's age.
+const LOOK: Duration = Duration::from_millis(10);
 /// Results that wait to be sent on.
 const WAITING_RESULTS: usize = 16;
 
@@ -56,6 +58,8 @@ async fn serve(
     let mut hand = Hand::default();
     let mut progress = interval_at(Instant::now() + PROGRESS, PROGRESS);
     progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut reading = true;
     while reading || !hand.is_empty() {
         let overdue = hand.overdue();
@@ -67,6 +71,10 @@ async fn serve(
             }
             Some(result) = results.recv() => hand.pass(result),
             _ = progress.tick() => hand.progress(),
+            _ = looks.tick(), if !hand.is_empty() => {
+                hand.look();
+                continue;
+            }
             () = async { sleep_until(overdue.unwrap_or_else(Instant::now)).await }, if overdue.is_some() => hand.answer_overdue(),
             request = requests.message(), if reading => match request {
                 Ok(Some(ProcessRequest { request: Some(process_request::Request::Work(work)) })) => take(service, &process, limits, work, &mut hand, &results_in)?,

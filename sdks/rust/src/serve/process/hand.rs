@@ -91,6 +91,13 @@ impl Hand {
         Some(Response::Result(work.give_up(sequence)))
     }
 
+    /// Looks at what runs, so that it is known since when.
+    pub(super) fn look(&self) {
+        for work in self.works.values() {
+            work.running.look();
+        }
+    }
+
     pub(super) fn progress(&self) -> Option<Response> {
         if self.works.is_empty() {
             return None;

@@ -10,9 +10,10 @@ import pytest
 import wire
 
 from meshloom import Node, limits, reasons
-from meshloom._columns import Malformed
+from meshloom._columns import Malformed, rises
 from meshloom._outputs import Rows, pack_strings, pack_u32, pack_values
 from meshloom._pb import batch_pb2 as pb
+from meshloom._pb import process_pb2
 from meshloom._view import BatchView
 
 U32 = struct.Struct("<I")
@@ -160,7 +161,8 @@ def test_outputs_need_no_parents_when_each_input_has_one() -> None:
     rows = Rows()
     for i in range(3):
         rows.keep(i)
-    out = rows.encode(view)
+    out = process_pb2.Outputs()
+    rows.encode(view, out)
     assert (out.count, out.parent, out.HasField("payload"), out.HasField("content_type")) == (3, b"", False, False)
 
 
@@ -169,7 +171,17 @@ def test_mixed_outputs_copy_unchanged_payloads() -> None:
     rows = Rows()
     rows.keep(0)
     rows.add(2, {"a": 1})
-    out = rows.encode(view)
+    out = process_pb2.Outputs()
+    rows.encode(view, out)
     assert wire.ends(out.parent) == [0, 2]
     assert wire.values(out.payload) == [b"one", b'{"a":1}']
     assert wire.column(out.content_type, 2) == [None, "application/json"]
+
+
+def test_rises() -> None:
+    top = 2**31 - 1
+    for rising in ([], [7], [0, 0], [1, 2, 2, 9], [0, top], [top, top], list(range(0, 90_000, 9))):
+        assert rises(pack_u32(rising), len(rising)), rising
+    for falling in ([1, 0], [1, 2, 1], [0, top, 0, top], [top, top - 1], [*range(5000), 4998, 5000]):
+        assert not rises(pack_u32(falling), len(falling)), falling
+    assert not rises(pack_u32([0, 2**31]), 2)  # no column is so long

@@ -424,3 +424,54 @@ def test_json_of_results(serving: Any) -> None:
     node.map(lambda event: {"a": numpy.float64(1.5), "m": ReadingModel(n=1), "d": Reading(2), "v": numpy.arange(2)})
     [(_, payload)] = stream(serving, node).run([0]).rows
     assert json.loads(payload) == {"a": 1.5, "m": {"n": 1}, "d": {"n": 2, "name": "none"}, "v": [0, 1]}
+
+
+def test_results_of_many_types_in_one_work(serving: Any) -> None:
+    node: Node = Node("n")
+    kinds: dict[bytes, Any] = {
+        b"bytes": b"raw",
+        b"dict": {"a": 1},
+        b"list": [1],
+        b"view": memoryview(b"raw"),
+        b"text": Output(b"raw", content_type="text/plain"),
+        b"drop": DROP,
+    }
+
+    @node.map
+    def one(payload: bytes) -> Any:
+        if payload == b"fail":
+            raise ValueError("no")
+        return kinds[payload]
+
+    sent = [b"bytes", b"dict", b"dict", b"fail", b"bytes", b"list", b"list", b"view", b"drop", b"text", b"dict"] * 3
+    stream = wire.Process(serving(node))
+    stream.opened()
+    answer = stream.run(sent)
+    raw, json_type = "application/octet-stream", "application/json"
+    wanted = {b"bytes": (b"raw", raw), b"dict": (b'{"a":1}', json_type), b"list": (b"[1]", json_type)}
+    wanted |= {b"view": (b"raw", raw), b"text": (b"raw", "text/plain")}
+    left = [(i, *wanted[name]) for i, name in enumerate(sent) if name in wanted]
+    assert [(i, data, kind) for (i, data), kind in zip(answer.rows, answer.types, strict=True)] == left
+    assert answer.reasons() == {i: reasons.HANDLER_ERROR for i, name in enumerate(sent) if name == b"fail"}
+    assert answer.consumed == 3
+
+
+def test_flat_map_items_of_many_types(serving: Any) -> None:
+    node: Node = Node("n")
+
+    @node.flat_map
+    def many(payload: bytes) -> Any:
+        yield payload
+        yield payload
+        if payload == b"fail":
+            raise ValueError("no")
+        yield {"n": 1}
+        yield b"end"
+
+    stream = wire.Process(serving(node))
+    stream.opened()
+    answer = stream.run([b"a", b"fail", b"b"])
+    assert answer.rows == [(i, item) for i, p in ((0, b"a"), (2, b"b")) for item in (p, p, b'{"n":1}', b"end")]
+    raw, json_type = "application/octet-stream", "application/json"
+    assert answer.types == [raw, raw, json_type, raw] * 2
+    assert answer.reasons() == {1: reasons.HANDLER_ERROR}

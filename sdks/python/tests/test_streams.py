@@ -246,3 +246,37 @@ def test_streams_leave_no_threads(serving: Any) -> None:
     while ours() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert ours() <= before
+
+
+def test_progress_tells_the_age_of_the_call_not_of_the_work(serving: Any) -> None:
+    node: Node = Node("n")
+    slow = threading.Event()
+    began: list[float] = []
+
+    @node.sink
+    def handle(payload: bytes) -> None:
+        began.append(time.monotonic())
+        if payload == b"last":
+            slow.wait(wire.DEADLINE)
+        else:
+            time.sleep(0.1)
+
+    stream = opened(serving, node)
+    sequence = stream.work([b"quick"] * 12 + [b"last"])
+    reported: set[int] = set()
+    while 12 not in reported:
+        response = stream.read()
+        if response.WhichOneof("response") == "progress":
+            [call] = response.progress.calls
+            assert call.age.ToNanoseconds() / 1e9 <= time.monotonic() - began[call.index]
+            reported.add(call.index)
+    slow.set()
+    assert wire.Answer(stream.results(sequence)).consumed == 13
+
+
+def test_a_work_is_out_of_hand_before_its_last_result_is_read(serving: Any) -> None:
+    node: Node = Node("n", limits=Limits(works=1))
+    node.filter(lambda event: True)
+    stream = opened(serving, node)
+    for _ in range(200):
+        assert not stream.run([0]).failures

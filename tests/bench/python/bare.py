@@ -14,6 +14,9 @@ import grpc
 from meshloom._pb import batch_pb2, process_pb2
 from meshloom.serve import OPTIONS
 
+#: Of changed payloads: one value for all.
+BINARY = batch_pb2.Strings(values=batch_pb2.Values(data=b"application/octet-stream", ends=array("I", [24]).tobytes()))
+
 
 def append(payload: bytes) -> bytes:
     """What the node does to each event."""
@@ -33,17 +36,21 @@ def payloads(batch: batch_pb2.Batch) -> Iterator[bytes]:
         begin = end
 
 
-def mapped(batch: batch_pb2.Batch) -> process_pb2.Outputs:
+def mapped(batch: batch_pb2.Batch, outputs: process_pb2.Outputs) -> None:
     """An output for each event."""
     out = [append(payload) for payload in payloads(batch)]
-    values = batch_pb2.Values(data=b"".join(out), ends=array("I", accumulate(map(len, out))).tobytes())
-    return process_pb2.Outputs(count=len(out), payload=values)
+    outputs.count = len(out)
+    outputs.payload.data = b"".join(out)
+    outputs.payload.ends = array("I", accumulate(map(len, out))).tobytes()
+    outputs.content_type.CopyFrom(BINARY)
 
 
-def filtered(batch: batch_pb2.Batch) -> process_pb2.Outputs:
+def filtered(batch: batch_pb2.Batch, outputs: process_pb2.Outputs) -> None:
     """The indexes of those kept; none when all are."""
     kept = array("I", [row for row, payload in enumerate(payloads(batch)) if keep(payload)])
-    return process_pb2.Outputs(count=len(kept), parent=b"" if len(kept) == batch.count else kept.tobytes())
+    outputs.count = len(kept)
+    if len(kept) < batch.count:
+        outputs.parent = kept.tobytes()
 
 
 ANSWERS = {"map": mapped, "filter": filtered}
@@ -58,11 +65,12 @@ def main() -> None:
     ) -> Iterator[process_pb2.ProcessResponse]:
         for request in requests:
             work = request.work
-            outputs = answer(work.batch)
-            result = process_pb2.WorkResult(
-                sequence=work.sequence, outputs=outputs, consumed=work.batch.count - outputs.count, last=True
-            )
-            yield process_pb2.ProcessResponse(result=result)
+            response = process_pb2.ProcessResponse()
+            result = response.result  # filled in place: a message that is set is copied
+            answer(work.batch, result.outputs)
+            result.sequence, result.last = work.sequence, True
+            result.consumed = work.batch.count - result.outputs.count
+            yield response
 
     server = grpc.server(ThreadPoolExecutor(4), options=OPTIONS)
     handler = grpc.stream_stream_rpc_method_handler(

@@ -9,7 +9,6 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 
 from . import limits, reasons
-from ._codec import BINARY, encode_json
 from ._outputs import Rows, TooLarge
 from ._pb import process_pb2
 from .emitter import undeclared
@@ -19,6 +18,8 @@ from .verdicts import DROP, Reject, Retry
 
 _RETRY = process_pb2.FAILURE_ACTION_RETRY
 _REJECT = process_pb2.FAILURE_ACTION_REJECT
+
+_NOT_JSON = (bytes, bytearray, memoryview, Output, Event)
 
 
 def duration(seconds: float) -> Duration:
@@ -69,7 +70,8 @@ class Acceptor:
 
     def __init__(self, role: str, routes: frozenset[str]) -> None:
         self._routes = routes
-        self._role = role
+        #: The type of plain results as last seen: bytes, or one that is encoded as JSON.
+        self.kind: type = bytes
         self.take = {"map": self._map, "filter": self._filter, "sink": self._sink}.get(role)
 
     def add(self, rows: Rows, i: int, value: Any) -> None:
@@ -80,6 +82,8 @@ class Acceptor:
                 if route and route not in self._routes:
                     raise Reject(undeclared(route, self._routes), reason=reasons.UNKNOWN_ROUTE)
             rows.add(i, value)
+            if type(value) is bytes or not isinstance(value, _NOT_JSON):
+                self.kind = type(value)
         except Reject:
             raise
         except TooLarge as error:
@@ -88,22 +92,6 @@ class Acceptor:
             raise _unencodable(error) from None
 
     def _map(self, rows: Rows, i: int, value: Any) -> None:
-        if type(value) is dict:  # by far the most frequent, and the hot path
-            try:
-                payload = encode_json(value)
-            except (TypeError, ValueError, OverflowError, RecursionError) as error:
-                raise _unencodable(error) from None
-            if len(payload) <= limits.MAX_EVENT:
-                rows.parents.append(i)
-                rows.payloads.append(payload)
-                rows.size += len(payload)
-                return
-        if type(value) is bytes and len(value) <= limits.MAX_EVENT:
-            rows.content_types[len(rows.parents)] = BINARY
-            rows.parents.append(i)
-            rows.payloads.append(value)
-            rows.size += len(value)
-            return
         if value is None:
             raise Reject(
                 "the handler returned None; return a value, DROP to end the event here, or Output(None) for JSON null",

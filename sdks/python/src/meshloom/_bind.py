@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
 from ._codec import Decode, decoder
@@ -17,8 +18,8 @@ from .verdicts import ServeError
 if TYPE_CHECKING:
     from .node import Node
 
-#: Calls the handler for event `i`; `started` is the call's time.monotonic().
-Invoke = Callable[[int, float], Any]
+#: Calls the handler for event `i`.
+Invoke = Callable[[int], Any]
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,22 @@ class Bound:
         data, edges = view.data, view.edges
         if self.takes_context:
             if decode is None:
-                return lambda i, started: function(Event(view, i), Context(work, i, started))
+                return lambda i: function(Event(view, i), Context(work, i, monotonic()))
+            if decode is bytes:
+                return lambda i: function(data[edges[i] : edges[i + 1]], Context(work, i, monotonic()))
             typed = decode
-            return lambda i, started: function(typed(data[edges[i] : edges[i + 1]]), Context(work, i, started))
+            return lambda i: function(typed(data[edges[i] : edges[i + 1]]), Context(work, i, monotonic()))
         if decode is None:
-            return lambda i, started: function(Event(view, i))
+            return lambda i: function(Event(view, i))
+        if decode is bytes:
+            return lambda i: function(data[edges[i] : edges[i + 1]])
         plain = decode
-        return lambda i, started: function(plain(data[edges[i] : edges[i + 1]]))
+        return lambda i: function(plain(data[edges[i] : edges[i + 1]]))
+
+    @property
+    def of_bytes(self) -> Callable[[bytes], Any] | None:
+        """The handler, if a payload is all that it takes: its caller can spare the call of the invoker."""
+        return self.function if self.decode is bytes and not self.takes_context else None
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

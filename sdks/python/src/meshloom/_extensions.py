@@ -65,8 +65,8 @@ def read(columns: Iterable[pb.Extension], count: int) -> dict[int, dict[str, Any
             ascending(listed, count, f"{what}.index")
             covered = listed
         covered = list(covered)
-        edges = bounds(column.values, len(covered), what, limits.MAX_ATTRIBUTE)
         data = column.values.data
+        edges = bounds(column.values.ends, len(data), len(covered), what, limits.MAX_ATTRIBUTE)
         for at, i in enumerate(covered):
             mine = found.setdefault(i, {})
             if column.name in mine:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
 
 from . import _tracing, limits, reasons
 from ._answer import failure, is_retry, of_exception
 from ._pb import process_pb2
+from ._plain import EXHAUSTED, LOOPS, UNCALLED
 from ._work import Results, WorkRun
 from .batch import Batch
 from .context import Call, Context, set_current
 from .emitter import Emitter
+
+#: How often the session's timer looks at lanes: how late it may see that a call began, in seconds.
+TICK_SECONDS = 0.025
+
+#: A running call: its time.monotonic() at the start, the index of its event, the sequence of its work.
+Running = tuple[float, int, int]
 
 
 class Lane:
@@ -25,24 +32,18 @@ class Lane:
         self.held = Results()
         #: Seconds to wait until the coordinator has read enough of what was sent.
         self._room = room
-        self._busy = 0.0
-        self._flushed = monotonic()
 
-    def _close(self, index: int, mark: int, error: BaseException | None) -> bool:
+    def _close(self, index: int, error: BaseException | None) -> bool:
         """Closes an input after its call; whether its strand must stop."""
         run, held, started = self.run, self.held, self.call.started
         failed: process_pb2.EventFailure | None = None
-        if run.continuing == index:
-            mark = 0  # the rows before this input's have been sent
         if run.cancelled:
             failed = run.taken_back(index, started)
         elif error is not None:
             failed = of_exception(index, error)
         if failed is not None:
-            held.rows.truncate(mark)
+            held.rows.truncate(held.rows.start(index))
             held.fail(failed)
-        elif len(held.rows) > mark:
-            held.named += 1
         if run.continuing == index:
             run.finish_continued(held, index)
         return failed is not None and run.holds and is_retry(failed)
@@ -50,83 +51,107 @@ class Lane:
     def _hold(self, index: int) -> None:
         self.held.fail(failure(index, reasons.KEY_HELD, "an earlier event of the same key is being retried"))
 
-    def _flush(self, now: float) -> None:
-        """Sends what is held, so that nothing waits for a slow event behind it."""
-        self._flushed = now
-        if self.held.rows.parents or self.held.failures:
-            self.run.flush(self.held)
+    def tick(self, now: float) -> Running | None:
+        """What the lane is in, None between calls. Runs in the timer's thread."""
+        started = self.call.started
+        return (started, self.call.index, self.run.sequence) if started else None
 
 
 class ThreadLane(Lane):
-    """Runs strands in the calling thread. The loop is the node's hot path: no call in it that can be spared."""
+    """Runs strands in the calling thread: plain calls in a loop that knows nothing else, the rest here.
+
+    Calls do not read the clock. The session's timer does it for them: `call.started` is when it first saw the call.
+    """
+
+    def __init__(self, run: WorkRun, room: Callable[[], float]) -> None:
+        super().__init__(run, room)
+        self._loop = LOOPS[run.bound.node.role]
+        self._seen: int | None = None
+        self._ticks = 0
+        self._paused = 0.0
+        run.calls.append(self.call)
 
     def __call__(self) -> None:
         set_current(self.call)
-        run, call, held = self.run, self.call, self.held
-        spans, invoke = run.view.spans, run.invoke
-        take = run.acceptor.take or self._take_many
-        rows = held.rows
-        begun = now = monotonic()
-        due = now + limits.FLUSH_SECONDS
+        run, call = self.run, self.call
+        call.started = begun = monotonic()
         while (strand := run.strand()) is not None:
-            stopped = False
-            for i in strand:
-                if stopped:
-                    self._hold(i)
-                    continue
-                if run.cancelled:
-                    held.fail(run.taken_back(i, 0.0))
-                    continue
-                mark = len(rows.parents)
-                call.index = i
-                call.started = now
-                try:
-                    if spans and i in spans:
-                        with _tracing.process_span(run, i):
-                            take(rows, i, invoke(i, now))
-                    else:
-                        take(rows, i, invoke(i, now))
-                except BaseException as error:
-                    stopped = self._close(i, mark, error)
-                    rows = held.rows
-                else:
-                    if run.cancelled or held.rows is not rows or run.continuing == i:
-                        stopped = self._close(i, mark, None)
-                        rows = held.rows
-                    elif len(rows.parents) > mark:
-                        held.named += 1
-                now = monotonic()
-                if now >= due or rows.size >= limits.FLUSH_BYTES:
-                    call.started = 0.0
-                    self._flush(now)
-                    begun += self._wait_for_room()
-                    rows = held.rows
-                    now = monotonic()
-                    due = now + limits.FLUSH_SECONDS
+            self._strand(iter(strand))
         call.started = 0.0
-        run.end_lane(held, monotonic() - begun)
+        run.end_lane(self.held, monotonic() - begun - self._paused)
 
-    def _wait_for_room(self) -> float:
-        """Waits until enough was read; the seconds that took."""
+    def _strand(self, indexes: Iterator[int]) -> None:
+        run, call, held = self.run, self.call, self.held
+        while not run.cancelled:
+            stopped = False
+            try:
+                value = self._loop(run, call, indexes, held.rows)
+                if value is EXHAUSTED:
+                    return
+                if value is UNCALLED:
+                    with _tracing.process_span(run, call.index):
+                        self._take(call.index, run.invoke(call.index))
+                elif not run.cancelled:
+                    self._take(call.index, value)
+            except BaseException as error:
+                stopped = self._close(call.index, error)
+            else:
+                if run.cancelled or run.continuing == call.index:
+                    stopped = self._close(call.index, None)
+            if call.due or held.rows.size >= limits.FLUSH_BYTES:
+                self._flush()
+            if stopped:
+                for i in indexes:
+                    self._hold(i)
+        for i in indexes:
+            held.fail(run.taken_back(i, 0.0))
+
+    def tick(self, now: float) -> Running | None:
+        """Notes the call that runs, and has results sent that have waited."""
+        call = self.call
+        self._ticks += 1
+        if self._ticks * TICK_SECONDS >= limits.FLUSH_SECONDS:
+            call.due = True
+        started, index = call.started, call.index
+        if not started:
+            return None
+        if index != self._seen:
+            self._seen, call.started, started = index, now, now
+        return started, index, self.run.sequence
+
+    def _flush(self) -> None:
+        """Sends what is held, so that nothing waits for a slow event behind it."""
+        call, run = self.call, self.run
         before = monotonic()
-        while (pause := self._room()) and not self.run.cancel.wait(pause):
+        self._ticks, call.due, call.started = 0, False, 0.0
+        run.flush(self.held)
+        while (pause := self._room()) and not run.cancel.wait(pause):
             pass
-        return monotonic() - before
+        call.started = now = monotonic()
+        self._paused += now - before
 
-    def _take_many(self, rows: Any, i: int, value: Any) -> None:
-        run, held = self.run, self.held
-        mark = len(held.rows)
-        for item in run.acceptor.each(value):
-            run.acceptor.item(held.rows, i, item)
+    def _take(self, i: int, value: Any) -> None:
+        acceptor, held = self.run.acceptor, self.held
+        if acceptor.take is not None:
+            acceptor.take(held.rows, i, value)
+            return
+        for item in acceptor.each(value):
+            acceptor.item(held.rows, i, item)
             if held.rows.size >= limits.FLUSH_BYTES:
-                mark = run.overflow(held, i, mark)
-                self._wait_for_room()
-            if run.cancelled:
+                self.run.overflow(held, i)
+                while (pause := self._room()) and not self.run.cancel.wait(pause):
+                    pass
+            if self.run.cancelled:
                 return
 
 
 class AsyncLane(Lane):
     """Runs strands in a task; a cancelled task ends the call it is in."""
+
+    def __init__(self, run: WorkRun, room: Callable[[], float]) -> None:
+        super().__init__(run, room)
+        self._busy = 0.0
+        self._flushed = monotonic()
 
     async def __call__(self) -> None:
         set_current(self.call)
@@ -140,24 +165,24 @@ class AsyncLane(Lane):
                 if run.cancelled:
                     held.fail(run.taken_back(i, 0.0))
                     continue
-                mark = len(held.rows)
                 call.index = i
                 call.started = started = monotonic()
                 error: BaseException | None = None
                 try:
                     if i in run.view.spans:
                         with _tracing.process_span(run, i):
-                            await self._take(i, run.invoke(i, started))
+                            await self._take(i, run.invoke(i))
                     else:
-                        await self._take(i, run.invoke(i, started))
+                        await self._take(i, run.invoke(i))
                 except BaseException as caught:
                     error = caught
-                stopped = self._close(i, mark, error)
+                stopped = self._close(i, error)
                 now = monotonic()
                 self._busy += now - started
                 call.started = 0.0
                 if held.rows.size >= limits.FLUSH_BYTES or now - self._flushed >= limits.FLUSH_SECONDS:
-                    self._flush(now)
+                    self._flushed = now
+                    run.flush(held)
                     await self._wait_for_room()
         run.end_lane(held, self._busy)
 
@@ -172,20 +197,18 @@ class AsyncLane(Lane):
         if acceptor.take is not None:
             acceptor.take(held.rows, i, value)
             return
-        mark = len(held.rows)
         if hasattr(value, "__aiter__"):
             async for item in value:
-                mark = await self._item(i, item, mark)
+                await self._item(i, item)
         else:
             for item in acceptor.each(value):
-                mark = await self._item(i, item, mark)
+                await self._item(i, item)
 
-    async def _item(self, i: int, item: Any, mark: int) -> int:
+    async def _item(self, i: int, item: Any) -> None:
         self.run.acceptor.item(self.held.rows, i, item)
         if self.held.rows.size >= limits.FLUSH_BYTES:
-            mark = self.run.overflow(self.held, i, mark)
+            self.run.overflow(self.held, i)
             await self._wait_for_room()
-        return mark
 
 
 class BatchLane(Lane):
@@ -241,5 +264,4 @@ class BatchLane(Lane):
             ]
             left = "the batch handler neither emitted, dropped, rejected nor retried this row"
             failures += [failure(row, reasons.UNACCOUNTED, left) for row in emitter._unnamed()]
-            named = len(set(emitter._rows.parents) - {limits.NONE}) + len(failures)
-            run.end_batch(Results(emitter._rows, failures, named), busy)
+            run.end_batch(Results(emitter._rows, failures), busy)

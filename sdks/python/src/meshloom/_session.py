@@ -13,7 +13,7 @@ from ._answer import duration, failure
 from ._bind import Bound
 from ._columns import Malformed
 from ._host import Host
-from ._lane import AsyncLane, BatchLane, ThreadLane
+from ._lane import TICK_SECONDS, AsyncLane, BatchLane, Lane, Running, ThreadLane
 from ._pb import process_pb2, session_pb2
 from ._view import BatchView
 from ._work import WorkRun
@@ -40,9 +40,10 @@ class ProcessSession:
         self._host = host
         self._lock = threading.Lock()
         self._works: dict[int, WorkRun] = {}
-        self._lanes: set[ThreadLane | AsyncLane | BatchLane] = set()
+        self._lanes: set[Lane] = set()
         self._out: queue.SimpleQueue[tuple[process_pb2.ProcessResponse, int] | None] = queue.SimpleQueue()
         self._unread = 0
+        self._busy = threading.Event()
         self._closing = False
         self._over = threading.Event()
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -55,7 +56,7 @@ class ProcessSession:
     def responses(self, requests: Iterable[process_pb2.ProcessRequest]) -> Iterator[process_pb2.ProcessResponse]:
         """What the stream answers after Opened. Ends once everything that was taken is answered."""
         self._start(self._read, requests, name="read")
-        self._start(self._report, name="progress")
+        self._start(self._watch, name="timer")
         try:
             while (item := self._out.get()) is not None:
                 yield item[0]
@@ -77,6 +78,7 @@ class ProcessSession:
     def abandon(self) -> None:
         """The stream is gone: nobody reads answers any more."""
         self._over.set()
+        self._busy.set()
         with self._lock:
             self._closing = True
             works = list(self._works.values())
@@ -143,6 +145,7 @@ class ProcessSession:
             if self._closing:  # a drain began meanwhile: what it did not count is not taken
                 return
             self._works[sequence] = run
+        self._busy.set()
         self._dispatch(run)
 
     def _refuse(self, sequence: int, reason: str, message: str) -> None:
@@ -214,10 +217,12 @@ class ProcessSession:
         if self._bound.is_async:
             self._host.loop().call_soon_threadsafe(run.cancel_tasks)
 
-    def _done(self, run: WorkRun) -> None:
+    def _done(self, run: WorkRun, response: process_pb2.ProcessResponse, size: int) -> None:
+        """Sends a work's last result. The work is out of hand before that is read: another may then come at once."""
         with self._lock:
             self._works.pop(run.sequence, None)
             ended = self._closing and not self._works
+        self._send(response, size)
         if ended:
             self._out.put(None)
 
@@ -231,23 +236,30 @@ class ProcessSession:
 
     # -- progress ------------------------------------------------------------------------------------------------
 
-    def _report(self) -> None:
-        """Once a second while work is in hand, from a thread that no handler blocks."""
-        while not self._over.wait(1.0):
+    def _watch(self) -> None:
+        """The clock of this stream's lanes, on a thread that no handler blocks. It stands still without work."""
+        every = 1.0 if self._bound.is_async else TICK_SECONDS
+        while not self._over.is_set():
+            self._busy.clear()
             if not self._works:
-                continue
-            now = time.monotonic()
-            calls = [(lane.call.started, lane) for lane in list(self._lanes) if lane.call.started]
-            calls.sort(key=lambda call: call[0])
-            progress = process_pb2.Progress(
-                calls=[
-                    process_pb2.HandlerCall(
-                        sequence=lane.run.sequence, index=lane.call.index, age=duration(max(0.0, now - started))
-                    )
-                    for started, lane in calls[: limits.MAX_PROGRESS_CALLS]
-                ]
-            )
-            self._send(process_pb2.ProcessResponse(progress=progress), 0)
+                self._busy.wait()
+            reported = time.monotonic()
+            while self._works and not self._over.wait(every):
+                now = time.monotonic()
+                running = [call for lane in list(self._lanes) if (call := lane.tick(now)) is not None]
+                if now - reported >= 1.0:
+                    reported = now
+                    self._report(now, running)
+
+    def _report(self, now: float, running: list[Running]) -> None:
+        """Progress, once a second while work is in hand."""
+        progress = process_pb2.Progress(
+            calls=[
+                process_pb2.HandlerCall(sequence=sequence, index=index, age=duration(max(0.0, now - started)))
+                for started, index, sequence in sorted(running)[: limits.MAX_PROGRESS_CALLS]
+            ]
+        )
+        self._send(process_pb2.ProcessResponse(progress=progress), 0)
 
 
 def limits_message(bound: Bound) -> session_pb2.Limits:

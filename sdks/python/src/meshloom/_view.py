@@ -45,16 +45,17 @@ class BatchView:
         self.count = count = batch.count
         if not 1 <= count <= limits.MAX_BATCH_EVENTS:
             raise Malformed(f"a batch has 1 to {limits.MAX_BATCH_EVENTS} events, not {count}")
-        if len(batch.payload.data) > largest:
-            raise Malformed(f"the payloads have {len(batch.payload.data)} bytes; at most {largest}")
+        # Reading a bytes field of a message copies it, so each is read once.
         self.data = batch.payload.data
+        if len(self.data) > largest:
+            raise Malformed(f"the payloads have {len(self.data)} bytes; at most {largest}")
         if batch.HasField("payload"):
-            self.edges = bounds(batch.payload, count, "payload", limits.MAX_EVENT)
+            self.edges = bounds(batch.payload.ends, len(self.data), count, "payload", limits.MAX_EVENT)
         else:
             self.edges = [0] * (count + 1)
-        if len(batch.uid) != (16 * count if with_uids else 0):
-            raise Malformed(f"uid has {len(batch.uid)} bytes for {count} events")
         self.uids = batch.uid
+        if len(self.uids) != (16 * count if with_uids else 0):
+            raise Malformed(f"uid has {len(self.uids)} bytes for {count} events")
         self.times = i64(batch.time, count, "time") if batch.time else None
         self._strings: dict[str, StringColumn] = {}
         for name in _STRINGS:

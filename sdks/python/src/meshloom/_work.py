@@ -16,7 +16,10 @@ from ._pb import process_pb2
 from ._view import BatchView
 from .context import Assignment, Call, Opening
 
+#: Takes a response and how many bytes of payload it has.
 Send = Callable[[process_pb2.ProcessResponse, int], None]
+#: As Send, for a work's last result.
+Done = Callable[["WorkRun", process_pb2.ProcessResponse, int], None]
 
 
 class WorkRun(Assignment):
@@ -31,16 +34,20 @@ class WorkRun(Assignment):
         attempts: list[int] | None,
         timeout: float | None,
         send: Send,
-        done: Callable[[WorkRun], None],
+        done: Done,
     ) -> None:
         super().__init__(opening, sequence, view, attempts, timeout)
         self.bound = bound
         self.acceptor = Acceptor(bound.node.role, bound.node.routes)
-        self.invoke = bound.invoker(self)
+        #: Whether an input has one output at most.
+        self._single = self.acceptor.take is not None
+        self.invoke, self.of_bytes = bound.invoker(self), bound.of_bytes
         self._send = send
         self._done = done
         #: Tasks of asynchronous lanes, with the calls they are in.
         self.tasks: list[tuple[asyncio.Future[None], Call]] = []
+        #: Calls of lanes, to be told when the work is taken back.
+        self.calls: list[Call] = []
         self._lock = threading.Lock()
         self._strands: Iterator[Iterable[int]]
         self._strands, self.lanes = self._split()
@@ -70,7 +77,14 @@ class WorkRun(Assignment):
             return iter(strands), min(most, len(strands))
         if most == 1:
             return iter((range(count),)), 1
-        return ((i,) for i in range(count)), min(most, count)
+        lanes = min(most, count)
+        return itertools.repeat(iter(range(count)), lanes), lanes  # lanes share it: each takes the next event
+
+    def take_back(self) -> None:
+        """The work is no longer wanted: its calls are told so, and its lanes."""
+        super().take_back()
+        for call in self.calls:
+            call.due = True
 
     @property
     def holds(self) -> bool:
@@ -104,21 +118,23 @@ class WorkRun(Assignment):
             if self.continuing is None:
                 self._emit(lane)
 
-    def overflow(self, lane: Results, index: int, mark: int) -> int:
-        """Sends all outputs but the last of the input that is still running; returns its new first row."""
+    def overflow(self, lane: Results, index: int) -> None:
+        """Sends all outputs but the last of the input that is still running."""
         with self._lock:
-            if self.continuing not in (None, index) or len(lane.rows) - mark < 2:
-                return mark
             rows = lane.rows
-            ahead = Results(rows.select(range(mark)), lane.failures, lane.named)
+            mark = rows.start(index)
+            if self.continuing not in (None, index) or len(rows) - mark < 2:
+                return
+            ahead = Results(rows.select(range(mark)), lane.failures)
             self._emit(ahead)
             part = rows.select(range(mark, len(rows) - 1))
-            lane.rows, lane.failures, lane.named = rows.select([len(rows) - 1]), [], 0
-            outputs = part.encode(self.view)
-            outputs.continued = True
-            self._respond(process_pb2.WorkResult(sequence=self.sequence, outputs=outputs), part.size)
+            lane.rows, lane.failures = rows.select([len(rows) - 1]), []
+            response = process_pb2.ProcessResponse()
+            response.result.sequence = self.sequence
+            part.encode(self.view, response.result.outputs)
+            response.result.outputs.continued = True
+            self._send(response, part.size)
             self.continuing = index
-            return 0
 
     def finish_continued(self, lane: Results, index: int) -> None:
         """Sends the end of the input whose outputs went on."""
@@ -138,65 +154,66 @@ class WorkRun(Assignment):
             for index in itertools.chain.from_iterable(self._strands):
                 lane.fail(self.taken_back(index, 0.0))
             self._emit(lane, last=True)
-        self._done(self)
 
     def end_batch(self, results: Results, busy: float) -> None:
         """A batch handler has returned."""
         with self._lock:
             self._busy = busy
             self._emit(results, last=True)
-        self._done(self)
 
     def end_whole(self, failed: process_pb2.EventFailure, busy: float) -> None:
         """The work failed as one; no event can be named."""
         with self._lock:
             self._whole, self._busy = True, busy
-            self._emit(Results(Rows(), [failed], 0), last=True)
-        self._done(self)
+            self._emit(Results(Rows(), [failed]), last=True)
 
     def abort(self, error: BaseException) -> None:
         """The SDK itself failed on this work: it is answered as a whole, so that nothing waits for it."""
         self.end_whole(failure(limits.NONE, reasons.SDK_FAILED, f"{type(error).__name__}: {error}"), self._busy)
 
     def _emit(self, lane: Results, *, last: bool = False) -> None:
-        self._named += lane.named
         rows, failures = lane.rows, lane.failures
-        lane.rows, lane.failures, lane.named = Rows(), [], 0
+        lane.rows, lane.failures = Rows(), []
         if not (rows.parents or failures or last):
             return
+        self._named += len(failures) + self._inputs(rows)
         parts = list(rows.sorted().split()) if rows.parents else [rows]
         for at, part in enumerate(parts):
-            final = last and at == len(parts) - 1
             following = parts[at + 1].parents[0] if at + 1 < len(parts) else limits.NONE
-            result = process_pb2.WorkResult(sequence=self.sequence)
+            response = process_pb2.ProcessResponse()
+            result = response.result  # filled in place: a message that is set is copied
+            result.sequence = self.sequence
             if part.parents:
-                result.outputs.CopyFrom(part.encode(self.view))
+                part.encode(self.view, result.outputs, single=self._single)
                 result.outputs.continued = part.parents[-1] == following != limits.NONE
-            if at == len(parts) - 1:
-                result.failures.extend(failures)
-            if final:
-                result.last = True
-                result.consumed = 0 if self._whole else self.view.count - self._named
-                result.busy.CopyFrom(duration(self._busy))
-            self._respond(result, part.size)
+            if at < len(parts) - 1:
+                self._send(response, part.size)
+                continue
+            result.failures.extend(failures)
+            if not last:
+                self._send(response, part.size)
+                continue
+            result.last = True
+            result.consumed = 0 if self._whole else self.view.count - self._named
+            result.busy.CopyFrom(duration(self._busy))
+            self._done(self, response, part.size)
 
-    def _respond(self, result: process_pb2.WorkResult, size: int) -> None:
-        self._send(process_pb2.ProcessResponse(result=result), size)
+    def _inputs(self, rows: Rows) -> int:
+        """How many inputs the rows name."""
+        if self._single:
+            return len(rows)
+        return len(set(rows.parents) - {limits.NONE})
 
 
 class Results:
-    """What a lane holds that has not been sent: output rows, failures, and how many inputs these name."""
+    """What a lane holds that has not been sent: output rows and failures."""
 
-    __slots__ = ("failures", "named", "rows")
+    __slots__ = ("failures", "rows")
 
-    def __init__(
-        self, rows: Rows | None = None, failures: list[process_pb2.EventFailure] | None = None, named: int = 0
-    ) -> None:
+    def __init__(self, rows: Rows | None = None, failures: list[process_pb2.EventFailure] | None = None) -> None:
         self.rows = rows if rows is not None else Rows()
         self.failures = failures if failures is not None else []
-        self.named = named
 
     def fail(self, failed: process_pb2.EventFailure) -> None:
         """Records a failure."""
         self.failures.append(failed)
-        self.named += 1

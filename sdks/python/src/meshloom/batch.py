@@ -137,7 +137,7 @@ def attempts_column(raw: bytes, count: int) -> list[int] | None:
     """Attempts of a work; None: all 1."""
     if not raw:
         return None
-    attempts = u32(raw, count, "attempts")
+    attempts = u32(raw, count, "attempts").tolist()
     if min(attempts) < 1:
         raise Malformed("attempts are counted from 1")
     return attempts

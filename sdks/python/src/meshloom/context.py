@@ -96,11 +96,13 @@ class Assignment:
 class Call:
     """A running handler call: what Progress reports and what `current()` reads."""
 
-    __slots__ = ("index", "started", "work")
+    __slots__ = ("due", "index", "started", "work")
 
     def __init__(self, work: Assignment, index: int = limits.NONE) -> None:
         self.work = work
         self.index = index
+        #: Whether something waits for the lane: results that have been held for long, or that the work was taken back.
+        self.due = False
         #: time.monotonic() at the start of the call; 0.0 while none runs.
         self.started = 0.0
 

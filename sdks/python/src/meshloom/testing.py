@@ -239,8 +239,11 @@ class _Delivery:
 def _outputs(view: BatchView, out: process_pb2.Outputs) -> Iterator[tuple[int | None, TestOutput]]:
     """The outputs of a result, as the coordinator would forward them."""
     count = out.count
-    parents = u32(out.parent, count, "parent") if out.parent else list(range(count))
-    edges = bounds(out.payload, count, "payload", limits.MAX_EVENT) if out.HasField("payload") else None
+    parents = u32(out.parent, count, "parent") if out.parent else range(count)
+    payload = out.payload.data
+    edges = (
+        bounds(out.payload.ends, len(payload), count, "payload", limits.MAX_EVENT) if out.HasField("payload") else None
+    )
     columns = {name: StringColumn(getattr(out, name), count, name) for name in _TEXTS if out.HasField(name)}
     times = memoryview(out.time).cast("q") if out.time else None
     for at, parent in enumerate(parents):
@@ -255,7 +258,7 @@ def _outputs(view: BatchView, out: process_pb2.Outputs) -> Iterator[tuple[int | 
             shown = None if row is None else view.time_ns(row)
         else:
             shown = None if time == limits.TIME_ABSENT else time
-        data = out.payload.data[edges[at] : edges[at + 1]] if edges else view.payload(parent)
+        data = payload[edges[at] : edges[at + 1]] if edges else view.payload(parent)
         yield row, TestOutput(row, data, time_ns=shown, **{name: text or None for name, text in own.items()})
 
 

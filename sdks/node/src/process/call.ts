@@ -29,7 +29,7 @@ export class Call implements Context {
   goesOn(onAbandon: () => void): void {
     const { table, id } = this.stream;
     const slot = table.begin(id, this.work.sequence, this.index, this.startedAt);
-    this.waiting = { slot, since: performance.now(), onAbandon };
+    this.waiting = { slot, since: table.clock.look(), onAbandon };
     this.work.running.add(this);
   }
 
@@ -111,7 +111,7 @@ export class Call implements Context {
   }
 
   private endWaiting({ slot, since }: Waiting): void {
-    this.work.busyMs += performance.now() - since;
+    this.work.busyMs += this.stream.table.clock.look() - since;
     this.stream.table.end(slot);
     this.work.running.delete(this);
   }

@@ -50,7 +50,7 @@ export class SingleDispatcher implements Dispatcher {
   private follow(work: WorkState, lanes: Lanes, first: number, until: number): void {
     const { table, id, concurrency } = this.stream;
     const { clock } = table;
-    let now = clock.look();
+    let now = clock.now();
     table.enter(id, work.sequence, first, now);
     work.enter(now);
     try {
@@ -62,7 +62,7 @@ export class SingleDispatcher implements Dispatcher {
       }
     } finally {
       table.leave();
-      work.leave(clock.look());
+      work.leave(clock.now());
     }
   }
 

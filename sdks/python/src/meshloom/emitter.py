@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from . import limits, reasons
+from ._codec import BINARY
 from ._outputs import Rows
 from ._view import BatchView
 from .output import UNSET, Output
@@ -35,8 +36,13 @@ class Emitter:
         """One output of a row, several calls make several outputs. `attributes` as of Output (key=, route=, ...)."""
         if attributes:
             value = Output(value, **attributes)
-        self._mark((row,), _EMITTED)
-        self._add(row, value)
+        if not 0 <= row < self._view.count or self._state[row] > _EMITTED:
+            self._mark((row,), _EMITTED)  # raises
+        self._state[row] = _EMITTED
+        if type(value) is bytes:
+            self._rows.put(row, value, BINARY)
+        else:
+            self._add(row, value)
 
     def rows(
         self,
@@ -82,13 +88,13 @@ class Emitter:
         """Rows go on with their payloads unchanged; `attributes` as of Output."""
         positions = self._positions(which)
         self._mark(positions, _EMITTED)
-        for row in positions:
-            if attributes:
-                from .event import Event
+        if not attributes:
+            self._rows.keep_all(positions)
+            return
+        from .event import Event
 
-                self._add(row, Output(Event(self._view, row), **attributes))
-            else:
-                self._rows.keep(row)
+        for row in positions:
+            self._add(row, Output(Event(self._view, row), **attributes))
 
     def drop(self, which: Which) -> None:
         """Rows end here, on purpose."""
@@ -154,7 +160,7 @@ class Emitter:
 
     def _unnamed(self) -> list[int]:
         """Rows that nothing names."""
-        if self._whole:
+        if self._whole or _OPEN not in self._state:
             return []
         return [row for row, state in enumerate(self._state) if state == _OPEN]
 

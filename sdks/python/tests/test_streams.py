@@ -13,6 +13,7 @@ import wire
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from meshloom import Batch, Context, Emitter, Event, Limits, Node, Server, reasons
+from meshloom._session import ProcessSession
 
 
 def opened(serving: Any, node: Node, **options: Any) -> wire.Process:
@@ -274,9 +275,19 @@ def test_progress_tells_the_age_of_the_call_not_of_the_work(serving: Any) -> Non
     assert wire.Answer(stream.results(sequence)).consumed == 13
 
 
-def test_a_work_is_out_of_hand_before_its_last_result_is_read(serving: Any) -> None:
-    node: Node = Node("n", limits=Limits(works=1))
+def test_a_work_is_out_of_hand_before_its_last_result_is_read(serving: Any, monkeypatch: Any) -> None:
+    """Otherwise a coordinator that answers at once with the next work is refused LIMITS_EXCEEDED."""
+    in_hand: list[bool] = []
+    send = ProcessSession._send
+
+    def watched(session: ProcessSession, response: Any, size: int) -> None:
+        if response.result.last:
+            in_hand.append(response.result.sequence in session._works)
+        send(session, response, size)
+
+    monkeypatch.setattr(ProcessSession, "_send", watched)
+    node: Node = Node("n")
     node.filter(lambda event: True)
     stream = opened(serving, node)
-    for _ in range(200):
-        assert not stream.run([0]).failures
+    stream.run([0])
+    assert in_hand == [False]

@@ -58,7 +58,9 @@ class Counts(unittest.TestCase):
         assert count.readable("plain\ntext") == "plain\ntext"
 
     def test_of_cargo_only_failures_are_shown(self) -> None:
-        failure = "failures:\n\n---- a stdout ----\nwrong\n\nfailures:\n    a\n\ntest result: FAILED. 0 passed; 1 failed"
+        failure = (
+            "failures:\n\n---- a stdout ----\nwrong\n\nfailures:\n    a\n\ntest result: FAILED. 0 passed; 1 failed"
+        )
         log = f"running 1 test\ntest b ... ok\ntest result: ok. 1 passed\n\n{failure}\n\ntest result: ok. 2 passed\n"
         assert count.readable(log) == failure
         assert count.readable(log.replace("FAILED", "\x1b[31mFAILED\x1b[0m")) == failure

@@ -21,6 +21,7 @@ type body struct {
 	each   func(ctx context.Context, event Event, out *emission) error
 	batch  func(ctx context.Context, batch *Batch, out *Emitter) error
 	many   bool // a call of each may emit more than once
+	sinks  bool // an event without outputs has been delivered
 	source *sourceBody
 	stop   func() error // tear-down, may be nil
 }
@@ -178,7 +179,7 @@ func (h SinkHandler) body() body                 { return h.b }
 // stable [Event.UID]: key by it where each event must arrive once.
 func Sink[In any](deliver func(ctx context.Context, in In) error) SinkHandler {
 	read := decoder[In]()
-	return SinkHandler{body{each: func(ctx context.Context, event Event, _ *emission) error {
+	return SinkHandler{body{sinks: true, each: func(ctx context.Context, event Event, _ *emission) error {
 		in, err := read(event)
 		if err != nil {
 			return err

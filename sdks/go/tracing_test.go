@@ -79,7 +79,7 @@ func TestSampledEventsGetASpanAroundTheHandler(t *testing.T) {
 		t.Error("the user's span is not inside the SDK's")
 	}
 	rejected := attributesOf(spans["process filter02"])
-	if rejected["meshloom.verdict"] != "reject" || rejected["error.type"] != "NO" || spans["process filter02"].Status.Description != "why" {
+	if rejected["meshloom.verdict"] != "rejected" || rejected["error.type"] != "NO" || spans["process filter02"].Status.Description != "why" {
 		t.Errorf("a rejected event's span %+v", spans["process filter02"])
 	}
 }

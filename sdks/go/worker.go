@@ -209,7 +209,7 @@ func (r *worker) verdict(err error, failure *meshloomv1.EventFailure) string {
 	switch {
 	case failure != nil:
 		return telemetry.VerdictOf(failure)
-	case err != nil, len(r.out.rows) == 0 && !r.out.passed:
+	case err != nil, len(r.out.rows) == 0 && !r.out.passed && !r.work.stream.body.sinks:
 		return telemetry.Consumed
 	default:
 		return telemetry.Delivered

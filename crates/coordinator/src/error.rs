@@ -47,6 +47,11 @@ impl RunError {
         Self { code, node: None, message: message.into(), remedy: String::new(), kind: FailureKind::System }
     }
 
+    /// What happened, for a place that names the node already.
+    pub(crate) fn at_node(&self) -> String {
+        format!("{}: {}", self.code, self.message)
+    }
+
     pub(crate) fn with_remedy(self, remedy: impl Into<String>) -> Self {
         Self { remedy: remedy.into(), ..self }
     }

@@ -16,7 +16,7 @@ import wire
 from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
 
-from meshloom import Batch, Context, Emitter, Event, Node, Output, Reject, SourceContext, attributes
+from meshloom import DROP, Batch, Context, Emitter, Event, Node, Output, Reject, SourceContext, attributes
 from meshloom._frames import RowMaker
 from meshloom._pb import batch_pb2
 from meshloom._tracing import Sampler
@@ -50,6 +50,39 @@ def test_process_span_is_the_parent_of_the_users_own() -> None:
     assert found[attributes.ATTEMPT] == 1
     assert found[attributes.CLIENT_ID] == "n-0"
     assert len(found[attributes.MESSAGE_ID]) == 32
+
+
+def test_a_span_says_what_became_of_its_event() -> None:
+    plain, kept, sink, whole = Node("plain"), Node("kept"), Node("sink"), Node("whole")
+
+    @kept.filter
+    def keep(event: Event) -> bool:
+        return bool(event.json())
+
+    @plain.map
+    def double(event: Event) -> Any:
+        return DROP if event.json() == 0 else event.json()
+
+    @sink.sink
+    def store(event: Event) -> None:
+        pass
+
+    @whole.batch
+    def pick(batch: Batch, out: Emitter) -> None:
+        out.drop(0)
+        out.emit(1, 1)
+        out.retry(2)
+        out.reject(3)
+
+    def verdicts(node: Node, events: list[int]) -> list[Any]:
+        spans = by_name(run(node, events, sampled=True).spans, f"process {node.name}")
+        found = [span.attributes.get(attributes.VERDICT) for span in spans]
+        return [verdict for verdict in found if verdict is not None]
+
+    assert verdicts(plain, [0, 1]) == ["consumed", "delivered"]
+    assert verdicts(kept, [0, 1, 1]) == ["consumed", "delivered", "delivered"]
+    assert verdicts(sink, [0]) == ["delivered"]
+    assert verdicts(whole, [0, 1, 2, 3]) == ["consumed", "delivered", "retry", "rejected"]
 
 
 def test_failures_are_errors() -> None:

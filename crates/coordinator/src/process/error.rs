@@ -4,17 +4,13 @@ use std::{io, path::PathBuf, time::Duration};
 
 use thiserror::Error;
 
-use super::ProcessName;
-
-/// Why a command could not be started, where, and what to do about it.
+/// Why a command could not be started, and what to do about it. Whose command it is, the caller knows.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SpawnError {
     /// No such program.
-    #[error("{name}: no program `{program}`: looked for {looked}. {remedy}")]
+    #[error("no program `{program}`: looked for {looked}. {remedy}")]
     NotFound {
-        /// Whose command.
-        name: ProcessName,
         /// As the pipeline file writes it.
         program: String,
         /// The path, or the PATH.
@@ -23,10 +19,8 @@ pub enum SpawnError {
         remedy: String,
     },
     /// A file, but not one that can be executed.
-    #[error("{name}: {} cannot be executed: {reason}. {remedy}", path.display())]
+    #[error("{} cannot be executed: {reason}. {remedy}", path.display())]
     NotExecutable {
-        /// Whose command.
-        name: ProcessName,
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -35,10 +29,8 @@ pub enum SpawnError {
         remedy: String,
     },
     /// The folder to run in is missing or closed.
-    #[error("{name}: cannot run in {}: {source}. Make the folder, or correct the node's `dir`", path.display())]
+    #[error("cannot run in {}: {source}. Make the folder, or correct the node's `dir`", path.display())]
     Dir {
-        /// Whose command.
-        name: ProcessName,
         /// The folder.
         path: PathBuf,
         /// Why.
@@ -46,13 +38,11 @@ pub enum SpawnError {
     },
     /// An earlier run of the same replica does not end.
     #[error(
-        "{name}: an earlier run is not gone after {} s ({holder}; lock {}). Is another coordinator using this state \
+        "an earlier run is not gone after {} s ({holder}; lock {}). Is another coordinator using this state \
          directory? Otherwise end those processes; a process that survives SIGKILL waits in the kernel, often for a disk \
          or a network mount", waited.as_secs(), lock.display()
     )]
     StillRunning {
-        /// Whose command.
-        name: ProcessName,
         /// The lock.
         lock: PathBuf,
         /// What is known about the holder.
@@ -62,22 +52,18 @@ pub enum SpawnError {
     },
     /// The lock cannot be opened.
     #[error(
-        "{name}: cannot lock {}: {source}. The state directory must be writable and on a file system with locks; \
+        "cannot lock {}: {source}. The state directory must be writable and on a file system with locks; \
          `--state DIR` names another", lock.display()
     )]
     Lock {
-        /// Whose command.
-        name: ProcessName,
         /// The lock.
         lock: PathBuf,
         /// Why.
         source: io::Error,
     },
     /// The guard did not come up.
-    #[error("{name}: the guard process ({}) did not start it: {reason}", guard.display())]
+    #[error("the guard process ({}) did not start it: {reason}", guard.display())]
     Guard {
-        /// Whose command.
-        name: ProcessName,
         /// The guard's program.
         guard: PathBuf,
         /// Why.
@@ -85,11 +71,9 @@ pub enum SpawnError {
     },
     /// Too many processes or open files.
     #[error(
-        "{name}: the system has no room for another process: {source}. See `ulimit -u` and `ulimit -n`, or run fewer replicas"
+        "the system has no room for another process: {source}. See `ulimit -u` and `ulimit -n`, or run fewer replicas"
     )]
     Resources {
-        /// Whose command.
-        name: ProcessName,
         /// Why.
         source: io::Error,
     },

@@ -59,14 +59,9 @@ impl ReplicaLock {
     /// Takes the lock, waiting for an earlier run to be gone and ending what a killed guard left behind.
     pub(super) async fn acquire(folder: &Path, name: &ProcessName, patience: Duration) -> Result<Self, SpawnError> {
         let path = folder.join(name.lock_file());
-        let failed = |source| SpawnError::Lock { name: name.clone(), lock: path.clone(), source };
+        let failed = |source| SpawnError::Lock { lock: path.clone(), source };
         let deadline = Instant::now() + patience;
-        let still_running = |holder: String| SpawnError::StillRunning {
-            name: name.clone(),
-            lock: path.clone(),
-            holder,
-            waited: patience,
-        };
+        let still_running = |holder: String| SpawnError::StillRunning { lock: path.clone(), holder, waited: patience };
 
         fs::create_dir_all(folder).map_err(failed)?;
         let file =

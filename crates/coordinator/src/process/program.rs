@@ -7,19 +7,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Environment, ProcessName, SpawnError};
+use super::{Environment, SpawnError};
 
 /// Programs that go by another name on many machines.
 const OTHER_NAMES: [(&str, &str); 4] =
     [("python", "python3"), ("python3", "python"), ("pip", "pip3"), ("nodejs", "node")];
 
 /// The absolute path of the file to execute.
-pub(super) fn find(name: &ProcessName, program: &OsStr, dir: &Path, env: &Environment) -> Result<PathBuf, SpawnError> {
-    let dir = resolve_dir(name, dir)?;
+pub(super) fn find(program: &OsStr, dir: &Path, env: &Environment) -> Result<PathBuf, SpawnError> {
+    let dir = resolve_dir(dir)?;
     if program.as_bytes().contains(&b'/') {
         let path = dir.join(program);
-        return check(name, &path)?.map(|()| path.clone()).ok_or_else(|| SpawnError::NotFound {
-            name: name.clone(),
+        return check(&path)?.map(|()| path.clone()).ok_or_else(|| SpawnError::NotFound {
             program: program.to_string_lossy().into_owned(),
             looked: path.display().to_string(),
             remedy: "Build it first (the node's `build`), or correct the path: it is relative to the node's `dir`"
@@ -27,35 +26,34 @@ pub(super) fn find(name: &ProcessName, program: &OsStr, dir: &Path, env: &Enviro
         });
     }
     let path = env.get("PATH").unwrap_or_default();
-    match search(name, program, path, &dir)? {
+    match search(program, path, &dir)? {
         Some(found) => Ok(found),
         None => Err(SpawnError::NotFound {
-            name: name.clone(),
             program: program.to_string_lossy().into_owned(),
             looked: if path.is_empty() {
                 "it in PATH, which is empty".into()
             } else {
                 format!("it in PATH ({})", path.to_string_lossy())
             },
-            remedy: remedy(name, program, path, &dir),
+            remedy: remedy(program, path, &dir),
         }),
     }
 }
 
-fn resolve_dir(name: &ProcessName, dir: &Path) -> Result<PathBuf, SpawnError> {
+fn resolve_dir(dir: &Path) -> Result<PathBuf, SpawnError> {
     let resolved = fs::canonicalize(dir)
         .and_then(|path| if path.is_dir() { Ok(path) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) });
-    resolved.map_err(|source| SpawnError::Dir { name: name.clone(), path: dir.to_owned(), source })
+    resolved.map_err(|source| SpawnError::Dir { path: dir.to_owned(), source })
 }
 
 /// The first executable file of that name; a file that is there but cannot be executed is reported only if no other is.
-fn search(name: &ProcessName, program: &OsStr, path: &OsStr, dir: &Path) -> Result<Option<PathBuf>, SpawnError> {
+fn search(program: &OsStr, path: &OsStr, dir: &Path) -> Result<Option<PathBuf>, SpawnError> {
     let mut unusable = None;
     if !program.is_empty() && !path.is_empty() {
         for folder in std::env::split_paths(path) {
             // An empty or relative entry means the folder that the command runs in.
             let candidate = dir.join(folder).join(program);
-            match check(name, &candidate) {
+            match check(&candidate) {
                 Ok(Some(())) => return Ok(Some(candidate)),
                 Ok(None) => {}
                 Err(error) => unusable = unusable.or(Some(error)),
@@ -66,10 +64,9 @@ fn search(name: &ProcessName, program: &OsStr, path: &OsStr, dir: &Path) -> Resu
 }
 
 /// `None`: no such file.
-fn check(name: &ProcessName, path: &Path) -> Result<Option<()>, SpawnError> {
-    let unusable = |reason: String, remedy: String| {
-        Err(SpawnError::NotExecutable { name: name.clone(), path: path.to_owned(), reason, remedy })
-    };
+fn check(path: &Path) -> Result<Option<()>, SpawnError> {
+    let unusable =
+        |reason: String, remedy: String| Err(SpawnError::NotExecutable { path: path.to_owned(), reason, remedy });
     match fs::metadata(path) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(error) => unusable(error.to_string(), "Look at the permissions of the folders above it".into()),
@@ -82,10 +79,10 @@ fn check(name: &ProcessName, path: &Path) -> Result<Option<()>, SpawnError> {
     }
 }
 
-fn remedy(name: &ProcessName, program: &OsStr, path: &OsStr, dir: &Path) -> String {
+fn remedy(program: &OsStr, path: &OsStr, dir: &Path) -> String {
     let other = OTHER_NAMES.iter().filter(|(wanted, _)| program == *wanted).map(|(_, other)| *other);
     for other in other {
-        if matches!(search(name, OsStr::new(other), path, dir), Ok(Some(_))) {
+        if matches!(search(OsStr::new(other), path, dir), Ok(Some(_))) {
             return format!("There is `{other}`: write that instead");
         }
     }
@@ -97,7 +94,7 @@ fn remedy(name: &ProcessName, program: &OsStr, path: &OsStr, dir: &Path) -> Stri
 }
 
 /// Why an existing, executable file could not be executed after all.
-pub(super) fn explain_exec_failure(name: ProcessName, path: PathBuf, source: &io::Error) -> SpawnError {
+pub(super) fn explain_exec_failure(path: PathBuf, source: &io::Error) -> SpawnError {
     let (reason, remedy) = match source.kind() {
         // The file is there, so what is missing is what it asks for.
         io::ErrorKind::NotFound => match interpreter(&path) {
@@ -127,7 +124,7 @@ pub(super) fn explain_exec_failure(name: ProcessName, path: PathBuf, source: &io
         ),
         _ => (source.to_string(), "See the system's error above".to_owned()),
     };
-    SpawnError::NotExecutable { name, path, reason, remedy }
+    SpawnError::NotExecutable { path, reason, remedy }
 }
 
 /// What the first line of a script names.
@@ -151,7 +148,7 @@ mod tests {
 
     fn look(program: &str, dir: &Path, path: &str) -> Result<PathBuf, String> {
         let env = Environment::default().with([("PATH", path)]);
-        find(&ProcessName::new("n", 0), OsStr::new(program), dir, &env).map_err(|error| error.to_string())
+        find(OsStr::new(program), dir, &env).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -173,7 +170,7 @@ mod tests {
         write(&root.join("python3"), "#!/bin/sh\n", 0o755);
         let here = root.to_str().unwrap();
         let error = look("bin/none", &root, "").unwrap_err();
-        assert!(error.contains(&format!("n/0: no program `bin/none`: looked for {here}/bin/none.")), "{error}");
+        assert!(error.contains(&format!("no program `bin/none`: looked for {here}/bin/none.")), "{error}");
         let error = look("plain", &root, "").unwrap_err();
         assert!(error.contains("PATH, which is empty") && error.contains("write `./plain`"), "{error}");
         let error = look("./plain", &root, "").unwrap_err();

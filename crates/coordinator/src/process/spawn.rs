@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    ProcessName, ProcessSpec, Processes, SpawnError, Stderr, Stdin, Stdout, Stream,
+    ProcessSpec, Processes, SpawnError, Stderr, Stdin, Stdout, Stream,
     channel::{self, Command, NotStarted, Report},
     handle::{Parts, Process},
     lock::ReplicaLock,
@@ -27,12 +27,11 @@ use super::{
 const START: Duration = Duration::from_secs(30);
 
 pub(super) async fn spawn(processes: &Processes, spec: ProcessSpec) -> Result<Process, SpawnError> {
-    let path = program::find(&spec.name, &spec.program, &spec.dir, &spec.env)?;
+    let path = program::find(&spec.program, &spec.dir, &spec.env)?;
     let lock = ReplicaLock::acquire(&processes.locks, &spec.name, processes.patience).await?;
     let name = spec.name.clone();
-    let pipes = Pipes::open(spec.stdin).map_err(|source| SpawnError::Resources { name: name.clone(), source })?;
-    let failed =
-        |reason: String| SpawnError::Guard { name: name.clone(), guard: processes.guard_exe.to_path_buf(), reason };
+    let pipes = Pipes::open(spec.stdin).map_err(|source| SpawnError::Resources { source })?;
+    let failed = |reason: String| SpawnError::Guard { guard: processes.guard_exe.to_path_buf(), reason };
 
     let command = Command {
         name: name.to_string(),
@@ -50,9 +49,7 @@ pub(super) async fn spawn(processes: &Processes, spec: ProcessSpec) -> Result<Pr
         .stderr(Stdio::from(pipes.stderr_writer))
         .spawn()
         .map_err(|source| match Errno::from_io_error(&source) {
-            Some(Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::NOMEM) => {
-                SpawnError::Resources { name: name.clone(), source }
-            }
+            Some(Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::NOMEM) => SpawnError::Resources { source },
             _ => failed(source.to_string()),
         })?;
 
@@ -93,7 +90,7 @@ pub(super) async fn spawn(processes: &Processes, spec: ProcessSpec) -> Result<Pr
             complaints,
             words,
         })),
-        Ok(Ok(Some(Report::NotStarted(failure)))) => Err(explain(&failure, &name, path, &command, failed)),
+        Ok(Ok(Some(Report::NotStarted(failure)))) => Err(explain(&failure, path, &command, failed)),
         Ok(Ok(Some(Report::Exited { .. }) | None)) => Err(failed(with_words("it ended early", &words))),
         Ok(Err(error)) => Err(failed(with_words(&error.to_string(), &words))),
         Err(_) => Err(failed(format!("no sign of it for {} s", START.as_secs()))),
@@ -102,16 +99,13 @@ pub(super) async fn spawn(processes: &Processes, spec: ProcessSpec) -> Result<Pr
 
 fn explain(
     failure: &NotStarted,
-    name: &ProcessName,
     path: std::path::PathBuf,
     command: &Command,
     failed: impl Fn(String) -> SpawnError,
 ) -> SpawnError {
     match (failure.step.as_str(), failure.os_error.map(io::Error::from_raw_os_error)) {
-        (channel::EXECUTE, Some(source)) => program::explain_exec_failure(name.clone(), path, &source),
-        ("enter its folder", Some(source)) => {
-            SpawnError::Dir { name: name.clone(), path: command.dir.clone().into(), source }
-        }
+        (channel::EXECUTE, Some(source)) => program::explain_exec_failure(path, &source),
+        ("enter its folder", Some(source)) => SpawnError::Dir { path: command.dir.clone().into(), source },
         (step, _) => failed(format!("it could not {step}: {}", failure.message)),
     }
 }

@@ -68,7 +68,7 @@ pub(crate) async fn drive_node(mut seat: NodeSeat, first: FirstStart) {
         seat.board.write(|state| {
             state.state = "down";
             state.pid = 0;
-            state.last_error = error.to_string();
+            state.last_error = error.at_node();
         });
         if let Some(first) = first.take() {
             // The pipeline does not start; nobody waits any more if it is ending already.
@@ -82,7 +82,12 @@ pub(crate) async fn drive_node(mut seat: NodeSeat, first: FirstStart) {
             let _ = seat.fatal.send(error.with_remedy("`restart: never` is set at this node")).await;
             return;
         };
-        tracing::warn!("{}[{}] is down and starts again in {wait:.1?}: {error}", seat.spec.name, seat.replica);
+        tracing::warn!(
+            "{}[{}] is down and starts again in {wait:.1?}: {}",
+            seat.spec.name,
+            seat.replica,
+            error.at_node()
+        );
         seat.board.write(|state| state.restarts += 1);
         tokio::select! {
             () = tokio::time::sleep(wait) => {}

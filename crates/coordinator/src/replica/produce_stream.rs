@@ -90,20 +90,18 @@ impl ProduceStream {
             };
             let said = match response {
                 Some(Response::Produced(produced)) => match wire::produce::decode_produced(produced) {
-                    Ok(produced) => produced,
-                    Err(error) => {
-                        return (StreamEnd::Broken(format!("it sent a malformed frame: {error}")), exhausted);
-                    }
+                    Ok(produced) => FromStream::Said(produced),
+                    Err(error) => FromStream::Malformed(error.to_string()),
                 },
                 Some(Response::Exhausted(_)) => {
                     exhausted = true;
-                    FromSource::Exhausted
+                    FromStream::Said(FromSource::Exhausted)
                 }
                 Some(Response::Opened(_)) => return (StreamEnd::Broken("it said `opened` twice".into()), exhausted),
                 // A kind of message that a newer SDK knows and we do not.
                 None => continue,
             };
-            if actor.send(FromStream::Said(said)).await.is_err() {
+            if actor.send(said).await.is_err() {
                 return (StreamEnd::Closed, exhausted);
             }
         }

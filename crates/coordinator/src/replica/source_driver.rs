@@ -63,7 +63,7 @@ pub(crate) async fn drive_source(mut seat: SourceSeat, first: FirstStart) {
         seat.board.write(|state| {
             state.state = "down";
             state.pid = 0;
-            state.last_error = error.to_string();
+            state.last_error = error.at_node();
         });
         if let Some(first) = first.take() {
             let _ = first.send(Err(error));
@@ -77,7 +77,7 @@ pub(crate) async fn drive_source(mut seat: SourceSeat, first: FirstStart) {
             let _ = seat.fatal.send(error.with_remedy("`restart: never` is set at this node")).await;
             return;
         };
-        tracing::warn!("{} is down and starts again in {wait:.1?}: {error}", seat.spec.name);
+        tracing::warn!("{} is down and starts again in {wait:.1?}: {}", seat.spec.name, error.at_node());
         seat.board.write(|state| state.restarts += 1);
         tokio::select! {
             () = tokio::time::sleep(wait) => {}

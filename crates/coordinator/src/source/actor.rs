@@ -56,6 +56,8 @@ pub(crate) enum FromStream {
     },
     /// It said something.
     Said(FromSource),
+    /// It sent a frame that breaks a rule of the protocol, and which.
+    Malformed(String),
     /// It is over. The driver opens it again unless it was exhausted or told to stop.
     Down,
 }
@@ -180,7 +182,9 @@ impl SourceActor {
                     self.produced(sequence, &batch, checkpoint).await;
                 }
                 // What a stream says after it was to be opened anew is not heard.
-                Turn::Stream(Some(FromStream::Said(FromSource::Exhausted))) if self.commands.is_none() => {}
+                Turn::Stream(Some(FromStream::Malformed(_) | FromStream::Said(FromSource::Exhausted)))
+                    if self.commands.is_none() => {}
+                Turn::Stream(Some(FromStream::Malformed(why))) => self.violated("FRAME_REFUSED", &why).await,
                 Turn::Stream(Some(FromStream::Said(FromSource::Exhausted))) => {
                     self.wiring.books.exhausted.store(true, Ordering::Relaxed);
                     self.ended = true;
@@ -405,8 +409,8 @@ impl SourceActor {
     async fn violated(&mut self, code: &'static str, why: &str) {
         self.violations += 1;
         let node = &self.wiring.node;
-        let message = format!("{node}: {code}: {why}; the frame was not accepted");
-        tracing::warn!("{message}");
+        let message = format!("{code}: {why}; the frame was not accepted");
+        tracing::warn!("{node}: {message}");
         if self.violations >= MAX_VIOLATIONS {
             self.commands = None;
             let error = RunError::node(node, code, format!("{why}, for the {MAX_VIOLATIONS}rd time in a row"));

@@ -314,6 +314,22 @@ async fn a_frame_beyond_its_credit_is_not_accepted_and_the_third_in_a_row_fails_
 }
 
 #[tokio::test]
+async fn the_third_malformed_frame_in_a_row_fails_the_pipeline() {
+    let mut stage = Stage::new(100);
+    for violation in 1..=3 {
+        let _commands = stage.open(true).await;
+        stage.say(FromStream::Malformed("the ends fall".into())).await;
+        if violation < 3 {
+            let why = soon(stage.reopen.recv()).await.unwrap();
+            assert!(why.contains("FRAME_REFUSED") && why.contains("the ends fall"), "{why}");
+            stage.say(FromStream::Down).await;
+        }
+    }
+    let error = soon(stage.fatal.recv()).await.unwrap();
+    assert_eq!((error.code, error.node.as_deref()), ("FRAME_REFUSED", Some("source")));
+}
+
+#[tokio::test]
 async fn a_good_frame_forgives_the_violations_before_it() {
     let mut stage = Stage::new(100);
     for _ in 0..4 {

@@ -5,9 +5,14 @@ use std::time::Duration;
 /// Events a work aims at before anything has been measured: small enough for a slow handler, few steps from the largest.
 const FIRST_EVENTS: u32 = 256;
 
+/// Full batches between two trials of a larger size that may well be too slow.
+const BETWEEN_TRIALS: u32 = 100;
+
 /// Batch size that adapts to the time a node needs: grows while the time per batch stays under the latency aimed at,
 /// shrinks when it does not, unless that is futile: where the cost is one of batches and not of events (a process per
 /// batch, a bulk insert), half a batch takes as long as a whole one, and going down would only cost throughput.
+///
+/// Past half of the latency nobody knows whether twice the events would take twice the time: growing is a trial there.
 #[derive(Debug)]
 pub(super) struct BatchSize {
     target: u32,
@@ -16,11 +21,13 @@ pub(super) struct BatchSize {
     halved: Option<(u32, Duration)>,
     /// Below this size shrinking was futile, while a batch took this time.
     floor: (u32, Duration),
+    /// Full batches to come before the next trial.
+    trial_in: u32,
 }
 
 impl BatchSize {
     pub(super) fn new(max: u32) -> Self {
-        Self { target: FIRST_EVENTS.min(max), max, halved: None, floor: (1, Duration::ZERO) }
+        Self { target: FIRST_EVENTS.min(max), max, halved: None, floor: (1, Duration::ZERO), trial_in: 0 }
     }
 
     /// Events to aim at now.
@@ -32,11 +39,15 @@ impl BatchSize {
     pub(super) fn learn(&mut self, events: u32, elapsed: Duration, latency: Duration) {
         if elapsed <= latency {
             self.halved = None;
-            if events >= self.target && elapsed * 2 < latency {
-                self.target = self.target.saturating_mul(2).min(self.max);
+            if events >= self.target {
+                if elapsed * 2 < latency || self.trial_in == 0 {
+                    self.target = self.target.saturating_mul(2).min(self.max);
+                }
+                self.trial_in = self.trial_in.saturating_sub(1);
             }
             return;
         }
+        self.trial_in = BETWEEN_TRIALS;
         if let Some((size, time)) = self.halved {
             if events > size / 4 * 3 {
                 // It was on its way before the halving.
@@ -97,6 +108,25 @@ mod tests {
         // Events have become slow as well: now it helps.
         run(&mut size, 60, |events| Duration::from_millis(300) * events);
         assert_eq!(size.events(), 1);
+    }
+
+    #[test]
+    fn grows_past_half_of_the_latency_where_the_cost_is_of_the_batch() {
+        let mut size = BatchSize::new(4096);
+        run(&mut size, 10, |_| Duration::from_millis(40));
+        assert_eq!(size.events(), 4096);
+    }
+
+    #[test]
+    fn seldom_tries_a_size_that_was_too_slow() {
+        let mut size = BatchSize::new(4096);
+        let mut slow = 0;
+        for _ in 0..1000 {
+            let time = Duration::from_micros(150) * size.events();
+            slow += u32::from(time > LATENCY);
+            size.learn(size.events(), time, LATENCY);
+        }
+        assert!(size.events() >= 256 && slow <= 11, "{size:?}, {slow}");
     }
 
     #[test]

@@ -25,7 +25,7 @@ const (
 	Delivered = "delivered"
 	Consumed  = "consumed"
 	Retry     = "retry"
-	Reject    = "reject"
+	Rejected  = "rejected"
 )
 
 const (

@@ -102,8 +102,7 @@ class Acceptor:
 
     def _filter(self, rows: Rows, i: int, value: Any) -> None:
         if value is True:
-            rows.parents.append(i)
-            rows.payloads.append(None)
+            rows.keep(i)
         elif value is not False:
             if type(value).__module__ != "numpy" or not type(value).__name__.startswith("bool"):
                 raise Reject(

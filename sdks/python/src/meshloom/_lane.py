@@ -48,6 +48,11 @@ class Lane:
             run.finish_continued(held, index)
         return failed is not None and run.holds and is_retry(failed)
 
+    def _delivers(self, index: int) -> bool:
+        """Whether an input has outputs, or a sink has taken it."""
+        run, rows = self.run, self.held.rows
+        return run.bound.node.role == "sink" or run.continuing == index or rows.start(index) < len(rows)
+
     def _hold(self, index: int) -> None:
         self.held.fail(failure(index, reasons.KEY_HELD, "an earlier event of the same key is being retried"))
 
@@ -89,8 +94,9 @@ class ThreadLane(Lane):
                 if value is EXHAUSTED:
                     return
                 if value is UNCALLED:
-                    with _tracing.process_span(run, call.index):
+                    with _tracing.process_span(run, call.index) as span:
                         self._take(call.index, run.invoke(call.index))
+                        _tracing.ended(span, delivered=self._delivers(call.index))
                 elif not run.cancelled:
                     self._take(call.index, value)
             except BaseException as error:
@@ -170,8 +176,9 @@ class AsyncLane(Lane):
                 error: BaseException | None = None
                 try:
                     if i in run.view.spans:
-                        with _tracing.process_span(run, i):
+                        with _tracing.process_span(run, i) as span:
                             await self._take(i, run.invoke(i))
+                            _tracing.ended(span, delivered=self._delivers(i))
                     else:
                         await self._take(i, run.invoke(i))
                 except BaseException as caught:
@@ -233,7 +240,7 @@ class BatchLane(Lane):
         """Runs a `def` handler."""
         error: BaseException | None = None
         try:
-            with _tracing.batch_span(self.run):
+            with _tracing.batch_span(self.run, self._emitter._verdict):
                 self._call()
         except BaseException as caught:
             error = caught
@@ -243,7 +250,7 @@ class BatchLane(Lane):
         """Runs an `async def` handler."""
         error: BaseException | None = None
         try:
-            with _tracing.batch_span(self.run):
+            with _tracing.batch_span(self.run, self._emitter._verdict):
                 await self._call()
         except BaseException as caught:
             error = caught

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from .verdicts import Reject, Retry
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span as TraceSpan
     from opentelemetry.trace import SpanContext, Tracer
 
     from ._view import BatchView, Span
@@ -158,8 +159,8 @@ def _failed(span: Any, error: BaseException) -> None:
 
 
 @contextmanager
-def process_span(run: WorkRun, i: int) -> Iterator[None]:
-    """`process NODE` around the handler call of a sampled event, current inside it."""
+def process_span(run: WorkRun, i: int) -> Iterator[TraceSpan]:
+    """`process NODE` around the handler call of a sampled event, current inside it. Tell it the verdict: `ended`."""
     from opentelemetry import context, trace
 
     opening, view = run.opening, run.view
@@ -174,20 +175,23 @@ def process_span(run: WorkRun, i: int) -> Iterator[None]:
     )
     token = context.attach(trace.set_span_in_context(span, parent))
     try:
-        yield
+        yield span
     except BaseException as error:
         _failed(span, error)
         raise
-    else:
-        span.set_attribute(attributes.VERDICT, "handled")
     finally:
         context.detach(token)
         span.end()
 
 
+def ended(span: TraceSpan, *, delivered: bool) -> None:
+    """An event has outputs or was taken by a sink (delivered), or ends here on purpose (consumed)."""
+    span.set_attribute(attributes.VERDICT, "delivered" if delivered else "consumed")
+
+
 @contextmanager
-def batch_span(run: WorkRun) -> Iterator[None]:
-    """One span for the call of a batch handler, linked with a span for each sampled event."""
+def batch_span(run: WorkRun, verdict: Callable[[int], str]) -> Iterator[None]:
+    """One span for the call of a batch handler, linked with a span for each sampled event and the row's `verdict`."""
     if not run.view.spans:
         yield
         return
@@ -223,6 +227,9 @@ def batch_span(run: WorkRun) -> Iterator[None]:
         for span in (call, *spans):
             _failed(span, error)
         raise
+    else:
+        for i, span in zip(remotes, spans, strict=True):
+            span.set_attribute(attributes.VERDICT, verdict(i))
     finally:
         context.detach(token)
         for span in (*spans, call):

@@ -158,6 +158,14 @@ class Emitter:
             return [row for row, yes in enumerate(listed) if yes]
         return [row.__index__() for row in listed]
 
+    def _verdict(self, row: int) -> str:
+        """What a row's span says of it."""
+        if failed := self._failures.get(row):
+            return "rejected" if failed[0] else "retry"
+        if self._state[row] == _EMITTED:
+            return "delivered"
+        return "retry" if self._state[row] == _OPEN and not self._whole else "consumed"
+
     def _unnamed(self) -> list[int]:
         """Rows that nothing names."""
         if self._whole or _OPEN not in self._state:

@@ -33,6 +33,8 @@ use crate::{
 pub(crate) trait EventHandler<S>: Send + Sync + 'static {
     type Answer: Send + 'static;
     type Future: Future<Output = Self::Answer> + Send + 'static;
+    /// Whether an event that ends here has been delivered: so says its span.
+    const DELIVERS: bool = false;
 
     /// Starts a call; an argument that does not fit is the event's answer.
     fn start(&self, call: &EventCall<S>, link: &Arc<Link>) -> Result<Self::Future, Error>;
@@ -251,7 +253,7 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
         let comes_again = match closed {
             Ok(has_outputs) => {
                 self.consumed += u32::from(!has_outputs);
-                end_span(span, if has_outputs { Verdict::Delivered } else { Verdict::Consumed });
+                end_span(span, if has_outputs || H::DELIVERS { Verdict::Delivered } else { Verdict::Consumed });
                 false
             }
             Err(error) => {

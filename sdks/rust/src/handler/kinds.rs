@@ -138,6 +138,7 @@ where
 {
     type Answer = <F::Returned as Future>::Output;
     type Future = F::Returned;
+    const DELIVERS: bool = true;
 
     fn start(&self, call: &EventCall<S>, _: &Arc<Link>) -> Result<Self::Future, Error> {
         self.function.call(call, &self.prepared)

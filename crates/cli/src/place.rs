@@ -63,12 +63,13 @@ impl StateOf {
         Self { file: PipelineFile { file }, state }
     }
 
-    /// Where it is. The file is read only if the directory was not named.
+    /// Where it is. Of the file only the name is read, and only if the directory was not named.
     pub(crate) fn path(&self) -> Result<PathBuf, Failure> {
-        match &self.state {
-            Some(state) => Ok(state.clone()),
-            None => Ok(default_state(&self.file.load()?)),
+        if let Some(state) = &self.state {
+            return Ok(state.clone());
         }
+        let (dir, name) = meshloom_config::locate(&self.file.path()?).map_err(Failure::File)?;
+        Ok(state_beside(&dir, &name))
     }
 }
 

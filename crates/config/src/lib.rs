@@ -20,7 +20,7 @@ pub use connector::ConnectorSpec;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use exec::ExecSpec;
 pub use expression::{EvaluationError, EventView, Expression, Template};
-pub use load::{Environment, MAX_FILE, load, parse};
+pub use load::{Environment, MAX_FILE, load, locate, parse};
 pub use schema::json_schema;
 pub use spec::{Command, EdgeSpec, NodeKind, NodeSpec, Pipeline, Rate, Sampling, Upstream};
 pub use suggest::nearest as suggest;

@@ -127,6 +127,12 @@ impl Project {
         self.start().finish()
     }
 
+    /// Runs to the end while other processes of the project go on.
+    #[track_caller]
+    pub fn run_beside(&self) -> Finished {
+        self.start().finish_beside()
+    }
+
     /// Runs to the end, which must be exit status 0 with books that balance.
     #[track_caller]
     pub fn succeed(&self) -> Finished {

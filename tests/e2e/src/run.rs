@@ -112,12 +112,23 @@ impl Running {
     /// As [`finish`](Self::finish), for a run that may take longer or must be quicker.
     #[track_caller]
     pub fn finish_within(mut self, limit: Duration) -> Finished {
+        let finished = self.wait(limit);
+        self.assert_nothing_left();
+        finished
+    }
+
+    /// Waits for its end while other processes with its mark go on.
+    #[track_caller]
+    pub fn finish_beside(mut self) -> Finished {
+        self.wait(RUN)
+    }
+
+    #[track_caller]
+    fn wait(&mut self, limit: Duration) -> Finished {
         let child = &mut self.child;
         let status = wait::until(limit, "the end of the run", || child.try_wait().expect("it can be waited for"));
         self.waited = Some(status);
-        let finished = Finished { status, out: self.out(), log: self.log() };
-        self.assert_nothing_left();
-        finished
+        Finished { status, out: self.out(), log: self.log() }
     }
 
     /// That no process of the run is left, or soon none is.

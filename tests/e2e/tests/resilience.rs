@@ -83,38 +83,44 @@ nodes:
 /// Each language's node is killed while it works; the sink below sees every uid.
 #[test]
 fn a_killed_node_is_restarted_and_its_work_redelivered() {
-    const EVENTS: u64 = 20_000;
-    for language in [Language::Go, Language::Python] {
-        let (run, name) = (language.test_node(), language.name());
-        let project = Project::new(&format!(
-            "pipeline: killed
+    thread::scope(|scope| {
+        for language in Language::ALL {
+            scope.spawn(move || kill_twice(language));
+        }
+    });
+}
+
+fn kill_twice(language: Language) {
+    const EVENTS: u64 = 10_000;
+    let (run, name) = (language.test_node(), language.name());
+    let project = Project::new(&format!(
+        "pipeline: killed
 trace: {{ rate: 0 }}
 nodes:
   in: {{ use: file, with: {{ path: in.ndjson }} }}
   map: {{ run: {run}, from: in, with: {{ label: {name} }}, restart: {{ initial: 10ms }} }}
-  out: {{ exec: [sh, -c, 'sleep 0.1; cat >> {{dir}}/out.ndjson'], mode: batch, envelope: cloudevents, concurrency: 1, from: map, batch: {{ events: 256, latency: 10s }}, queue: {{ events: 512 }} }}
+  out: {{ exec: [sh, -c, 'sleep 0.1; cat >> {{dir}}/out.ndjson'], mode: batch, envelope: cloudevents, concurrency: 1, from: map, batch: {{ events: 256 }}, queue: {{ events: 512 }} }}
 "
-        ));
-        lines::write(&project.path("in.ndjson"), (1..=EVENTS).map(|n| json!({"n": n, "do": "pass"})));
-        let mut running = project.start();
-        for deaths in 1..=2 {
-            let books = running.until("work in hand", |books| {
-                let map = books.node("map");
-                map.in_hand > 0 && map.replicas[0].pid.is_some() && map.restarts == deaths - 1
-            });
-            processes::signal(books.node("map").replicas[0].pid.unwrap(), "KILL");
-            running.until("a restart", |books| books.node("map").restarts == deaths);
-        }
-        let finished = running.finish();
-        finished.assert_code(0);
-        finished.books().assert_balanced();
-        let events = project.lines("out.ndjson");
-        let uids: BTreeSet<String> = events.iter().map(uid).collect();
-        let numbers: BTreeSet<u64> = events.iter().map(|event| event["data"]["n"].as_u64().unwrap()).collect();
-        assert_eq!((uids.len() as u64, numbers), (EVENTS, (1..=EVENTS).collect()), "{name}");
-        assert!(project.letters().is_empty(), "a death is nobody's fault: {:#?}", project.letters());
-        assert!(finished.log.contains("SIGKILL") || finished.log.contains("signal 9"), "{}", finished.log);
+    ));
+    lines::write(&project.path("in.ndjson"), (1..=EVENTS).map(|n| json!({"n": n, "do": "pass"})));
+    let mut running = project.start();
+    for deaths in 1..=2 {
+        let books = running.until("work in hand", |books| {
+            let map = books.node("map");
+            map.in_hand > 0 && map.replicas[0].pid.is_some() && map.restarts == deaths - 1
+        });
+        processes::signal(books.node("map").replicas[0].pid.unwrap(), "KILL");
+        running.until("a restart", |books| books.node("map").restarts == deaths);
     }
+    let finished = running.finish();
+    finished.assert_code(0);
+    finished.books().assert_balanced();
+    let events = project.lines("out.ndjson");
+    let uids: BTreeSet<String> = events.iter().map(uid).collect();
+    let numbers: BTreeSet<u64> = events.iter().map(|event| event["data"]["n"].as_u64().unwrap()).collect();
+    assert_eq!((uids.len() as u64, numbers), (EVENTS, (1..=EVENTS).collect()), "{name}");
+    assert!(project.letters().is_empty(), "a death is nobody's fault: {:#?}", project.letters());
+    assert!(finished.log.contains("SIGKILL") || finished.log.contains("signal 9"), "{}", finished.log);
 }
 
 fn uid(event: &Value) -> String {

@@ -42,8 +42,8 @@ fn everything_wrong_is_said_at_once() {
     let found: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!((ran.code, ran.err.as_str(), &found["valid"]), (78, "", &false.into()));
     assert_eq!(found["diagnostics"].as_array().unwrap().len(), 2, "{found}");
-    // A run, and whatever else needs the file, says the same.
-    for words in ["run", "graph", "status"] {
+    // Whatever needs the file says the same.
+    for words in ["run", "graph"] {
         let ran = folder.run(words);
         assert!(ran.code == 78 && ran.err.contains("`wiht`"), "{words}: {}", ran.err);
     }
@@ -118,6 +118,23 @@ fn help_documents_the_exit_codes() {
 fn the_guard_is_of_no_use_by_hand() {
     let ran = Folder::empty().run("guard");
     assert!(ran.code == 70 && ran.err.contains("started by the coordinator"), "{}: {}", ran.code, ran.err);
+}
+
+#[test]
+fn the_state_is_found_whatever_else_is_wrong_with_the_file() {
+    let folder = Folder::with(BAD);
+    std::fs::create_dir_all(folder.path().join(".meshloom/demo")).unwrap();
+    let ran = folder.run("dead-letters list");
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{}", ran.err);
+    let ran = Folder::with("nodes: {}\n").run("dead-letters list");
+    assert!(ran.code == 78 && ran.err.contains("the file has no `pipeline`"), "{}", ran.err);
+}
+
+#[test]
+fn what_follows_from_an_unset_variable_is_not_said() {
+    let unset = GOOD.replace("count: 10", "count: \"${E2E_NO_SUCH_COUNT}\"");
+    let ran = Folder::with(&unset).run("check");
+    assert!(ran.err.contains("`E2E_NO_SUCH_COUNT` is not set") && ran.err.contains("1 error in"), "{}", ran.err);
 }
 
 #[test]

@@ -16,7 +16,7 @@ mod top;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    diagnostic::{Diagnostic, Diagnostics, Report, codes},
+    diagnostic::{Diagnostic, Diagnostics, Report, Span, codes},
     spec::Pipeline,
     yaml,
 };
@@ -70,15 +70,28 @@ impl<'a> Environment<'a> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(file: &Path) -> Result<Pipeline, Diagnostics> {
-    let shown = file.display().to_string();
-    match read(file) {
-        Ok((source, dir)) => parse(file, &dir, &source, &Environment::process()),
-        Err(message) => {
-            let unreadable =
-                Diagnostic { code: &codes::FILE_UNREADABLE, message, remedy: None, span: None, labels: Vec::new() };
-            Err(Diagnostics::new(shown, String::new(), vec![unreadable]))
-        }
+    let (source, dir) = read(file).map_err(|message| unreadable(file, message))?;
+    parse(file, &dir, &source, &Environment::process())
+}
+
+/// The absolute folder of a pipeline file and the pipeline's name: what finds its state, also while the rest of the file
+/// is wrong or a variable that it names is not set.
+///
+/// # Errors
+/// The file cannot be read, is not YAML or has no usable name.
+pub fn locate(file: &Path) -> Result<(PathBuf, String), Diagnostics> {
+    let (source, dir) = read(file).map_err(|message| unreadable(file, message))?;
+    let environment = Environment::process();
+    let mut load = Load { dir: &dir, environment: &environment, report: Report::default() };
+    match yaml::parse(&source, &mut load.report).and_then(|root| load.pipeline_name(&root)) {
+        Some(name) => Ok((dir, name)),
+        None => Err(Diagnostics::new(file.display().to_string(), source, load.report.list)),
     }
+}
+
+fn unreadable(file: &Path, message: String) -> Diagnostics {
+    let fault = Diagnostic { code: &codes::FILE_UNREADABLE, message, remedy: None, span: None, labels: Vec::new() };
+    Diagnostics::new(file.display().to_string(), String::new(), vec![fault])
 }
 
 /// The text of a file and the absolute folder that it is in.
@@ -107,11 +120,22 @@ fn read(file: &Path) -> Result<(String, PathBuf), String> {
 pub fn parse(file: &Path, dir: &Path, source: &str, environment: &Environment<'_>) -> Result<Pipeline, Diagnostics> {
     let mut load = Load { dir, environment, report: Report::default() };
     let pipeline = load.pipeline(file, source);
-    let list = load.report.list;
+    let list = without_consequences(load.report.list);
     match pipeline {
         Some(pipeline) if list.is_empty() => Ok(pipeline),
         _ => Err(Diagnostics::new(file.display().to_string(), source.to_owned(), list)),
     }
+}
+
+/// Leaves out what is said of a value only because a variable in it is not set.
+fn without_consequences(list: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let is_unset = |diagnostic: &Diagnostic| std::ptr::eq(diagnostic.code, &codes::VARIABLE_UNSET);
+    let unset: Vec<Span> = list.iter().filter(|one| is_unset(one)).filter_map(|one| one.span.clone()).collect();
+    let follows = |diagnostic: &Diagnostic| {
+        let around = |place: &Span| unset.iter().any(|unset| place.start <= unset.start && unset.end <= place.end);
+        !is_unset(diagnostic) && diagnostic.span.as_ref().is_some_and(around)
+    };
+    list.into_iter().filter(|diagnostic| !follows(diagnostic)).collect()
 }
 
 /// A file being read.

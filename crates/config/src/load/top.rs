@@ -8,7 +8,7 @@ use crate::{
     diagnostic::{Span, codes},
     read::{self, Fields},
     spec::Sampling,
-    yaml::{Entry, Node},
+    yaml::{self, Entry, Node, Value},
 };
 
 /// The longest time that any key takes.
@@ -42,16 +42,7 @@ impl Load<'_> {
         if let Some(journal) = file.get("journal") {
             report.add(&codes::NOT_YET, &journal.key_span, "there is no journal in this version");
         }
-        let name = match file.value("pipeline") {
-            Some(value) => self.name(value, "the pipeline"),
-            None => {
-                let end = 0..0;
-                report
-                    .add(&codes::MISSING_KEY, &end, "the file has no `pipeline`")
-                    .help("begin with `pipeline: NAME`; the name is in traces, metrics and the state folder");
-                None
-            }
-        };
+        let name = self.name_in(&file);
         let trace = file.value("trace").and_then(|value| self.sampling(value));
         let memory = file.value("memory").and_then(|value| {
             read::bytes(value, 1..=LARGEST, &mut self.report).map(|bytes| (bytes, value.span.clone()))
@@ -108,6 +99,29 @@ impl Load<'_> {
         } else {
             read::unknown_key(entry, &keys::FILE, "the pipeline file", &mut self.report);
         }
+    }
+
+    /// Reads nothing but the name of the pipeline.
+    pub(super) fn pipeline_name(&mut self, root: &Node) -> Option<String> {
+        let mut root = root.clone();
+        if let Value::Map(entries) = &mut root.value {
+            let environment = self.environment;
+            for entry in entries.iter_mut().filter(|entry| entry.key == "pipeline") {
+                yaml::interpolate(&mut entry.value, &|name| environment.get(name), &mut self.report);
+            }
+        }
+        let file = Fields::of(&root, "a map with `pipeline` and `nodes`", &mut self.report)?;
+        self.name_in(&file)
+    }
+
+    fn name_in(&mut self, file: &Fields<'_>) -> Option<String> {
+        let Some(value) = file.value("pipeline") else {
+            self.report
+                .add(&codes::MISSING_KEY, &(0..0), "the file has no `pipeline`")
+                .help("begin with `pipeline: NAME`; the name is in traces, metrics and the state folder");
+            return None;
+        };
+        self.name(value, "the pipeline")
     }
 
     /// Reads the name of the pipeline.

@@ -124,7 +124,7 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
             if !goes_on {
                 return self.cancel().await;
             }
-            poll_fn(|cx| Poll::Ready(self.burst(cx))).await;
+            poll_fn(|cx| self.burst(cx)).await;
             self.send_rest().await;
             if self.answer.is_large() {
                 self.flush().await;
@@ -133,8 +133,8 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
         self.last().await;
     }
 
-    /// Starts rows, one after the other, until something has to be waited for.
-    fn burst(&mut self, cx: &mut task::Context<'_>) {
+    /// Starts rows, one after the other, until something has to be waited for: always ready, it only needs a task's context.
+    fn burst(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
         let began = Instant::now();
         let count = self.work.batch.len() as u32;
         while self.permit.is_some() && !self.work.signal.is_raised() && self.rest.is_none() && !self.answer.is_large() {
@@ -154,6 +154,7 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
             }
         }
         self.busy += began.elapsed();
+        Poll::Ready(())
     }
 
     /// Waits for leave to run one more call, while calls in hand go on; false when the work was taken back.

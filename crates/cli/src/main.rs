@@ -66,12 +66,7 @@ fn main() -> ExitCode {
     if args.next().is_some_and(|first| first == "guard") {
         return meshloom_coordinator::process::guard::main(args);
     }
-    let command = Cli::parse().command;
-    if !matches!(command, Command::Run(_) | Command::Sidecar(_)) {
-        // `meshloom status | head` ends as any other command does; a run must outlive whoever reads its output.
-        sigpipe::reset();
-    }
-    match dispatch(command) {
+    match dispatch(Cli::parse().command) {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }

@@ -40,3 +40,9 @@ fn colours_need_a_terminal_that_wants_them() {
     assert!(!colour(true, &with(&[("TERM", "dumb")])));
     assert!(!colour(false, &with(&[])));
 }
+
+/// Lets `meshloom status | head` end as any other command does, when its reader leaves early. For commands that have
+/// nothing left to do but to print: from here on a connection that breaks would end the process too.
+pub(crate) fn end_with_the_reader() {
+    sigpipe::reset();
+}

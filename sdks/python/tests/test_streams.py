@@ -82,10 +82,9 @@ def test_cancel_past_the_timeout(serving: Any, kind: str) -> None:
     else:
         node.map(handle if kind == "def" else handle_async)
     stream = opened(serving, node)
-    started = time.monotonic()
     sequence = stream.work([0, 1], timeout=0.05)
     assert began.wait(wire.DEADLINE)
-    threading.Event().wait(max(0.0, started + 0.1 - time.monotonic()))  # the timeout itself is what is waited for
+    threading.Event().wait(0.1)  # the timeout itself, of a call that has begun
     stream.cancel(sequence)
     answer = wire.Answer(stream.results(sequence))
     expected = {wire.WHOLE: reasons.TIMEOUT} if "batch" in kind else {0: reasons.TIMEOUT, 1: reasons.CANCELLED}

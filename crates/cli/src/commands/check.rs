@@ -8,6 +8,7 @@ use super::Output;
 use crate::{
     failure::{Failure, exit},
     place::PipelineFile,
+    terminal,
 };
 
 /// Say everything that is wrong with a pipeline file
@@ -22,6 +23,7 @@ pub(crate) struct Args {
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
     let loaded = meshloom_config::load(&args.file.path()?);
+    terminal::end_with_the_reader();
     match (args.output, loaded) {
         (Output::Human, loaded) => println!("{}", praise(&loaded.map_err(Failure::File)?)),
         (Output::Json, Ok(pipeline)) => {

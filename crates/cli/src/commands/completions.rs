@@ -5,7 +5,7 @@ use std::{io, process::ExitCode};
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::{Cli, failure::Failure};
+use crate::{Cli, failure::Failure, terminal};
 
 /// Print the completions for a shell
 #[derive(Debug, clap::Args)]
@@ -19,6 +19,7 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "meshloom", &mut text);
+    terminal::end_with_the_reader();
     io::Write::write_all(&mut io::stdout(), &text)?;
     Ok(ExitCode::SUCCESS)
 }

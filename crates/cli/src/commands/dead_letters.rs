@@ -65,6 +65,7 @@ impl List {
             format!("{} cannot be read; it is NDJSON, one letter per line: mend or move it", path.display())
         })?;
         let chosen = self.choose(&letters);
+        terminal::end_with_the_reader();
         match self.output {
             Output::Json => {
                 let mut out = io::stdout().lock();

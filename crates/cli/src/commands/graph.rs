@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use meshloom_config::render;
 
-use crate::{failure::Failure, place::PipelineFile};
+use crate::{failure::Failure, place::PipelineFile, terminal};
 
 /// Draw a pipeline
 #[derive(Debug, clap::Args)]
@@ -34,6 +34,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
         Format::Dot => render::dot(&pipeline),
         Format::Svg => render::svg(&pipeline),
     };
+    terminal::end_with_the_reader();
     println!("{}", drawn.trim_end());
     Ok(ExitCode::SUCCESS)
 }

@@ -16,7 +16,7 @@ use crate::{
     place::StateOf,
     runtime,
     table::{self, Align},
-    text,
+    terminal, text,
 };
 
 /// Time between the two looks that rates come from.
@@ -35,6 +35,7 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
     let state = args.state.path()?;
     let (status, rates) = runtime::block_on(look(&state))??;
+    terminal::end_with_the_reader();
     match args.output {
         Output::Human => print!("{}", render(&status, &rates, up(&status))),
         Output::Json => {

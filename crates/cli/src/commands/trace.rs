@@ -56,6 +56,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
         Err(failure) => return Err(failure),
     };
     let columns = terminal::columns_of_stdout().unwrap_or(COLUMNS).max(MIN_COLUMNS);
+    terminal::end_with_the_reader();
     print!("{}", waterfall(&trace, columns, terminal::colour_on_stdout()));
     Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,7 @@ import { StringsWriter } from "../columns/strings.js";
 import { joinPayloads, writeI64 } from "../columns/values.js";
 import type { Batch, SpanContext, Strings } from "../gen/meshloom/v1/batch.js";
 import { type SourceOutputOptions, timeToNs } from "../output.js";
+import { preciseNow } from "../tracing/clock.js";
 
 /** A frame is sent once it holds this many payload bytes. */
 const FRAME_BYTES = 1024 * 1024;
@@ -65,7 +66,7 @@ export class Frame {
       }
       if (span === undefined) return;
       const context = span.spanContext();
-      span.end();
+      span.end(preciseNow());
       if (!isSpanContextValid(context) || (context.traceFlags & TraceFlags.SAMPLED) === 0) return;
       spans.push({
         index: i,

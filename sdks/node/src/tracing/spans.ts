@@ -16,6 +16,7 @@ import type { Batch, HopContext } from "../columns/batch.js";
 import { type EventFailure, FailureAction } from "../gen/meshloom/v1/process.js";
 import type { Scope } from "../process/scope.js";
 import { VERSION } from "../version.js";
+import { preciseNow } from "./clock.js";
 import { Attr, MAX_LINKS, SCOPE, SYSTEM, type Verdict } from "./names.js";
 
 const tracer = (): Tracer => trace.getTracer(SCOPE, VERSION);
@@ -64,7 +65,7 @@ function ofEvent(batch: Batch, index: number): Attributes {
 export function startProcess(scope: Scope, batch: Batch, index: number, hop: HopContext): Span {
   return tracer().startSpan(
     `process ${scope.node}`,
-    { kind: SpanKind.CONSUMER, attributes: { ...common(scope), ...ofEvent(batch, index) } },
+    { kind: SpanKind.CONSUMER, startTime: preciseNow(), attributes: { ...common(scope), ...ofEvent(batch, index) } },
     parentOf(hop),
   );
 }
@@ -84,7 +85,13 @@ export class BatchSpans {
     const links: Link[] = sampled.slice(0, MAX_LINKS).map(([, hop]) => ({ context: toSpanContext(hop) }));
     this.call = tracer().startSpan(
       `process ${scope.node}`,
-      { kind: SpanKind.CONSUMER, root: true, links, attributes: { ...common(scope), [Attr.BATCH_COUNT]: batch.count } },
+      {
+        kind: SpanKind.CONSUMER,
+        startTime: preciseNow(),
+        root: true,
+        links,
+        attributes: { ...common(scope), [Attr.BATCH_COUNT]: batch.count },
+      },
       ROOT_CONTEXT,
     );
     const back: Link[] = [{ context: this.call.spanContext() }];
@@ -93,7 +100,12 @@ export class BatchSpans {
         index,
         tracer().startSpan(
           `process ${scope.node}`,
-          { kind: SpanKind.CONSUMER, links: back, attributes: { ...common(scope), ...ofEvent(batch, index) } },
+          {
+            kind: SpanKind.CONSUMER,
+            startTime: preciseNow(),
+            links: back,
+            attributes: { ...common(scope), ...ofEvent(batch, index) },
+          },
           parentOf(hop),
         ),
       ]),
@@ -103,7 +115,7 @@ export class BatchSpans {
   /** Ends every span with its event's verdict. */
   end(verdictOf: (index: number) => Verdict | EventFailure, failure?: EventFailure): void {
     for (const [index, span] of this.events) endSpan(span, verdictOf(index));
-    if (failure === undefined) this.call.end();
+    if (failure === undefined) this.call.end(preciseNow());
     else endSpan(this.call, failure);
   }
 }
@@ -118,7 +130,7 @@ export function endSpan(span: Span, verdict: Verdict | EventFailure, error?: unk
     if (error instanceof Error) span.recordException(error);
     span.setStatus({ code: SpanStatusCode.ERROR, message: verdict.message });
   }
-  span.end();
+  span.end(preciseNow());
 }
 
 /** `send NODE` of a source's event: a new root, or the child of the sampled context that the event came with. */
@@ -127,6 +139,7 @@ export function startSend(scope: Scope, parent: SpanContext | undefined, attribu
     `send ${scope.node}`,
     {
       kind: SpanKind.PRODUCER,
+      startTime: preciseNow(),
       attributes: { ...common(scope), [Attr.OPERATION_NAME]: "send", [Attr.OPERATION_TYPE]: "send", ...attributes },
     },
     parent === undefined ? ROOT_CONTEXT : trace.setSpanContext(ROOT_CONTEXT, parent),

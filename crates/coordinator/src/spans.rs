@@ -8,7 +8,7 @@ use meshloom_core::{
     machine::{Hop, Verdict},
     moment::Moment,
 };
-use meshloom_telemetry::{Kind, Sampler, Service, Span, SpanRef, Status, Traces, names};
+use meshloom_telemetry::{Kind, Link, Sampler, Service, Span, SpanRef, Status, Traces, names};
 
 /// Records the `receive` spans of one node.
 #[derive(Debug, Clone)]
@@ -61,6 +61,7 @@ impl HopSpans {
             meshloom_telemetry::Event::new(hop.dispatched.0, names::event::DISPATCH),
             meshloom_telemetry::Event::new(hop.ended.0, names::event::VERDICT),
         ];
+        span.links = hop.links.iter().map(|(trace_id, span_id)| link(trace_id, span_id)).collect();
         if let Some(reason) = &hop.reason {
             span.set(names::ERROR_TYPE, reason.to_string());
         }
@@ -71,6 +72,10 @@ impl HopSpans {
         }
         self.traces.record(span);
     }
+}
+
+fn link(trace_id: &[u8; 16], span_id: &[u8; 8]) -> Link {
+    Link { to: SpanRef { trace_id: (*trace_id).into(), span_id: (*span_id).into() }, attributes: Vec::new() }
 }
 
 /// Samples the events of a source that the coordinator runs itself, and records their `send` spans.

@@ -23,6 +23,8 @@ pub(super) struct InHand {
     pub(super) parts: Vec<Part>,
     pub(super) isolation: Isolation,
     pub(super) hops: Vec<OpenHop>,
+    /// Outputs of the whole batch went on in the trace of the first hop.
+    pub(super) joins: bool,
     pub(super) dispatched: Moment,
     /// Set when the work was taken back.
     pub(super) cancelled: Option<Moment>,
@@ -76,6 +78,7 @@ impl InHand {
             parts,
             isolation,
             hops,
+            joins: false,
             dispatched,
             cancelled: None,
             overdue: Overdue::default(),

@@ -3,10 +3,18 @@
 use std::{borrow::Cow, time::Duration};
 
 use super::{Action, NodeMachine, accounting::InHand};
-use crate::{batch::SpanContext, exchange::Failure, ids::Uid, moment::Moment};
+use crate::{
+    batch::{Batch, SpanContext},
+    exchange::Failure,
+    ids::Uid,
+    moment::Moment,
+};
 
 /// New traces that failures may start per second and node.
 const NEW_TRACES_PER_SECOND: u32 = 100;
+
+/// Links of one span.
+const MAX_LINKS: usize = 128;
 
 /// How one attempt at one node ended for one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +79,8 @@ pub struct Hop {
     pub reason: Option<Cow<'static, str>>,
     /// Message of a failure.
     pub message: Option<String>,
+    /// Trace and span of other events' hops from which outputs of the whole batch came too: they go on in this trace.
+    pub links: Vec<([u8; 16], [u8; 8])>,
 }
 
 /// The open hop of one row of a work.
@@ -85,6 +95,31 @@ impl OpenHop {
     /// The context that the row arrived with: the hop above.
     pub(super) fn above(&self) -> SpanContext {
         SpanContext { span_id: self.parent, ..self.context.clone() }
+    }
+}
+
+impl InHand {
+    /// Gives outputs of the whole batch a context: that of the first sampled input, whose hop is linked with the others'.
+    /// As many outputs are sampled as inputs were.
+    pub(super) fn join_traces(&mut self, batch: Batch, whole_from: usize) -> Batch {
+        let Some(first) = self.hops.first() else { return batch };
+        let whole = whole_from..batch.len().min(whole_from + self.hops.len());
+        if whole.is_empty() {
+            return batch;
+        }
+        self.joins = true;
+        let own = batch.spans().map(|(row, span)| (row as u32, span.clone()));
+        let spans = own.chain(whole.map(|row| (row as u32, first.context.clone()))).collect();
+        batch.with_spans(spans)
+    }
+
+    fn links_of(&self, context: &SpanContext) -> Vec<([u8; 16], [u8; 8])> {
+        match self.hops.split_first() {
+            Some((first, others)) if self.joins && first.context.span_id == context.span_id => {
+                others.iter().take(MAX_LINKS).map(|hop| (hop.context.trace_id, hop.context.span_id)).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -149,6 +184,7 @@ impl Hop {
             verdict,
             reason: None,
             message: None,
+            links: work.links_of(context),
         }
     }
 }

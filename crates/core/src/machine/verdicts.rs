@@ -69,13 +69,14 @@ impl NodeMachine {
     fn take_in(&mut self, replica: u32, work: &mut InHand, mut result: WorkResult, now: Moment) -> Result<(), Refused> {
         let said = work.hear(&result)?;
         if let Some(outputs) = &result.outputs {
-            let answer = outputs
+            let mut answer = outputs
                 .apply(&work.batch, &self.settings.identity, work.ordinals)
                 .map_err(|error| (RESULT_MALFORMED, error.to_string()))?;
             work.ordinals = answer.ordinals;
             let mut deliveries = work.fork(&said.own);
             if said.whole > 0 {
                 deliveries.append(work.deliveries.join(said.whole));
+                answer.batch = work.join_traces(answer.batch, answer.parents.whole_from());
             }
             self.books.produced += u64::from(deliveries.len());
             self.actions.push(Action::Forward { answer, deliveries });

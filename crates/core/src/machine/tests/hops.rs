@@ -39,6 +39,20 @@ fn a_sampled_event_goes_to_the_node_under_its_receive_span() {
 }
 
 #[test]
+fn outputs_of_the_whole_batch_go_on_in_one_trace_that_is_linked_with_the_others() {
+    let mut stage = Stage::ready(settings());
+    sampled(&mut stage, &[false, true, true]);
+    let work = stage.work();
+    let [first, second] = [1, 2].map(|row| work.batch.span(row).unwrap().clone());
+    stage.result(WorkResult { outputs: outputs(&work, &[None, None, None], false), ..consumed(&work) });
+    let spans: Vec<_> = stage.forwarded[0].0.spans().map(|(row, span)| (row, span.clone())).collect();
+    assert_eq!(spans, [(0, first.clone()), (1, first.clone())], "no more outputs than inputs are sampled");
+    let links: Vec<_> = hops(&mut stage).into_iter().map(|hop| (hop.span_id, hop.links)).collect();
+    let expected = [(first.span_id, vec![(second.trace_id, second.span_id)]), (second.span_id, Vec::new())];
+    assert_eq!(links, expected);
+}
+
+#[test]
 fn attempts_are_siblings_under_the_hop_above() {
     let mut stage = Stage::ready(settings());
     sampled(&mut stage, &[true]);

@@ -53,6 +53,10 @@ fn search(program: &OsStr, path: &OsStr, dir: &Path) -> Result<Option<PathBuf>, 
         for folder in std::env::split_paths(path) {
             // An empty or relative entry means the folder that the command runs in.
             let candidate = dir.join(folder).join(program);
+            // A folder of PATH that this user may not search is passed over, as by any shell.
+            if fs::metadata(&candidate).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+                continue;
+            }
             match check(&candidate) {
                 Ok(Some(())) => return Ok(Some(candidate)),
                 Ok(None) => {}

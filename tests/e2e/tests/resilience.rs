@@ -221,3 +221,40 @@ nodes:
     again.signal("TERM");
     again.finish_within(Duration::from_secs(45)).assert_code(0);
 }
+
+/// One event in many kills the process that handles it, in each language's own way: it alone is given up on.
+#[test]
+fn an_event_that_kills_its_process_is_one_letter() {
+    thread::scope(|scope| {
+        for language in Language::ALL {
+            scope.spawn(move || find_poison(language));
+        }
+    });
+}
+
+fn find_poison(language: Language) {
+    const EVENTS: usize = 20_000;
+    const POISON: usize = 7_137;
+    let (run, name) = (language.test_node(), language.name());
+    let project = Project::new(&format!(
+        "pipeline: poison
+trace: {{ rate: 0 }}
+nodes:
+  in: {{ use: file, with: {{ path: in.ndjson }} }}
+  map: {{ run: {run}, from: in, with: {{ label: {name} }}, restart: {{ initial: 10ms }} }}
+  out: {{ use: file, with: {{ path: out.ndjson }}, from: map }}
+"
+    ));
+    let commands = (1..=EVENTS).map(|n| if n == POISON { "die" } else { "pass" });
+    lines::write(&project.path("in.ndjson"), lines::commands(commands));
+    let began = Instant::now();
+    let finished = project.succeed();
+    let deaths = finished.books().node("map").restarts;
+    println!("{name}: found among {EVENTS} events after {deaths} deaths in {:.1?}", began.elapsed());
+    let letters = project.letters();
+    assert_eq!(letters.len(), 1, "{name}: {letters:#?}");
+    assert_eq!((letters[0].reason.as_str(), letters[0].n()), ("POISON", POISON as u64), "{name}: {letters:#?}");
+    assert!(letters[0].message.contains(&format!("asked to die {POISON}")), "{name}: {}", letters[0].message);
+    let arrived: BTreeSet<u64> = lines::numbers(&project.lines("out.ndjson")).into_iter().collect();
+    assert_eq!(arrived, (1..=EVENTS as u64).filter(|n| *n != POISON as u64).collect(), "{name}");
+}

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"iter"
 
 	"github.com/meshloom/meshloom/sdks/go"
@@ -49,6 +50,9 @@ func verdict(in input, attempt int) error {
 		return meshloom.Drop
 	case "reject":
 		return meshloom.Rejectf("TEST_REJECT", "asked to reject %d", in.N)
+	case "die":
+		fmt.Fprintln(os.Stderr, "asked to die", in.N)
+		os.Exit(3)
 	case "retry":
 		if attempt < 3 {
 			return meshloom.Retry(fmt.Errorf("asked to retry %d", in.N))

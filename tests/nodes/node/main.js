@@ -11,6 +11,10 @@ const routes = ["side"];
 /** What all handlers have in common: throws, or says whether the event is to be dropped. */
 function verdict({ n, do: what }, attempt) {
   if (what === "reject") throw new Reject(`asked to reject ${n}`, { reason: "TEST_REJECT" });
+  if (what === "die") {
+    writeSync(2, `asked to die ${n}\n`);
+    process.kill(process.pid, "SIGKILL");
+  }
   if (what === "retry" && attempt < 3) throw new Retry(`asked to retry ${n}`);
   if (what === "fail" && attempt < 2) throw new Error(`asked to fail ${n}`);
   return what === "drop";

@@ -37,6 +37,9 @@ def fail_if_asked(order: Order, attempt: int) -> None:
     """The verdicts that all roles have in common."""
     if order.do == "reject":
         raise Reject(f"asked to reject {order.n}", reason="TEST_REJECT")
+    if order.do == "die":
+        os.write(2, f"asked to die {order.n}\n".encode())
+        os._exit(3)
     if order.do == "retry" and attempt < 3:
         raise Retry(f"asked to retry {order.n}")
     if order.do == "fail" and attempt < 2:

@@ -14,6 +14,10 @@ const LANG: &str = "rust";
 fn failure(command: &Command, attempt: u32) -> Option<Error> {
     match command.what.as_str() {
         "reject" => Some(reject("TEST_REJECT", format!("asked to reject {}", command.n))),
+        "die" => {
+            eprintln!("asked to die {}", command.n);
+            std::process::abort();
+        }
         "retry" if attempt < 3 => Some(retry(format!("asked to retry {}", command.n))),
         "fail" if attempt < 2 => Some(std::io::Error::other(format!("asked to fail {}", command.n)).into()),
         _ => None,

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     Action, NodeMachine,
     accounting::InHand,
+    choice::Speed,
     hop::OpenHop,
     segment::{Attempts, Isolation, Segment},
     whole, wire_attempts,
@@ -28,6 +29,7 @@ pub(super) struct Replica {
     pub(super) restarting: bool,
     /// When its stream last said anything, or its oldest work was sent if that is later.
     pub(super) heard: Moment,
+    pub(super) speed: Speed,
     next_sequence: u64,
 }
 
@@ -41,7 +43,7 @@ impl Replica {
         self.up && !self.restarting && (self.works.len() as u64) < u64::from(self.limits.works)
     }
 
-    fn events_in_hand(&self) -> u64 {
+    pub(super) fn events_in_hand(&self) -> u64 {
         self.works.values().map(|work| u64::from(work.open())).sum()
     }
 }
@@ -57,7 +59,7 @@ impl NodeMachine {
     pub(super) fn dispatch(&mut self, now: Moment, mut room: u64) {
         self.linger_until = None;
         self.starved = false;
-        while let Some(replica) = self.best_replica() {
+        while let Some(replica) = self.best_replica(now) {
             let allowed = match self.pace.allows(now) {
                 Ok(allowed) => allowed,
                 Err(later) => {
@@ -76,14 +78,9 @@ impl NodeMachine {
         self.pressed &= !self.queue.is_empty();
     }
 
-    fn best_replica(&self) -> Option<usize> {
-        let with_place = self.replicas.iter().enumerate().filter(|(_, replica)| replica.has_place());
-        with_place.min_by_key(|(_, replica)| replica.events_in_hand()).map(|(index, _)| index)
-    }
-
     fn next_work(&mut self, replica: usize, now: Moment, allowed: u32, room: u64) -> Option<Segment> {
         let limits = self.replicas[replica].limits;
-        let idle = self.replicas[replica].works.is_empty();
+        let idle = self.places().any(|place| self.replicas[place].works.is_empty());
         loop {
             let segment = match self.isolated_place() {
                 Some(place) => self.next_isolated(place, limits, room)?,

@@ -6,6 +6,7 @@
 
 mod accounting;
 mod batching;
+mod choice;
 mod dispatch;
 mod failures;
 mod hop;

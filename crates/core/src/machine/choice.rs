@@ -70,7 +70,8 @@ impl NodeMachine {
 
     /// The replicas that may get another work.
     pub(super) fn places(&self) -> impl Iterator<Item = usize> {
-        self.replicas.iter().enumerate().filter(|(_, replica)| replica.has_place()).map(|(index, _)| index)
+        let with_place = self.replicas.iter().enumerate().filter(|(_, replica)| replica.has_place());
+        with_place.map(|(index, _)| index).filter(|index| !self.is_reserved(*index))
     }
 }
 

@@ -6,5 +6,6 @@ mod failures;
 mod hops;
 mod model;
 mod patience;
+mod poison;
 mod stage;
 mod verdicts;

@@ -297,7 +297,8 @@ fn start_node(
     let mut boards = Vec::new();
     for replica in 0..replicas {
         let (restart, restarts) = mpsc::channel(1);
-        links.push(ReplicaLink { works: None, restart });
+        let (ward, is_ward) = watch::channel(false);
+        links.push(ReplicaLink { works: None, restart, ward });
         let board = ReplicaBoard::default();
         boards.push(board.clone());
         let (first, start) = oneshot::channel();
@@ -310,6 +311,7 @@ fn start_node(
             routes: routes_taken(pipeline, node),
             actor: said.clone(),
             restart: restarts,
+            is_ward,
             board,
             fatal: commons.fatal.clone(),
         };

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use meshloom_core::{
     exchange::{FromNode, Limits, ToNode},
-    machine::{Action, Event, NodeMachine, Segment},
+    machine::{Action, End, Event, NodeMachine, Segment},
 };
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -40,7 +40,7 @@ pub(crate) enum FromReplica {
         message: String,
     },
     /// Its stream is over; the driver brings it up again, or not.
-    Down,
+    Down(End),
 }
 
 /// The actor's end of a replica.
@@ -50,6 +50,8 @@ pub(crate) struct ReplicaLink {
     pub(crate) works: Option<mpsc::Sender<ToNode>>,
     /// Asks its driver to end it and start again; holds the reason.
     pub(crate) restart: mpsc::Sender<String>,
+    /// Whether events that may have killed it are to be tried at it, so that its driver starts it again soon.
+    pub(crate) ward: watch::Sender<bool>,
 }
 
 /// Everything around the machine.
@@ -80,6 +82,8 @@ pub(crate) struct NodeActor {
     inputs_open: usize,
     times: Times,
     draining: bool,
+    /// What the replicas' drivers know of it.
+    ward: Option<u32>,
 }
 
 /// What woke the actor.
@@ -94,7 +98,7 @@ enum Turn {
 impl NodeActor {
     pub(crate) fn new(machine: NodeMachine, wiring: Wiring) -> Self {
         let inputs_open = wiring.inputs.len();
-        Self { machine, wiring, inputs_open, times: Times::default(), draining: false }
+        Self { machine, wiring, inputs_open, times: Times::default(), draining: false, ward: None }
     }
 
     /// Runs until every input has ended and every event has its verdict, or the pipeline is given up.
@@ -217,9 +221,9 @@ impl NodeActor {
             FromReplica::Said(FromNode::Limits(limits)) => Event::Limits { replica, limits },
             FromReplica::Said(FromNode::Progress(calls)) => Event::Progress { replica, calls },
             FromReplica::Malformed { sequence, last, message } => Event::Malformed { replica, sequence, last, message },
-            FromReplica::Down => {
+            FromReplica::Down(end) => {
                 self.wiring.replicas[replica as usize].works = None;
-                Event::Down { replica }
+                Event::Down { replica, end }
             }
         };
         self.feed(event);
@@ -229,6 +233,13 @@ impl NodeActor {
         let now = self.wiring.clock.now();
         for action in self.machine.handle(event, now, self.wiring.budget.room()) {
             self.carry_out(action);
+        }
+        let ward = self.machine.ward();
+        if ward != self.ward {
+            self.ward = ward;
+            for (replica, link) in (0..).zip(&self.wiring.replicas) {
+                link.ward.send_replace(ward == Some(replica));
+            }
         }
         self.place();
     }

@@ -7,7 +7,7 @@ use meshloom_core::{
     exchange::{FromNode, Limits, ToNode, Work, WorkResult},
     graph::Port,
     ids::Uid,
-    machine::{NodeMachine, RetryPolicy, Settings},
+    machine::{End, NodeMachine, RetryPolicy, Settings},
     origin::{Deliveries, Ledger, Origin, Outcome},
     outputs::{NodeIdentity, OutputEvent, OutputsBuilder},
 };
@@ -75,6 +75,7 @@ struct Stage {
     below_room: Arc<Room>,
     replica: mpsc::Sender<(u32, FromReplica)>,
     restart: mpsc::Receiver<String>,
+    is_ward: watch::Receiver<bool>,
     letters: mpsc::Receiver<LetterNote>,
     phase: watch::Sender<Phase>,
     books: Arc<NodeBooks>,
@@ -92,6 +93,7 @@ impl Stage {
         let (replica, from_replicas) = mpsc::channel(2);
         let (restart, restarts) = mpsc::channel(1);
         let (phase, phases) = watch::channel(Phase::Running);
+        let (ward, is_ward) = watch::channel(false);
         let books = Arc::new(NodeBooks::new());
         let settings = Settings {
             identity: NodeIdentity::new("p", "n", false),
@@ -112,7 +114,7 @@ impl Stage {
                 inputs: vec![(above.room.clone(), above.books.clone())],
                 router: Router::new("n".into(), vec![(Port::Main, output)], []),
                 outbox: Outbox::new(1, store),
-                replicas: vec![ReplicaLink { works: None, restart }],
+                replicas: vec![ReplicaLink { works: None, restart, ward }],
                 from_replicas,
                 freed,
                 pressed,
@@ -124,7 +126,18 @@ impl Stage {
             },
         );
         let actor = tokio::spawn(actor.run());
-        Self { above: Some(above), below, below_room, replica, restart: restarts, letters, phase, books, actor }
+        Self {
+            above: Some(above),
+            below,
+            below_room,
+            replica,
+            restart: restarts,
+            is_ward,
+            letters,
+            phase,
+            books,
+            actor,
+        }
     }
 
     fn send(&self, count: u8, redelivers: bool) -> mpsc::UnboundedReceiver<Outcome> {
@@ -222,7 +235,7 @@ async fn a_replica_that_comes_back_gets_what_it_had_in_hand() {
     let given = work(&mut queue).await;
     stage.answer(WorkResult { sequence: 77, last: true, ..WorkResult::default() }).await;
     assert!(soon(stage.restart.recv()).await.unwrap().contains("work 77"));
-    soon(stage.replica.send((0, FromReplica::Down))).await.unwrap();
+    soon(stage.replica.send((0, FromReplica::Down(End::Closed)))).await.unwrap();
     let mut queue = stage.up().await;
     let again = work(&mut queue).await;
     assert_eq!((again.batch.uid(1), again.attempts), (given.batch.uid(1), None));
@@ -230,6 +243,25 @@ async fn a_replica_that_comes_back_gets_what_it_had_in_hand() {
     assert_eq!(soon(outcomes.recv()).await, Some(Outcome::Settled));
     stage.end_inputs().await;
     soon(&mut stage.actor).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_driver_of_a_replica_knows_that_it_is_needed_for_suspects_and_the_letter_has_the_last_words() {
+    let mut stage = Stage::new(100);
+    let mut outcomes = stage.send(1, true);
+    for deaths_before in 0..3 {
+        let mut queue = stage.up().await;
+        work(&mut queue).await;
+        soon(stage.is_ward.wait_for(|is_ward| *is_ward == (deaths_before == 2))).await.unwrap();
+        let words = "was killed by signal 11 (SIGSEGV)".to_owned();
+        soon(stage.replica.send((0, FromReplica::Down(End::Died { words })))).await.unwrap();
+    }
+    let note = soon(stage.letters.recv()).await.unwrap();
+    assert_eq!(&*note.letter.reason, "POISON");
+    assert!(note.letter.message.contains("SIGSEGV"), "{}", note.letter.message);
+    soon(stage.is_ward.wait_for(|is_ward| !is_ward)).await.unwrap();
+    note.letter.deliveries.settle();
+    assert_eq!(soon(outcomes.recv()).await, Some(Outcome::Settled));
 }
 
 #[tokio::test]

@@ -26,6 +26,16 @@ impl Backoff {
         self.up_since = Some(Instant::now());
     }
 
+    /// Whether the replica is up.
+    pub(crate) fn is_up(&self) -> bool {
+        self.up_since.is_some()
+    }
+
+    /// The last end was that of a trial in quarantine, which was to be expected: the next wait is no longer for it.
+    pub(crate) fn forgive(&mut self) {
+        self.failures = self.failures.saturating_sub(1);
+    }
+
     /// The replica is down. How long to wait; `None`: it must not be started again.
     pub(crate) fn down(&mut self) -> Option<Duration> {
         let Restart::Backoff { initial, max } = self.policy else { return None };
@@ -51,6 +61,16 @@ mod tests {
         for full in [100, 200, 400, 800, 1000, 1000] {
             let wait = backoff.down().unwrap();
             assert!(wait >= ms(full / 2) && wait <= ms(full), "{wait:?} of {full}");
+        }
+    }
+
+    #[test]
+    fn what_is_forgiven_does_not_make_the_next_wait_longer() {
+        let ms = Duration::from_millis;
+        let mut backoff = Backoff::new(Restart::Backoff { initial: ms(100), max: ms(1000) });
+        for _ in 0..20 {
+            assert!(backoff.down().unwrap() <= ms(100));
+            backoff.forgive();
         }
     }
 

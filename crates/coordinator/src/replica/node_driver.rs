@@ -1,10 +1,10 @@
 //! Keeps one replica of a transform or sink up.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use meshloom_config::{ConnectorSpec, NodeKind, NodeSpec};
-use meshloom_core::exchange::FromNode;
-use tokio::sync::mpsc;
+use meshloom_core::{exchange::FromNode, machine::End};
+use tokio::sync::{mpsc, watch};
 
 use super::{
     FirstStart, ReplicaBoard,
@@ -15,7 +15,16 @@ use super::{
     launch::{Host, Placement, chain},
     process_stream::{ProcessStream, StreamEnd, Voice, capped},
 };
-use crate::{error::RunError, node::FromReplica};
+use crate::{
+    error::RunError,
+    node::FromReplica,
+    process::{Exit, Process},
+};
+
+/// The wait before a replica is started again at which events are tried that may have killed it.
+const QUARANTINE_WAIT: Duration = Duration::from_millis(100);
+/// How long the end of a process is waited for once its stream has ended.
+const DEATH_RATTLE: Duration = Duration::from_secs(1);
 
 /// How one session of a replica ended.
 pub(super) enum SessionEnd {
@@ -36,6 +45,8 @@ pub(crate) struct NodeSeat {
     pub(crate) routes: Vec<String>,
     pub(crate) actor: mpsc::Sender<(u32, FromReplica)>,
     pub(crate) restart: mpsc::Receiver<String>,
+    /// Whether events that may have killed the replica are to be tried at it.
+    pub(crate) is_ward: watch::Receiver<bool>,
     pub(crate) board: ReplicaBoard,
     pub(crate) fatal: mpsc::Sender<RunError>,
 }
@@ -78,6 +89,7 @@ pub(crate) async fn drive_node(mut seat: NodeSeat, first: FirstStart) {
         if seat.host.stop.is_cancelled() || seat.actor.is_closed() {
             return;
         }
+        let was_up = backoff.is_up();
         let Some(wait) = backoff.down() else {
             let _ = seat.fatal.send(error.with_remedy("`restart: never` is set at this node")).await;
             return;
@@ -91,6 +103,8 @@ pub(crate) async fn drive_node(mut seat: NodeSeat, first: FirstStart) {
         seat.board.write(|state| state.restarts += 1);
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
+            // The actor may hear of the end only now, and decide then.
+            () = quarantine_wait(&mut seat.is_ward), if was_up => backoff.forgive(),
             () = seat.host.stop.cancelled() => return,
             () = seat.actor.closed() => return,
         }
@@ -159,33 +173,44 @@ impl NodeSeat {
                 None => std::future::pending().await,
             }
         };
-        let why = tokio::select! {
+        let ended = tokio::select! {
             end = reading => match end {
                 StreamEnd::Closed if finished.upgrade().is_none() => None,
-                StreamEnd::Closed => Some(self.failed("STREAM_ENDED", "it ended its stream, though nobody had asked it to")),
-                // A process that died says so in a moment, and that says more than a broken stream.
-                StreamEnd::Broken(why) => Some(match &launched.process {
-                    Some(process) => self.death_or(process, why).await,
-                    None => self.failed("STREAM_LOST", why),
-                }),
+                StreamEnd::Closed => {
+                    let why = "it ended its stream, though nobody had asked it to";
+                    Some(self.death_or("STREAM_ENDED", why.into(), launched.process.as_ref()).await)
+                }
+                StreamEnd::Broken(why) => Some(self.death_or("STREAM_LOST", why, launched.process.as_ref()).await),
             },
-            exit = exited => Some(self.failed("DIED", crate::process_words(&exit))),
-            Some(why) = self.restart.recv() => Some(self.failed("RESTARTED", why)),
-            () = self.host.stop.cancelled() => Some(self.failed("STOPPED", "the pipeline is ending")),
+            exit = exited => Some(self.death(&exit)),
+            Some(why) = self.restart.recv() => Some((self.failed("RESTARTED", why), End::Closed)),
+            () = self.host.stop.cancelled() => Some((self.failed("STOPPED", "the pipeline is ending"), End::Closed)),
         };
-        if why.is_some() {
-            // First the events back to the queue, then the end of the process, which may take its time.
-            voice.say(FromReplica::Down).await;
-        }
+        let why = match ended {
+            Some((why, end)) => {
+                // First the events back to the queue, then the end of the process, which may take its time.
+                voice.say(FromReplica::Down(end)).await;
+                Some(why)
+            }
+            None => None,
+        };
         launched.end().await;
         why.map_or(SessionEnd::Finished, SessionEnd::Failed)
     }
 
-    async fn death_or(&self, process: &crate::process::Process, why: String) -> RunError {
-        match tokio::time::timeout(std::time::Duration::from_secs(1), process.exited()).await {
-            Ok(exit) => self.failed("DIED", crate::process_words(&exit)),
-            Err(_) => self.failed("STREAM_LOST", why),
+    /// A stream ended. A process that died says so in a moment, and that says more than its stream.
+    async fn death_or(&self, code: &'static str, why: String, process: Option<&Process>) -> (RunError, End) {
+        if let Some(process) = process
+            && let Ok(exit) = tokio::time::timeout(DEATH_RATTLE, process.exited()).await
+        {
+            return self.death(&exit);
         }
+        (self.failed(code, why.clone()), End::Lost { why })
+    }
+
+    fn death(&self, exit: &Exit) -> (RunError, End) {
+        let words = crate::process_words(exit);
+        (self.failed("DIED", words.clone()), end_of(exit, words))
     }
 
     fn failed(&self, code: &'static str, message: impl Into<String>) -> RunError {
@@ -230,12 +255,28 @@ impl NodeSeat {
         };
         match why {
             Some(error) => {
-                voice.say(FromReplica::Down).await;
+                // No process of it has been lost: an adapted program that dies is the adapter's affair.
+                voice.say(FromReplica::Down(End::Closed)).await;
                 SessionEnd::Failed(error)
             }
             None => SessionEnd::Finished,
         }
     }
+}
+
+/// Only the end of a process that nobody here had asked for is a death.
+fn end_of(exit: &Exit, words: String) -> End {
+    if exit.requested { End::Closed } else { End::Died { words } }
+}
+
+/// Returns once the replica is needed for a quarantine and the wait for that is over.
+async fn quarantine_wait(is_ward: &mut watch::Receiver<bool>) {
+    let over = tokio::time::Instant::now() + QUARANTINE_WAIT;
+    if is_ward.wait_for(|is_ward| *is_ward).await.is_err() {
+        // An actor that is gone needs nothing.
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep_until(over).await;
 }
 
 /// Passes on what a node in this process says, until it or the actor ends.
@@ -244,5 +285,34 @@ async fn pass_on(mut said: mpsc::Receiver<FromNode>, voice: &Voice) {
         if !voice.say(FromReplica::Said(message)).await {
             break;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Status;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ward_waits_a_tenth_of_a_second_and_others_are_not_hurried() {
+        let (ward, mut is_ward) = watch::channel(false);
+        let others = tokio::time::timeout(Duration::from_secs(3600), quarantine_wait(&mut is_ward.clone())).await;
+        assert!(others.is_err());
+        let began = tokio::time::Instant::now();
+        let told = async {
+            tokio::time::sleep(QUARANTINE_WAIT / 4).await;
+            ward.send_replace(true);
+        };
+        tokio::join!(quarantine_wait(&mut is_ward), told);
+        assert!((QUARANTINE_WAIT..QUARANTINE_WAIT * 2).contains(&began.elapsed()), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn only_an_exit_that_was_not_asked_for_is_a_death() {
+        let last_words = vec!["panicked at 'boom'".to_owned()];
+        let exit = Exit { status: Status::Signal(11), requested: false, guard_lost: false, last_words };
+        let End::Died { words } = end_of(&exit, crate::process_words(&exit)) else { panic!("a death") };
+        assert!(words.contains("signal 11 (SIGSEGV)") && words.contains("boom"), "{words}");
+        assert_eq!(end_of(&Exit { requested: true, ..exit }, String::new()), End::Closed);
     }
 }

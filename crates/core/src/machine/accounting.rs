@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
+    deaths::Suspicion,
     hop::OpenHop,
     segment::{Attempts, Isolation, Part, Segment, since},
 };
@@ -22,6 +23,7 @@ pub(super) struct InHand {
     pub(super) attempts: Attempts,
     pub(super) parts: Vec<Part>,
     pub(super) isolation: Isolation,
+    pub(super) suspicion: Suspicion,
     pub(super) hops: Vec<OpenHop>,
     /// Outputs of the whole batch went on in the trace of the first hop.
     pub(super) joins: bool,
@@ -67,7 +69,7 @@ fn repeated(message: impl Into<String>) -> Refused {
 
 impl InHand {
     pub(super) fn new(segment: Segment, hops: Vec<OpenHop>, dispatched: Moment) -> Self {
-        let Segment { batch, deliveries, attempts, parts, isolation } = segment;
+        let Segment { batch, deliveries, attempts, parts, isolation, suspicion } = segment;
         let rows = batch.len();
         Self {
             closed: vec![false; rows],
@@ -77,6 +79,7 @@ impl InHand {
             attempts,
             parts,
             isolation,
+            suspicion,
             hops,
             joins: false,
             dispatched,

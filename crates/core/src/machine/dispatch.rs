@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     Action, NodeMachine,
     accounting::InHand,
+    choice::Speed,
     hop::OpenHop,
     segment::{Attempts, Isolation, Segment},
     whole, wire_attempts,
@@ -28,6 +29,7 @@ pub(super) struct Replica {
     pub(super) restarting: bool,
     /// When its stream last said anything, or its oldest work was sent if that is later.
     pub(super) heard: Moment,
+    pub(super) speed: Speed,
     next_sequence: u64,
 }
 
@@ -41,7 +43,7 @@ impl Replica {
         self.up && !self.restarting && (self.works.len() as u64) < u64::from(self.limits.works)
     }
 
-    fn events_in_hand(&self) -> u64 {
+    pub(super) fn events_in_hand(&self) -> u64 {
         self.works.values().map(|work| u64::from(work.open())).sum()
     }
 }
@@ -57,7 +59,9 @@ impl NodeMachine {
     pub(super) fn dispatch(&mut self, now: Moment, mut room: u64) {
         self.linger_until = None;
         self.starved = false;
-        while let Some(replica) = self.best_replica() {
+        self.look_after_quarantine(now);
+        self.dispatch_suspect(false, now, &mut room);
+        while let Some(replica) = self.best_replica(now) {
             let allowed = match self.pace.allows(now) {
                 Ok(allowed) => allowed,
                 Err(later) => {
@@ -68,24 +72,18 @@ impl NodeMachine {
             let Some(segment) = self.next_work(replica, now, allowed, room) else {
                 break;
             };
-            room = room.saturating_sub(2 * segment.batch.bytes() as u64);
-            self.pace.spend(segment.len());
-            self.send(replica, segment, now);
+            self.spend_and_send(replica, segment, now, &mut room);
         }
+        self.dispatch_suspect(true, now, &mut room);
         // Whoever waits above waits until the queue has been drawn up.
         self.pressed &= !self.queue.is_empty();
     }
 
-    fn best_replica(&self) -> Option<usize> {
-        let with_place = self.replicas.iter().enumerate().filter(|(_, replica)| replica.has_place());
-        with_place.min_by_key(|(_, replica)| replica.events_in_hand()).map(|(index, _)| index)
-    }
-
     fn next_work(&mut self, replica: usize, now: Moment, allowed: u32, room: u64) -> Option<Segment> {
         let limits = self.replicas[replica].limits;
-        let idle = self.replicas[replica].works.is_empty();
+        let idle = self.places().any(|place| self.replicas[place].works.is_empty());
         loop {
-            let segment = match self.isolated_place() {
+            let segment = match self.isolated_place(false) {
                 Some(place) => self.next_isolated(place, limits, room)?,
                 None => self.next_free(now, limits, allowed, idle, room)?,
             };
@@ -108,8 +106,10 @@ impl NodeMachine {
         }
     }
 
-    fn isolated_place(&self) -> Option<usize> {
+    /// Where a batch waits that must stay as it is and may go, of those in quarantine or of the others.
+    pub(super) fn isolated_place(&self, quarantined: bool) -> Option<usize> {
         let may_go = |segment: &Segment| match segment.isolation {
+            _ if segment.suspicion.is_quarantined() != quarantined => false,
             Isolation::None => false,
             Isolation::Exact => true,
             Isolation::Halving => !self.halving_in_hand,
@@ -118,7 +118,7 @@ impl NodeMachine {
     }
 
     /// A batch that must stay as it is: cut only if the replica takes less than the one that it failed at, or for room.
-    fn next_isolated(&mut self, place: usize, limits: Limits, room: u64) -> Option<Segment> {
+    pub(super) fn next_isolated(&mut self, place: usize, limits: Limits, room: u64) -> Option<Segment> {
         let segment = &self.ready[place];
         let all = segment.len();
         let rows = segment.fitting(limits.events, limits.bytes);
@@ -214,7 +214,13 @@ impl NodeMachine {
     }
 
     /// Makes a letter of an event that no work to this replica can hold; `None`: it was one.
-    fn letter_too_large(&mut self, replica: usize, segment: Segment, limits: Limits, now: Moment) -> Option<Segment> {
+    pub(super) fn letter_too_large(
+        &mut self,
+        replica: usize,
+        segment: Segment,
+        limits: Limits,
+        now: Moment,
+    ) -> Option<Segment> {
         if segment.len() > 1 || segment.batch.bytes() as u64 <= limits.bytes {
             return Some(segment);
         }
@@ -229,7 +235,7 @@ impl NodeMachine {
         None
     }
 
-    fn send(&mut self, replica: usize, segment: Segment, now: Moment) {
+    pub(super) fn send(&mut self, replica: usize, segment: Segment, now: Moment) {
         let work = self.take_in_hand(segment, now);
         self.halving_in_hand |= work.isolation == Isolation::Halving;
         let target = &mut self.replicas[replica];

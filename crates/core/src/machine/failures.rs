@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     Action, Letter, NodeMachine,
     accounting::InHand,
+    deaths::{End, Suspicion},
     hop::Verdict,
     segment::{Isolation, Segment, wait_again},
     whole,
@@ -43,18 +44,8 @@ impl Price {
 type Fate = (Price, u32, Option<Duration>);
 
 impl NodeMachine {
-    pub(super) fn replica_down(&mut self, replica: u32, now: Moment) {
-        let target = &mut self.replicas[replica as usize];
-        target.up = false;
-        target.restarting = false;
-        // The newest first, since each goes to the front of what waits.
-        for mut work in std::mem::take(&mut target.works).into_values().rev() {
-            self.give_up(replica, &mut work, now);
-        }
-    }
-
     /// A work whose replica is gone: calls known to be past the time limit have failed, the rest is redelivered.
-    pub(super) fn give_up(&mut self, replica: u32, work: &mut InHand, now: Moment) {
+    pub(super) fn give_up(&mut self, replica: u32, work: &mut InHand, end: &End, alone: bool, now: Moment) {
         self.halving_in_hand &= work.isolation != Isolation::Halving;
         let limit = self.settings.timeout.unwrap_or_default();
         if work.overdue.whole {
@@ -67,8 +58,12 @@ impl NodeMachine {
         let failure = whole("TIMEOUT", format!("the call ran longer than {limit:?}"));
         let failures = overdue.map(|row| Failure { index: Some(*row), ..failure.clone() }).collect();
         self.fail_rows(replica, work, failures, now);
-        let open = work.open_rows();
-        self.redeliver(replica, work, &open, now);
+        if *end == End::Closed {
+            let open = work.open_rows();
+            self.redeliver(replica, work, &open, now);
+        } else {
+            self.suspect(replica, work, end, alone, now);
+        }
     }
 
     /// Retries or letters for inputs that failed by name; failures that name none are passed over.
@@ -122,14 +117,8 @@ impl NodeMachine {
         }
         if !exhausted.is_empty() {
             let group: Vec<_> = exhausted.iter().map(named).collect();
-            let mut second = self.retry(replica, work, &group, 0, Isolation::Halving, now);
-            if second.len() > 1 {
-                let first = second.split_front(second.len() / 2);
-                self.ready.push_front(second);
-                self.ready.push_front(first);
-            } else {
-                self.ready.push_front(second);
-            }
+            let segment = self.retry(replica, work, &group, 0, Isolation::Halving, now);
+            self.put_halves(segment);
         }
     }
 
@@ -139,15 +128,21 @@ impl NodeMachine {
 
     /// Gives inputs back to the front of what waits, at no cost.
     fn redeliver(&mut self, replica: u32, work: &mut InHand, rows: &[u32], now: Moment) {
+        if let Some(segment) = self.given_back(replica, work, rows, now) {
+            self.ready.push_front(segment);
+        }
+    }
+
+    /// Makes a segment of inputs that are given back at no cost, as free to be batched and as suspect as the work.
+    pub(super) fn given_back(&mut self, replica: u32, work: &mut InHand, rows: &[u32], now: Moment) -> Option<Segment> {
         if rows.is_empty() {
-            return;
+            return None;
         }
         self.end_hops(replica, work, rows, &Verdict::Redelivered, now);
         let above = rows.iter().zip(0..).filter_map(|(row, place)| Some((place, work.hop(*row)?.above())));
         let contexts = above.collect();
-        let isolation = work.isolation;
-        let segment = self.take_back(work, rows, contexts, 0, isolation, now);
-        self.ready.push_front(segment);
+        let (isolation, suspicion) = (work.isolation, work.suspicion);
+        Some(Segment { suspicion, ..self.take_back(work, rows, contexts, 0, isolation, now) })
     }
 
     /// Makes a segment of inputs that failed (by ascending row) and will be tried again.
@@ -199,7 +194,15 @@ impl NodeMachine {
             let (events, bytes) = (-i64::from(part.rows), -(part.bytes as i64));
             self.actions.push(Action::Room { edge: part.edge, events, bytes });
         }
-        Segment { batch, deliveries: work.close(rows), attempts: work.attempts.select(rows, cost), parts, isolation }
+        Segment {
+            batch,
+            deliveries: work.close(rows),
+            attempts: work.attempts.select(rows, cost),
+            parts,
+            isolation,
+            // An answer, even a failure, is no death; and what is given back says what it was.
+            suspicion: Suspicion::default(),
+        }
     }
 
     pub(super) fn letter(&mut self, replica: u32, work: &mut InHand, row: u32, failure: Failure, now: Moment) {

@@ -6,11 +6,14 @@
 
 mod accounting;
 mod batching;
+mod choice;
+mod deaths;
 mod dispatch;
 mod failures;
 mod hop;
 mod pace;
 mod patience;
+mod quarantine;
 mod retry;
 mod segment;
 #[cfg(test)]
@@ -19,8 +22,9 @@ mod verdicts;
 
 use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
 
-use self::{batching::BatchSize, dispatch::Replica, hop::Ids, pace::Pace, retry::Retries};
+use self::{batching::BatchSize, dispatch::Replica, hop::Ids, pace::Pace, quarantine::Quarantine, retry::Retries};
 pub use self::{
+    deaths::End,
     hop::{Hop, Verdict},
     retry::RetryPolicy,
     segment::{Attempts, Part, Segment},
@@ -70,10 +74,12 @@ pub enum Event {
         /// Whether it reports progress, so that silence means a stall.
         reports_progress: bool,
     },
-    /// A replica's stream ended, for whatever cause.
+    /// A replica's stream ended.
     Down {
         /// The replica.
         replica: u32,
+        /// How.
+        end: End,
     },
     /// A result, or a part of one.
     Result {
@@ -231,6 +237,7 @@ pub struct NodeMachine {
     ready: VecDeque<Segment>,
     retries: Retries,
     replicas: Vec<Replica>,
+    quarantine: Quarantine,
     size: BatchSize,
     pace: Pace,
     ids: Ids,
@@ -254,6 +261,7 @@ impl NodeMachine {
             ready: VecDeque::new(),
             retries: Retries::default(),
             replicas: (0..replicas).map(|_| Replica::default()).collect(),
+            quarantine: Quarantine::default(),
             size: BatchSize::new(settings.batch_events),
             pace: Pace::new(settings.rate),
             ids: Ids::new(settings.seed),
@@ -278,7 +286,7 @@ impl NodeMachine {
                 self.queue.push_back(segment);
             }
             Event::Up { replica, limits, reports_progress } => self.replica_up(replica, limits, reports_progress, now),
-            Event::Down { replica } => self.replica_down(replica, now),
+            Event::Down { replica, end } => self.replica_down(replica, &end, now),
             Event::Result { replica, result } => self.result(replica, result, now),
             Event::Malformed { replica, sequence, last, message } => {
                 self.malformed(replica, sequence, last, message, now)
@@ -302,7 +310,7 @@ impl NodeMachine {
 
     /// When [`Event::Wake`] must come at the latest.
     pub fn next_deadline(&self) -> Option<Moment> {
-        [self.retries.next(), self.linger_until, self.patience_ends()].into_iter().flatten().min()
+        [self.retries.next(), self.linger_until, self.patience_ends(), self.ward_moves_at()].into_iter().flatten().min()
     }
 
     /// Whether work waits only for room in the memory budget.
@@ -332,14 +340,14 @@ impl NodeMachine {
 
     /// Whether events wait that no replica can take.
     pub fn waits_for_replica(&self) -> bool {
-        !(self.queue.is_empty() && self.ready.is_empty()) && self.replicas.iter().all(|replica| !replica.has_place())
+        !(self.queue.is_empty() && self.ready.is_empty()) && self.places().next().is_none()
     }
 
     /// Takes everything back from the replicas and out of the queues, when the pipeline gives up on it: the events, and
     /// the last actions. In the books the events go on waiting, but for those of which [`drained`](Self::drained) is told.
     pub fn abandon(&mut self, now: Moment) -> (Vec<Segment>, Vec<Action>) {
         for replica in 0..self.replicas.len() as u32 {
-            self.replica_down(replica, now);
+            self.replica_down(replica, &End::Closed, now);
         }
         let mut left: Vec<Segment> = self.ready.drain(..).chain(self.queue.drain(..)).collect();
         left.extend(self.retries.fire_all());

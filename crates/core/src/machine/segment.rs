@@ -1,5 +1,6 @@
 //! Events on their way through a node, with what must not be lost of them.
 
+use super::deaths::Suspicion;
 use crate::{batch::Batch, moment::Moment, origin::Deliveries};
 
 /// Which attempt the next one is, row by row.
@@ -69,7 +70,7 @@ pub struct Part {
 pub(super) enum Isolation {
     /// With anything.
     None,
-    /// A batch that failed as a whole: exactly these events again.
+    /// A batch that failed as a whole, or whose replica died with it in hand: exactly these events again.
     Exact,
     /// Events of such a batch whose attempts have run out: alone, once more, after their siblings.
     Halving,
@@ -87,6 +88,7 @@ pub struct Segment {
     /// Where the events came from; the rows add up to the batch.
     pub parts: Vec<Part>,
     pub(super) isolation: Isolation,
+    pub(super) suspicion: Suspicion,
 }
 
 impl Segment {
@@ -94,7 +96,14 @@ impl Segment {
     pub fn arriving(batch: Batch, deliveries: Deliveries, edge: u32, now: Moment) -> Self {
         debug_assert_eq!(batch.len() as u32, deliveries.len());
         let part = Part { rows: batch.len() as u32, bytes: batch.bytes() as u64, edge, since: now };
-        Self { batch, deliveries, attempts: Attempts::One(1), parts: vec![part], isolation: Isolation::None }
+        Self {
+            batch,
+            deliveries,
+            attempts: Attempts::One(1),
+            parts: vec![part],
+            isolation: Isolation::None,
+            suspicion: Suspicion::default(),
+        }
     }
 
     /// Number of events.
@@ -137,7 +146,7 @@ impl Segment {
         };
         self.attempts = back;
         let parts = self.split_parts(rows, &batch);
-        Self { batch, deliveries, attempts: front, parts, isolation: self.isolation }
+        Self { batch, deliveries, attempts: front, parts, isolation: self.isolation, suspicion: self.suspicion }
     }
 
     fn split_parts(&mut self, mut rows: u32, front: &Batch) -> Vec<Part> {

@@ -128,6 +128,9 @@ impl NodeMachine {
             let spent = if busy.is_zero() { elapsed } else { busy.min(elapsed) };
             self.size.learn(work.rows(), spent, self.settings.latency);
         }
+        if !work.void {
+            self.replicas[replica as usize].speed.learn(work.rows(), work.dispatched, now);
+        }
         self.actions.push(Action::Done { replica, events: work.rows(), busy, elapsed });
     }
 }

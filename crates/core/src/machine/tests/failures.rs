@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::stage::{MS, SECOND, Stage, attempts, consumed, failure, limits, numbers, reject, retry, settings};
 use crate::{
     exchange::{Action, Failure},
-    machine::{Event, RetryPolicy},
+    machine::{End, Event, RetryPolicy},
     origin::Outcome,
 };
 
@@ -184,7 +184,7 @@ fn fresh_events_that_shared_a_batch_with_an_old_one_keep_their_attempts() {
     let work = stage.work();
     stage.fail(&work, vec![retry(0)]);
     // While no replica is up the old event and two fresh ones meet.
-    stage.handle(Event::Down { replica: 0 });
+    stage.handle(Event::Down { replica: 0, end: End::Closed });
     stage.arrive(2);
     stage.wait(SECOND);
     stage.up(0, limits(1, 1000, 1 << 20));
@@ -208,7 +208,7 @@ fn what_a_lost_replica_had_in_hand_is_redelivered_free_and_in_order() {
     let first = stage.sent.remove(0).1;
     stage.fail(&first, vec![reject(0)]);
     stage.sent.clear();
-    stage.handle(Event::Down { replica: 0 });
+    stage.handle(Event::Down { replica: 0, end: End::Closed });
     assert_eq!(stage.machine.books().waiting, 4);
     stage.up(0, limits(1, 10, 1 << 20));
     let again = stage.work();
@@ -227,7 +227,7 @@ fn a_batch_that_must_stay_whole_stays_so_when_its_replica_is_lost() {
     stage.wait(SECOND);
     stage.work();
     stage.arrive(2);
-    stage.handle(Event::Down { replica: 0 });
+    stage.handle(Event::Down { replica: 0, end: End::Closed });
     stage.up(0, limits(1, 10, 1 << 20));
     let again = stage.work();
     assert_eq!((numbers(&again.batch), attempts(&again)), (vec![0, 1, 2], vec![2; 3]));

@@ -3,7 +3,7 @@
 use super::stage::{SECOND, Stage, consumed, context, events, limits, number, outputs, reject, retry, settings};
 use crate::{
     exchange::WorkResult,
-    machine::{Action, Event, Hop, Verdict},
+    machine::{Action, End, Event, Hop, Verdict},
 };
 
 fn hops(stage: &mut Stage) -> Vec<Hop> {
@@ -79,7 +79,7 @@ fn a_redelivery_is_a_hop_of_its_own() {
     let mut stage = Stage::ready(settings());
     sampled(&mut stage, &[true, false]);
     stage.work();
-    stage.handle(Event::Down { replica: 0 });
+    stage.handle(Event::Down { replica: 0, end: End::Closed });
     stage.up(0, limits(1, 10, 1 << 20));
     let again = stage.work();
     stage.result(consumed(&again));
@@ -126,7 +126,7 @@ fn a_free_redelivery_starts_no_trace() {
     let mut stage = Stage::ready(settings());
     stage.arrive(2);
     stage.work();
-    stage.handle(Event::Down { replica: 0 });
+    stage.handle(Event::Down { replica: 0, end: End::Closed });
     assert!(hops(&mut stage).is_empty());
 }
 

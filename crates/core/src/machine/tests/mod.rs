@@ -1,9 +1,11 @@
 //! The node machine under a virtual clock: one test per rule, and a row-by-row model under random events.
 
 mod batching;
+mod choice;
 mod failures;
 mod hops;
 mod model;
 mod patience;
+mod poison;
 mod stage;
 mod verdicts;

@@ -3,7 +3,7 @@
 use super::stage::{MS, SECOND, Stage, attempts, consumed, failure, limits, numbers, settings};
 use crate::{
     exchange::{Action as FailureAction, Call},
-    machine::{Action, Event, Settings},
+    machine::{Action, End, Event, Settings},
 };
 
 fn cancels(stage: &Stage) -> Vec<u64> {
@@ -58,7 +58,7 @@ fn what_does_not_end_after_a_cancel_is_restarted_and_only_late_calls_are_charged
     assert_eq!(restarts(&stage), 0);
     stage.wait(MS);
     assert_eq!(restarts(&stage), 1);
-    stage.handle(Event::Down { replica: 0 });
+    stage.handle(Event::Down { replica: 0, end: End::Closed });
     stage.up(0, limits(1, 10, 1 << 20));
     let again = stage.work();
     assert_eq!((numbers(&again.batch), attempts(&again)), (vec![0, 2], vec![1, 1]), "the rest is free");
@@ -92,7 +92,7 @@ fn a_late_batch_call_is_a_failure_that_names_no_event() {
     let work = stage.work();
     stage.progress(work.sequence, None, 31 * SECOND);
     stage.wait(5 * SECOND);
-    stage.handle(Event::Down { replica: 0 });
+    stage.handle(Event::Down { replica: 0, end: End::Closed });
     stage.arrive(1);
     stage.wait(SECOND);
     stage.up(0, limits(1, 10, 1 << 20));

@@ -4,7 +4,7 @@ use super::stage::{Stage, attempts, consumed, limits, numbers, outputs, reject, 
 use crate::{
     exchange::{Work, WorkResult},
     ids,
-    machine::{Action, Event},
+    machine::{Action, End, Event},
     origin::Outcome,
 };
 
@@ -144,7 +144,7 @@ fn an_answer_to_a_work_that_the_replica_does_not_have_ends_its_stream() {
     stage.result(consumed(&work));
     stage.arrive(1);
     assert!(stage.sent.is_empty(), "it gets no more work before it is up again");
-    stage.handle(Event::Down { replica: 0 });
+    stage.handle(Event::Down { replica: 0, end: End::Closed });
     stage.up(0, limits(1, 10, 1 << 20));
     assert_eq!(stage.work().sequence, 1);
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     exchange::{Call, Limits, Work, WorkResult},
-    machine::{Action, Books, Event, Letter, NodeMachine, RetryPolicy, Segment, Settings},
+    machine::{Action, Books, End, Event, Letter, NodeMachine, RetryPolicy, Segment, Settings},
     moment::Moment,
     origin::{Deliveries, Origin, Outcome},
 };
@@ -170,7 +170,7 @@ impl World {
                 let replica = self.replica(*replica);
                 if self.replicas[replica as usize].up {
                     let expected = self.lose(replica);
-                    self.handle(Event::Down { replica }, expected);
+                    self.handle(Event::Down { replica, end: End::Closed }, expected);
                 }
             }
             Op::Limits { replica, works, events, bytes } => {
@@ -230,7 +230,7 @@ impl World {
             for replica in 0..self.replicas.len() as u32 {
                 if self.replicas[replica as usize].restarting {
                     let expected = self.lose(replica);
-                    self.handle(Event::Down { replica }, expected);
+                    self.handle(Event::Down { replica, end: End::Closed }, expected);
                 }
                 if !self.replicas[replica as usize].up {
                     self.up(replica, limits(2, 100, 4_500));

@@ -273,6 +273,7 @@ impl NodeActor {
                 self.times.busy += busy;
                 self.wiring.books.handled(events, busy);
             }
+            Action::Breaker { replica, message } => tracing::warn!("{node}[{replica}]: its breaker is {message}"),
             Action::Warn { replica, message } => tracing::warn!("{node}[{replica}]: {message}"),
         }
     }

@@ -51,6 +51,11 @@ fn is_better(one: &Replica, other: &Replica, more: u64, now: Moment) -> bool {
 impl NodeMachine {
     /// A replica for the next work, if one has a place.
     pub(super) fn best_replica(&mut self, now: Moment) -> Option<usize> {
+        let probed = self.places().find(|index| !self.replicas[*index].breaker.is_closed());
+        if probed.is_some() {
+            // Else one that is no better than others would never be found to be well again.
+            return probed;
+        }
         let places = self.places().count() as u64;
         let (one, other) = match places {
             0 => return None,

@@ -3,6 +3,7 @@
 use super::{
     NodeMachine,
     accounting::InHand,
+    breaker::Breaker,
     segment::{Isolation, Segment},
     whole,
 };
@@ -84,6 +85,7 @@ impl NodeMachine {
         let target = &mut self.replicas[replica as usize];
         target.up = false;
         target.heard = now;
+        target.breaker = Breaker::default();
         // Whoever asked for a restart need not wonder that the stream breaks.
         let asked = std::mem::take(&mut target.restarting) && matches!(end, End::Lost { .. });
         let end = if asked { &End::Closed } else { end };

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     Action, NodeMachine,
     accounting::InHand,
+    breaker::Breaker,
     choice::Speed,
     hop::OpenHop,
     segment::{Attempts, Isolation, Segment},
@@ -30,6 +31,7 @@ pub(super) struct Replica {
     /// When its stream last said anything, or its oldest work was sent if that is later.
     pub(super) heard: Moment,
     pub(super) speed: Speed,
+    pub(super) breaker: Breaker,
     next_sequence: u64,
 }
 
@@ -40,7 +42,7 @@ impl Replica {
     }
 
     pub(super) fn has_place(&self) -> bool {
-        self.up && !self.restarting && (self.works.len() as u64) < u64::from(self.limits.works)
+        self.up && !self.restarting && self.breaker.admits() && (self.works.len() as u64) < u64::from(self.limits.works)
     }
 
     pub(super) fn events_in_hand(&self) -> u64 {
@@ -241,6 +243,7 @@ impl NodeMachine {
         let target = &mut self.replicas[replica];
         let sequence = target.next_sequence;
         target.next_sequence += 1;
+        target.breaker.sent(sequence);
         if target.works.is_empty() {
             target.heard = now;
         }

@@ -6,6 +6,7 @@
 
 mod accounting;
 mod batching;
+mod breaker;
 mod choice;
 mod deaths;
 mod dispatch;
@@ -180,6 +181,13 @@ pub enum Action {
         /// Time since it was sent.
         elapsed: Duration,
     },
+    /// The state of a replica's breaker has changed.
+    Breaker {
+        /// The replica.
+        replica: u32,
+        /// The state and why, for a person.
+        message: String,
+    },
     /// Something that an operator should read.
     Warn {
         /// The replica.
@@ -302,6 +310,7 @@ impl NodeMachine {
             Event::Wake => {}
         }
         self.run_out_of_patience(now);
+        self.half_open(now);
         self.ready.extend(self.retries.due(now));
         self.dispatch(now, room);
         debug_assert!(self.books_balance(), "{:?}", self.books);
@@ -310,7 +319,10 @@ impl NodeMachine {
 
     /// When [`Event::Wake`] must come at the latest.
     pub fn next_deadline(&self) -> Option<Moment> {
-        [self.retries.next(), self.linger_until, self.patience_ends(), self.ward_moves_at()].into_iter().flatten().min()
+        [self.retries.next(), self.linger_until, self.patience_ends(), self.ward_moves_at(), self.next_half_open()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether work waits only for room in the memory budget.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{NodeMachine, segment::Segment};
+use super::{NodeMachine, Replica, segment::Segment};
 use crate::moment::Moment;
 
 /// How long a ward may be down before another replica becomes it. Longer than a process takes to start.
@@ -56,12 +56,11 @@ impl NodeMachine {
         self.replicas[ward].works.values().any(|work| work.suspicion.is_quarantined())
     }
 
-    /// A replica that is up besides the ward.
+    /// A replica besides the ward that takes the works which are not suspect.
     fn other_up(&self, ward: usize) -> Option<u32> {
+        let is_in_use = |replica: &Replica| replica.up && !replica.restarting && replica.breaker.is_closed();
         let mut replicas = (0..).zip(&self.replicas);
-        replicas
-            .find(|(index, replica)| *index != ward as u32 && replica.up && !replica.restarting)
-            .map(|(index, _)| index)
+        replicas.find(|(index, replica)| *index != ward as u32 && is_in_use(replica)).map(|(index, _)| index)
     }
 
     /// Closes the quarantine when nobody is in it, and moves it when its ward stays down.

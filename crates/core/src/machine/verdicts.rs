@@ -54,7 +54,10 @@ impl NodeMachine {
 
     fn put_back(&mut self, replica: u32, sequence: u64, work: InHand, last: Option<Duration>, now: Moment) {
         match last {
-            Some(busy) => self.close(replica, &work, busy, now),
+            Some(busy) => {
+                self.close(replica, &work, busy, now);
+                self.work_ended(replica, sequence, work.void, now);
+            }
             None => drop(self.replicas[replica as usize].works.insert(sequence, work)),
         }
     }

@@ -1,6 +1,7 @@
 //! The node machine under a virtual clock: one test per rule, and a row-by-row model under random events.
 
 mod batching;
+mod breaker;
 mod choice;
 mod failures;
 mod hops;

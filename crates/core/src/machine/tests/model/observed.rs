@@ -220,9 +220,10 @@ impl World {
     /// What is due must go, or be about to.
     pub(super) fn check_progress(&self) {
         let due = |row: &&Row| matches!(row.place, Place::Waiting { not_before, group: None } if not_before + 2 * SECOND <= self.now);
-        let place = self
-            .replicas
-            .iter()
+        // One of which the breaker is not closed may wait for a probe.
+        let in_use = self.replicas.iter().zip(&self.machine.replicas).filter(|(_, state)| state.breaker.is_closed());
+        let place = in_use
+            .map(|(replica, _)| replica)
             .any(|replica| replica.up && !replica.restarting && (replica.works.len() as u32) < replica.limits.works);
         if place && self.rows.iter().any(|row| due(&row)) {
             let later = self.machine.next_deadline().is_some();

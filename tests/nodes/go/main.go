@@ -5,8 +5,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"iter"
+	"os"
 
 	"github.com/meshloom/meshloom/sdks/go"
 )

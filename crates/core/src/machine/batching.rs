@@ -8,6 +8,9 @@ const FIRST_EVENTS: u32 = 256;
 /// Full batches between two trials of a larger size that may well be too slow.
 const BETWEEN_TRIALS: u32 = 100;
 
+/// Slow batches that cannot be made smaller between two trials of a larger size, which may take hardly longer.
+const SLOW_BETWEEN_TRIALS: u32 = 20;
+
 /// Batch size that adapts to the time a node needs: grows while the time per batch stays under the latency aimed at,
 /// shrinks when it does not, unless that is futile: where the cost is one of batches and not of events (a process per
 /// batch, a bulk insert), half a batch takes as long as a whole one, and going down would only cost throughput.
@@ -23,11 +26,23 @@ pub(super) struct BatchSize {
     floor: (u32, Duration),
     /// Full batches to come before the next trial.
     trial_in: u32,
+    /// Slow batches to come before the next trial.
+    slow_trial_in: u32,
+    /// Size and time of the batch before the doubling that a trial is.
+    tried: Option<(u32, Duration)>,
 }
 
 impl BatchSize {
     pub(super) fn new(max: u32) -> Self {
-        Self { target: FIRST_EVENTS.min(max), max, halved: None, floor: (1, Duration::ZERO), trial_in: 0 }
+        Self {
+            target: FIRST_EVENTS.min(max),
+            max,
+            halved: None,
+            floor: (1, Duration::ZERO),
+            trial_in: 0,
+            slow_trial_in: SLOW_BETWEEN_TRIALS,
+            tried: None,
+        }
     }
 
     /// Events to aim at now.
@@ -38,7 +53,7 @@ impl BatchSize {
     /// A work of `events` took `elapsed`. Doubles with room to spare, halves when over.
     pub(super) fn learn(&mut self, events: u32, elapsed: Duration, latency: Duration) {
         if elapsed <= latency {
-            self.halved = None;
+            (self.halved, self.tried) = (None, None);
             if events >= self.target {
                 if elapsed * 2 < latency || self.trial_in == 0 {
                     self.target = self.target.saturating_mul(2).min(self.max);
@@ -48,6 +63,9 @@ impl BatchSize {
             return;
         }
         self.trial_in = BETWEEN_TRIALS;
+        if let Some(before) = self.tried {
+            return self.judge(before, events, elapsed);
+        }
         if let Some((size, time)) = self.halved {
             if events > size / 4 * 3 {
                 // It was on its way before the halving.
@@ -64,8 +82,37 @@ impl BatchSize {
             self.floor = (1, Duration::ZERO);
         }
         let half = (self.target.min(events) / 2).max(self.floor.0);
-        self.halved = (half < self.target).then_some((events, elapsed));
+        self.halved = (half < events).then_some((events, elapsed));
         self.target = self.target.min(half);
+        if self.halved.is_none() {
+            self.slow_trial_in -= 1;
+            if self.slow_trial_in == 0 {
+                self.try_twice(events, elapsed);
+            }
+        }
+    }
+
+    /// Doubles to see whether twice the events take much longer than `events` did.
+    fn try_twice(&mut self, events: u32, elapsed: Duration) {
+        self.slow_trial_in = SLOW_BETWEEN_TRIALS;
+        let twice = self.target.saturating_mul(2).min(self.max);
+        self.tried = (twice > self.target).then_some((events, elapsed));
+        self.target = twice;
+    }
+
+    /// A trial that took less than half as much again was worth it, and another may be.
+    fn judge(&mut self, (size, time): (u32, Duration), events: u32, elapsed: Duration) {
+        if events <= size {
+            // It was on its way before the trial.
+            return;
+        }
+        self.tried = None;
+        if elapsed * 2 < time * 3 {
+            self.floor = (events, elapsed);
+            self.try_twice(events, elapsed);
+        } else {
+            self.target = size;
+        }
     }
 }
 
@@ -115,6 +162,26 @@ mod tests {
         let mut size = BatchSize::new(4096);
         run(&mut size, 10, |_| Duration::from_millis(40));
         assert_eq!(size.events(), 4096);
+    }
+
+    #[test]
+    fn comes_back_from_a_size_that_was_too_small() {
+        let mut size = BatchSize::new(4096);
+        size.learn(1, Duration::from_millis(110), LATENCY);
+        assert_eq!(size.events(), 1, "one event took too long");
+        run(&mut size, 40, |_| Duration::from_millis(110));
+        assert_eq!(size.events(), 4096, "but it was the batch that did");
+    }
+
+    #[test]
+    fn events_that_are_slow_stay_in_small_batches() {
+        let mut size = BatchSize::new(4096);
+        let mut sent = 0;
+        for _ in 0..200 {
+            sent += size.events();
+            size.learn(size.events(), Duration::from_millis(100) * size.events(), LATENCY);
+        }
+        assert!(size.events() <= 2 && sent < 1000, "{size:?}, {sent}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub const MAX_FRAME_BYTES: u64 = 64 << 20;
 pub const MIN_SIZE_BYTES: u64 = 4 << 20;
 /// Bytes of frames after which a group takes no further one.
 pub const GROUP_BYTES: u64 = 1 << 20;
-/// Requests that wait for the writer; further ones wait with their callers.
+/// Requests that wait for the writer, and most that one group takes; further ones wait with their callers.
 pub const QUEUE_REQUESTS: usize = 1024;
 
 /// How large a journal may be on the disk.

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     error::JournalError,
     journal::Counters,
-    limits::GROUP_BYTES,
+    limits::{GROUP_BYTES, QUEUE_REQUESTS},
     log::{FRAME_OVERHEAD, Frame, Log},
 };
 
@@ -40,7 +40,7 @@ pub(crate) fn run(mut log: Log, mut requests: mpsc::Receiver<Request>, counters:
         let mut next = Some(first);
         while let Some(request) = next {
             waiting = group.add(&mut log, request);
-            let more = waiting.is_none() && group.bytes < GROUP_BYTES;
+            let more = waiting.is_none() && group.bytes < GROUP_BYTES && group.requests() < QUEUE_REQUESTS;
             next = if more { requests.try_recv().ok() } else { None };
         }
         group.commit(&mut log, counters);
@@ -48,6 +48,10 @@ pub(crate) fn run(mut log: Log, mut requests: mpsc::Receiver<Request>, counters:
 }
 
 impl Group {
+    fn requests(&self) -> usize {
+        self.frames.len() + self.settles.len()
+    }
+
     /// Takes a request, answers it at once if it cannot be met, or gives it back if it is for the next group.
     fn add(&mut self, log: &mut Log, request: Request) -> Option<Request> {
         match request {

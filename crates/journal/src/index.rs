@@ -98,7 +98,7 @@ impl Index {
 
     fn add(&mut self, id: u32, sequence: u64, place: Place) -> Result<(), String> {
         let known = self.known(id)?;
-        if sequence != known.last + 1 {
+        if known.last.checked_add(1) != Some(sequence) {
             return Err(format!("frame {sequence} of source `{}` follows frame {}", known.name, known.last));
         }
         known.last = sequence;
@@ -113,7 +113,7 @@ impl Index {
             return Err(format!("the mark of source `{}` goes back from {} to {through}", known.name, known.mark));
         }
         known.mark = through;
-        let open = known.open.split_off(&(through + 1));
+        let open = known.open.split_off(&through.saturating_add(1));
         let settled = std::mem::replace(&mut known.open, open);
         for place in settled.into_values() {
             self.segments.entry(place.segment).or_default().open -= 1;

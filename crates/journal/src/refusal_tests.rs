@@ -66,6 +66,22 @@ fn a_torn_tail_is_cut_and_counted() {
     assert_eq!(last(&memory), 3);
 }
 
+/// A pipeline may well move files of journals about.
+#[test]
+fn blocks_of_another_journal_in_a_torn_frame_are_no_later_blocks() {
+    let (other, starts) = journal();
+    let other = other.content(&segment_name(1)).unwrap();
+    let memory = Memory::new();
+    let (mut log, _) = open(&memory).unwrap();
+    locked(&log.index).sources.push(Source::new("web"));
+    log.commit(&[Frame { source: 0, parts: vec![Bytes::from(other[starts[1]..].to_vec())] }], &[]).unwrap();
+    let end = log.current.end;
+    drop(log);
+    memory.corrupt(&segment_name(1), |bytes| bytes[end as usize - 1] ^= 1).unwrap();
+    let (_, torn) = open(&memory).unwrap();
+    assert!(torn.is_some());
+}
+
 #[test]
 fn damage_before_the_last_block_is_refused_and_left() {
     let (memory, starts) = journal();

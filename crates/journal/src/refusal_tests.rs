@@ -173,3 +173,27 @@ fn a_size_that_cannot_work_is_refused() {
     let refused = recover::open(Arc::new(Memory::new()), Options { size: 1000 }).unwrap_err().to_string();
     assert_eq!(refused, "`journal: { size }` is 1000 bytes; a journal needs at least 4194304");
 }
+
+#[test]
+fn marks_have_room_in_a_full_journal_and_the_size_is_never_passed() {
+    let memory = Memory::new();
+    let (mut log, _) = open(&memory).unwrap();
+    locked(&log.index).sources.push(Source::new("web"));
+    let mut last = 0;
+    let within = || assert!(files(&memory).values().map(Vec::len).sum::<usize>() as u64 <= OPTIONS.size);
+    while log.admit(20_000, 0).is_ok() {
+        let frame = Frame { source: 0, parts: vec![vec![1; 20_000].into()] };
+        last = log.commit(&[frame], &[]).unwrap()[0];
+        within();
+    }
+    // Marks are repeated to make them many, and nothing is unlinked before the last.
+    for through in 1..=last {
+        assert_eq!(log.check_mark(0, through), Ok(true));
+        log.commit(&[], &[(0, through); 60]).unwrap();
+        within();
+        if through == last {
+            log.reclaim().unwrap();
+        }
+    }
+    assert_eq!(log.admit(20_000, 0), Ok(()));
+}

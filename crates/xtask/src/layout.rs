@@ -8,13 +8,14 @@ use std::{
 use serde_json::Value;
 
 /// Which packages of the workspace a package may depend on. Packages that nothing may depend on stand here too.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("meshloom-core", &[]),
     ("meshloom-proto", &[]),
     ("meshloom-telemetry", &[]),
     ("meshloom-config", &["meshloom-core"]),
     ("meshloom-wire", &["meshloom-core", "meshloom-proto"]),
     ("meshloom-connectors", &["meshloom-core", "meshloom-config"]),
+    ("meshloom-journal", &["meshloom-core"]),
     ("meshloom-coordinator", BELOW_COORDINATOR),
     ("meshloom-cli", BELOW_CLI),
     ("meshloom", &["meshloom-proto"]),
@@ -31,6 +32,7 @@ const BELOW_COORDINATOR: &[&str] = &[
     "meshloom-config",
     "meshloom-wire",
     "meshloom-connectors",
+    "meshloom-journal",
     "meshloom-telemetry",
 ];
 const BELOW_CLI: &[&str] = &[
@@ -40,6 +42,7 @@ const BELOW_CLI: &[&str] = &[
     "meshloom-config",
     "meshloom-wire",
     "meshloom-connectors",
+    "meshloom-journal",
     "meshloom-telemetry",
 ];
 

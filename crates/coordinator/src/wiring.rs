@@ -165,6 +165,7 @@ fn make_edge(pipeline: &Pipeline, id: EdgeId, index: usize, ends: &[NodeEnds], t
         label: pipeline.graph.upstream(id).into(),
         labels_events: spec.from.len() > 1,
         when: spec.from[index].when.clone(),
+        overflow: spec.overflow,
         to,
         room: Arc::new(Room::new(spec.queue.events, spec.queue.bytes, freed, pressed)),
         books: Arc::default(),
@@ -343,6 +344,7 @@ impl EdgeView {
     /// Events that the node below has not taken yet.
     pub(crate) fn queued(&self) -> u64 {
         let load = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-        load(&self.books.produced).saturating_sub(load(&self.books.skipped) + load(&self.books.received))
+        let gone = load(&self.books.skipped) + load(&self.books.dropped) + load(&self.books.received);
+        load(&self.books.produced).saturating_sub(gone)
     }
 }

@@ -193,6 +193,35 @@ fn dead_letters_are_counted_listed_and_fatal_where_asked() {
 }
 
 #[test]
+fn what_a_full_queue_drops_is_counted_and_told_and_holds_nobody_up() {
+    // The program ends when it is told to, long after its queue is full.
+    let folder = Folder::with(
+        "pipeline: demo\nnodes:\n  made: { use: generate, with: { count: 500 } }\n  slow: { exec: [sh, -c, 'until [ -e go ]; do sleep 0.05; done'], mode: batch, from: made, batch: { events: 2 }, queue: { events: 4 }, overflow: drop_newest }\n  all: { use: 'null', from: made }\n",
+    );
+    let run = folder.start("run");
+    let status = wait_for("the end of the source while the queue is full", || {
+        let status = folder.run("status --output json");
+        let status = (status.code == 0).then(|| json(&status.out))?;
+        let taken = status["nodes"][2]["consumed"].as_u64()? + status["nodes"][2]["answered"].as_u64()?;
+        (status["nodes"][0]["exhausted"] == true && taken == 500).then_some(status)
+    });
+    let edge = |status: &Value| {
+        let edge = status["edges"].as_array().unwrap().iter().find(|edge| edge["to"] == "slow").unwrap();
+        ["produced", "dropped", "queued", "received"].map(|count| edge[count].as_u64().unwrap())
+    };
+    let [produced, dropped, queued, received] = edge(&status);
+    assert_eq!((produced, dropped + queued + received), (500, 500), "{status}");
+    assert!(dropped > 400, "{status}");
+    assert!(folder.run("status").out.contains(&dropped.to_string()));
+    std::fs::write(folder.path().join("go"), "").unwrap();
+    let ended = run.end();
+    let note = format!("{dropped} events dropped on made -> slow, whose queue was full (overflow: drop_newest)");
+    assert!(ended.code == 0 && ended.err.contains(&note), "{}", ended.err);
+    let again = folder.run("run");
+    assert!(again.err.contains("(500 of 500)"), "dropped events are settled: {}", again.err);
+}
+
+#[test]
 fn a_node_that_does_not_start_is_named_with_its_code() {
     let folder = Folder::with(
         "pipeline: demo\nnodes:\n  made: { use: generate, with: { count: 1 } }\n  broken: { run: [sh, -c, 'echo my last words; exit 7'], from: made, start_timeout: 5s, restart: never }\n",

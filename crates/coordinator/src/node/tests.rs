@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use meshloom_config::spec::Overflow;
 use meshloom_core::{
     batch::{Batch, BatchBuilder, Event},
     exchange::{FromNode, Limits, ToNode, Work, WorkResult},
@@ -62,6 +63,7 @@ fn edge(to: &str, events: u32, freed: Arc<Notify>, pressed: Arc<Notify>) -> (Edg
         label: "above".into(),
         labels_events: false,
         when: None,
+        overflow: Overflow::Block,
         to: sender,
         room: Arc::new(Room::new(events, 1 << 20, freed, pressed)),
         books: Arc::new(EdgeBooks::default()),

@@ -27,7 +27,7 @@ pub use self::{
     options::{Options, StateChoice},
     process::{LogLine, LogReceiver},
     service::{Ended, Handle, LetterCount, Resumed, Service},
-    state::{LetterFile, LetterRecord, StateDir, StateError, StoreLetters},
+    state::{LetterFile, LetterFilter, LetterRecord, StateDir, StateError, StoreLetters},
 };
 
 /// How a process ended, with its last words.

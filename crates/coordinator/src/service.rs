@@ -26,7 +26,7 @@ use crate::{
     phase::Phase,
     process::{LogReceiver, Processes, log_channel},
     replica::Host,
-    state::{Checkpoints, LetterFile, StateDir, Stored, run_letters},
+    state::{Checkpoints, LetterFile, SharedLetters, StateDir, Stored, run_letters},
     status::Views,
     wiring::{self, Commons, Place, Wired},
 };
@@ -100,6 +100,7 @@ pub(crate) struct Shared {
     pub(crate) views: Views,
     pub(crate) traces: Traces,
     pub(crate) state_dir: std::path::PathBuf,
+    pub(crate) letters: SharedLetters,
     phase: watch::Sender<Phase>,
     draining: CancellationToken,
 }
@@ -169,7 +170,8 @@ impl Service {
         });
         let resumed = resumed.collect();
         let (letters, notes) = mpsc::channel(LETTERS);
-        let letters_done = tokio::spawn(run_letters(Box::new(store), notes));
+        let store = SharedLetters::new(store);
+        let letters_done = tokio::spawn(run_letters(Box::new(store.clone()), notes));
         let (phase, phases) = watch::channel(Phase::Starting);
         let (fatal, failures) = mpsc::channel(1);
         let commons = Commons {
@@ -210,6 +212,7 @@ impl Service {
             pipeline,
             traces,
             state_dir: state.path().to_owned(),
+            letters: store,
             phase,
             draining: host.draining.clone(),
         });

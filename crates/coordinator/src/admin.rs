@@ -24,6 +24,7 @@ use tonic::{
 use tower::service_fn;
 
 use crate::{
+    restart::restart,
     service::Shared,
     state::{LetterFile, LetterFilter, LetterRecord, StateDir, timestamp},
 };
@@ -218,8 +219,9 @@ impl CoordinatorService for Admin {
         Ok(Response::new(v1::DiscardDeadLettersResponse { discarded }))
     }
 
-    async fn restart(&self, _: Request<v1::RestartRequest>) -> Result<Response<v1::RestartResponse>, Status> {
-        Err(not_yet("Restart"))
+    async fn restart(&self, request: Request<v1::RestartRequest>) -> Result<Response<v1::RestartResponse>, Status> {
+        let restarted = restart(&self.shared, &request.into_inner().node).await?;
+        Ok(Response::new(v1::RestartResponse { restarted }))
     }
 
     async fn drain(&self, _: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {

@@ -14,6 +14,7 @@ mod options;
 mod phase;
 pub mod process;
 mod replica;
+mod restart;
 mod service;
 mod source;
 mod spans;

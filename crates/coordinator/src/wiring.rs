@@ -23,6 +23,7 @@ use crate::{
     node::{NodeActor, NodeBooks, ReplicaLink, Wiring},
     phase::Phase,
     replica::{Host, NodeSeat, Placement, ReplicaBoard, SourceSeat, drive_node, drive_source},
+    restart::Roller,
     source::{Admission, FrameLedger, SourceActor, SourceBooks, SourceWiring, Window},
     spans::{HopSpans, SourceSpans},
     state::{Checkpoints, Position},
@@ -45,6 +46,8 @@ pub(crate) enum Place {
 pub(crate) struct NodeView {
     pub(crate) place: Place,
     pub(crate) replicas: Vec<ReplicaBoard>,
+    /// Restarts its replicas; a source has none.
+    pub(crate) roller: Option<Roller>,
 }
 
 /// An edge as `status` sees it.
@@ -255,7 +258,7 @@ fn start_source(
         fatal: commons.fatal.clone(),
     };
     wired.drivers.spawn(drive_source(seat, first));
-    NodeView { place: Place::Source(books), replicas: vec![board] }
+    NodeView { place: Place::Source(books), replicas: vec![board], roller: None }
 }
 
 /// Whether a source tells its clients only once their events have settled, so that a crash loses nothing unsaid.
@@ -298,7 +301,8 @@ fn start_node(
     let mut boards = Vec::new();
     for replica in 0..replicas {
         let (restart, restarts) = mpsc::channel(1);
-        links.push(ReplicaLink { works: None, restart });
+        let (rest, rests) = mpsc::channel(1);
+        links.push(ReplicaLink { works: None, restart, rest });
         let board = ReplicaBoard::default();
         boards.push(board.clone());
         let (first, start) = oneshot::channel();
@@ -311,12 +315,15 @@ fn start_node(
             routes: routes_taken(pipeline, node),
             actor: said.clone(),
             restart: restarts,
+            rest: rests,
+            told: None,
             board,
             fatal: commons.fatal.clone(),
         };
         wired.drivers.spawn(drive_node(seat, first));
     }
     let books = Arc::new(NodeBooks::new());
+    let (rolls, asked) = mpsc::channel(1);
     let actor = NodeActor::new(
         machine,
         Wiring {
@@ -326,6 +333,7 @@ fn start_node(
             outbox,
             replicas: links,
             from_replicas,
+            rolls: asked,
             freed: ends.freed,
             pressed: ends.pressed,
             budget: host.budget.clone(),
@@ -337,7 +345,7 @@ fn start_node(
         },
     );
     wired.actors.spawn(actor.run());
-    NodeView { place: Place::Node(books), replicas: boards }
+    NodeView { place: Place::Node(books), replicas: boards, roller: Some(Roller::new(rolls)) }
 }
 
 impl EdgeView {

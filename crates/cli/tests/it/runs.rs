@@ -4,7 +4,7 @@ use meshloom_coordinator::connect_admin;
 use meshloom_proto::v1::ShowDeadLetterRequest;
 use serde_json::Value;
 
-use crate::support::{Folder, wait_for};
+use crate::support::{Folder, json, wait_for};
 
 const BOUNDED: &str = "\
 pipeline: demo
@@ -28,10 +28,6 @@ nodes:
   parse: { exec: [sh, -c, 'exit 3'], mode: batch, from: made, retry: { attempts: 1 } }
   gone: { use: 'null', from: parse }
 ";
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
 
 #[test]
 fn a_bounded_run_ends_with_its_books_and_a_second_one_finds_nothing_new() {

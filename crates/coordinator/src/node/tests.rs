@@ -14,7 +14,7 @@ use meshloom_core::{
 };
 use meshloom_telemetry::Traces;
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -23,6 +23,8 @@ use crate::{
     clock::Clock,
     flow::{Budget, Edge, EdgeBooks, Inbox, Input, LetterNote, Outbox, Room, Router},
     phase::Phase,
+    replica::FirstStart,
+    restart::Roll,
     spans::HopSpans,
 };
 
@@ -77,6 +79,8 @@ struct Stage {
     below_room: Arc<Room>,
     replica: mpsc::Sender<(u32, FromReplica)>,
     restart: mpsc::Receiver<String>,
+    rest: mpsc::Receiver<FirstStart>,
+    rolls: mpsc::Sender<Roll>,
     letters: mpsc::Receiver<LetterNote>,
     phase: watch::Sender<Phase>,
     books: Arc<NodeBooks>,
@@ -93,6 +97,8 @@ impl Stage {
         let (store, letters) = mpsc::channel(100);
         let (replica, from_replicas) = mpsc::channel(2);
         let (restart, restarts) = mpsc::channel(1);
+        let (rest, rests) = mpsc::channel(1);
+        let (rolls, asked) = mpsc::channel(1);
         let (phase, phases) = watch::channel(Phase::Running);
         let books = Arc::new(NodeBooks::new());
         let settings = Settings {
@@ -114,8 +120,9 @@ impl Stage {
                 inputs: vec![(above.room.clone(), above.books.clone())],
                 router: Router::new("n".into(), vec![(Port::Main, output)], []),
                 outbox: Outbox::new(1, store),
-                replicas: vec![ReplicaLink { works: None, restart }],
+                replicas: vec![ReplicaLink { works: None, restart, rest }],
                 from_replicas,
+                rolls: asked,
                 freed,
                 pressed,
                 budget: Budget::new(1 << 20),
@@ -126,7 +133,19 @@ impl Stage {
             },
         );
         let actor = tokio::spawn(actor.run());
-        Self { above: Some(above), below, below_room, replica, restart: restarts, letters, phase, books, actor }
+        Self {
+            above: Some(above),
+            below,
+            below_room,
+            replica,
+            restart: restarts,
+            rest: rests,
+            rolls,
+            letters,
+            phase,
+            books,
+            actor,
+        }
     }
 
     fn send(&self, count: u8, redelivers: bool) -> mpsc::UnboundedReceiver<Outcome> {
@@ -232,6 +251,52 @@ async fn a_replica_that_comes_back_gets_what_it_had_in_hand() {
     assert_eq!(soon(outcomes.recv()).await, Some(Outcome::Settled));
     stage.end_inputs().await;
     soon(&mut stage.actor).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_replica_to_be_restarted_is_half_closed_once_it_has_nothing_in_hand_and_goes_on_when_it_is_back() {
+    let mut stage = Stage::new(100);
+    let mut outcomes = stage.send(2, true);
+    let mut queue = stage.up().await;
+    let given = work(&mut queue).await;
+    let (ready, mut started) = oneshot::channel();
+    stage.rolls.send(Roll { replica: 0, ready }).await.unwrap();
+    // Taken only once the actor has seen the first, and turned down while that one lasts.
+    let (other, _never) = oneshot::channel();
+    stage.rolls.send(Roll { replica: 0, ready: other }).await.unwrap();
+    let mut later = stage.send(1, true);
+    assert!(queue.try_recv().is_err() && stage.rest.try_recv().is_err(), "a work is in hand");
+    stage.answer(WorkResult { sequence: given.sequence, consumed: 2, last: true, ..WorkResult::default() }).await;
+    assert_eq!(soon(outcomes.recv()).await, Some(Outcome::Settled));
+    let ready = soon(stage.rest.recv()).await.unwrap();
+    assert!(soon(queue.recv()).await.is_none(), "the half-close, and no work before it");
+    assert!(started.try_recv().is_err());
+    ready.send(Ok(())).unwrap();
+    soon(started).await.unwrap().unwrap();
+    let mut queue = stage.up().await;
+    let given = work(&mut queue).await;
+    assert_eq!(given.attempts, None);
+    stage.answer(WorkResult { sequence: given.sequence, consumed: 1, last: true, ..WorkResult::default() }).await;
+    assert_eq!(soon(later.recv()).await, Some(Outcome::Settled));
+}
+
+#[tokio::test]
+async fn a_replica_that_is_down_when_it_is_to_be_restarted_has_been_once_it_is_up() {
+    let mut stage = Stage::new(100);
+    let (ready, mut started) = oneshot::channel();
+    stage.rolls.send(Roll { replica: 0, ready }).await.unwrap();
+    let (other, ended) = oneshot::channel();
+    stage.rolls.send(Roll { replica: 0, ready: other }).await.unwrap();
+    assert!(started.try_recv().is_err());
+    // The actor has taken the first, since there is room for one only. It hears the replica before the second.
+    let mut queue = stage.up().await;
+    soon(started).await.unwrap().unwrap();
+    // The second is a restart of the one that has just come up; the end of the node ends it too.
+    assert!(soon(queue.recv()).await.is_none());
+    drop(soon(stage.rest.recv()).await.unwrap());
+    stage.end_inputs().await;
+    soon(&mut stage.actor).await.unwrap();
+    assert!(soon(ended).await.is_err());
 }
 
 #[tokio::test]

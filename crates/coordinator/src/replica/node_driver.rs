@@ -1,6 +1,6 @@
 //! Keeps one replica of a transform or sink up.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use meshloom_config::{ConnectorSpec, NodeKind, NodeSpec};
 use meshloom_core::exchange::FromNode;
@@ -36,6 +36,10 @@ pub(crate) struct NodeSeat {
     pub(crate) routes: Vec<String>,
     pub(crate) actor: mpsc::Sender<(u32, FromReplica)>,
     pub(crate) restart: mpsc::Receiver<String>,
+    /// The actor half-closes it and wants it started again.
+    pub(crate) rest: mpsc::Receiver<FirstStart>,
+    /// What came by `rest`, until the stream has ended.
+    pub(crate) told: Option<FirstStart>,
     pub(crate) board: ReplicaBoard,
     pub(crate) fatal: mpsc::Sender<RunError>,
 }
@@ -44,6 +48,7 @@ pub(crate) struct NodeSeat {
 pub(crate) async fn drive_node(mut seat: NodeSeat, first: FirstStart) {
     let mut backoff = Backoff::new(seat.spec.restart);
     let mut first = Some(first);
+    let mut began = false;
     let voice = Voice { replica: seat.replica, actor: seat.actor.clone() };
     loop {
         seat.board.write(|state| state.state = "starting");
@@ -54,10 +59,21 @@ pub(crate) async fn drive_node(mut seat: NodeSeat, first: FirstStart) {
             }
             None => seat.embedded(&voice, &mut first, &mut backoff).await,
         };
+        if let Some(ready) = seat.told.take().or_else(|| seat.rest.try_recv().ok())
+            && !seat.actor.is_closed()
+        {
+            // It was told to end, so its end is no failure, however it came.
+            seat.board.write(|state| {
+                state.pid = 0;
+                state.restarts += 1;
+            });
+            (first, began) = (Some(ready), true);
+            continue;
+        }
         let error = match ended {
             SessionEnd::Finished => {
                 seat.board.write(|state| state.state = "stopped");
-                if let Some(first) = first.take() {
+                if let Some(first) = first.take_if(|_| !began) {
                     // There was so little to do that all of it was done before this replica was up.
                     let _ = first.send(Ok(()));
                 }
@@ -71,9 +87,11 @@ pub(crate) async fn drive_node(mut seat: NodeSeat, first: FirstStart) {
             state.last_error = error.at_node();
         });
         if let Some(first) = first.take() {
-            // The pipeline does not start; nobody waits any more if it is ending already.
-            let _ = first.send(Err(error));
-            return;
+            // Nobody waits any more if the pipeline is ending already.
+            let _ = first.send(Err(error.clone()));
+            if !began {
+                return;
+            }
         }
         if seat.host.stop.is_cancelled() || seat.actor.is_closed() {
             return;
@@ -171,6 +189,7 @@ impl NodeSeat {
             },
             exit = exited => Some(self.failed("DIED", crate::process_words(&exit))),
             Some(why) = self.restart.recv() => Some(self.failed("RESTARTED", why)),
+            () = overdue(&mut self.rest, &mut self.told, self.host.pipeline.drain) => None,
             () = self.host.stop.cancelled() => Some(self.failed("STOPPED", "the pipeline is ending")),
         };
         if why.is_some() {
@@ -182,7 +201,7 @@ impl NodeSeat {
     }
 
     async fn death_or(&self, process: &crate::process::Process, why: String) -> RunError {
-        match tokio::time::timeout(std::time::Duration::from_secs(1), process.exited()).await {
+        match tokio::time::timeout(Duration::from_secs(1), process.exited()).await {
             Ok(exit) => self.failed("DIED", crate::process_words(&exit)),
             Err(_) => self.failed("STREAM_LOST", why),
         }
@@ -226,6 +245,7 @@ impl NodeSeat {
                 Err(error) => Some(RunError::node(&self.spec.name, error.code, error.message).with_remedy(error.remedy)),
             },
             Some(why) = self.restart.recv() => Some(self.failed("RESTARTED", why)),
+            () = overdue(&mut self.rest, &mut self.told, self.host.pipeline.drain) => None,
             () = self.host.stop.cancelled() => Some(self.failed("STOPPED", "the pipeline is ending")),
         };
         match why {
@@ -236,6 +256,15 @@ impl NodeSeat {
             None => SessionEnd::Finished,
         }
     }
+}
+
+/// Resolves when a replica that was told to end, with nothing in hand, has not done so in `patience`.
+async fn overdue(rest: &mut mpsc::Receiver<FirstStart>, told: &mut Option<FirstStart>, patience: Duration) {
+    match rest.recv().await {
+        Some(ready) => *told = Some(ready),
+        None => std::future::pending().await,
+    }
+    tokio::time::sleep(patience).await;
 }
 
 /// Passes on what a node in this process says, until it or the actor ends.

@@ -26,6 +26,8 @@ pub(super) struct Replica {
     pub(super) works: BTreeMap<u64, InHand>,
     pub(super) reports_progress: bool,
     pub(super) restarting: bool,
+    /// It gets no more works, so that it can be restarted with nothing in hand.
+    pub(super) resting: bool,
     /// When its stream last said anything, or its oldest work was sent if that is later.
     pub(super) heard: Moment,
     next_sequence: u64,
@@ -38,7 +40,7 @@ impl Replica {
     }
 
     pub(super) fn has_place(&self) -> bool {
-        self.up && !self.restarting && (self.works.len() as u64) < u64::from(self.limits.works)
+        self.up && !self.restarting && !self.resting && (self.works.len() as u64) < u64::from(self.limits.works)
     }
 
     fn events_in_hand(&self) -> u64 {

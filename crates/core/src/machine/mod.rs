@@ -75,6 +75,11 @@ pub enum Event {
         /// The replica.
         replica: u32,
     },
+    /// A replica is to be restarted: it gets no more works until it has come up again.
+    Rest {
+        /// The replica.
+        replica: u32,
+    },
     /// A result, or a part of one.
     Result {
         /// The replica.
@@ -279,6 +284,7 @@ impl NodeMachine {
             }
             Event::Up { replica, limits, reports_progress } => self.replica_up(replica, limits, reports_progress, now),
             Event::Down { replica } => self.replica_down(replica, now),
+            Event::Rest { replica } => self.replicas[replica as usize].resting = true,
             Event::Result { replica, result } => self.result(replica, result, now),
             Event::Malformed { replica, sequence, last, message } => {
                 self.malformed(replica, sequence, last, message, now)

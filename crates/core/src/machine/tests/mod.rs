@@ -5,5 +5,6 @@ mod failures;
 mod hops;
 mod model;
 mod patience;
+mod rest;
 mod stage;
 mod verdicts;

@@ -18,7 +18,9 @@ impl World {
         let bytes = work.batch.bytes() as u64;
         let rows = numbers(&work.batch);
         let target = &self.replicas[replica as usize];
-        assert!(target.up && !target.restarting && (target.works.len() as u32) < target.limits.works);
+        assert!(
+            target.up && !target.restarting && !target.resting && (target.works.len() as u32) < target.limits.works
+        );
         assert!(rows.len() as u32 <= target.limits.events && bytes <= target.limits.bytes);
         let starved = 2 * bytes > *room;
         assert!(!starved || (self.books.in_hand == 0 && rows.len() == 1), "no room for {bytes} in {room}");
@@ -220,10 +222,9 @@ impl World {
     /// What is due must go, or be about to.
     pub(super) fn check_progress(&self) {
         let due = |row: &&Row| matches!(row.place, Place::Waiting { not_before, group: None } if not_before + 2 * SECOND <= self.now);
-        let place = self
-            .replicas
-            .iter()
-            .any(|replica| replica.up && !replica.restarting && (replica.works.len() as u32) < replica.limits.works);
+        let place = self.replicas.iter().any(|replica| {
+            replica.up && !replica.restarting && !replica.resting && (replica.works.len() as u32) < replica.limits.works
+        });
         if place && self.rows.iter().any(|row| due(&row)) {
             let later = self.machine.next_deadline().is_some();
             assert!(later || self.machine.is_starved(), "events wait for nothing");

@@ -77,6 +77,8 @@ pub struct NodeSpec {
     pub batch: BatchSpec,
     /// Bounds of each queue into this node.
     pub queue: QueueSpec,
+    /// What happens to events for which an edge into the node has no room.
+    pub overflow: Overflow,
     /// How failed events are tried again.
     pub retry: RetrySpec,
     /// Time of one handler call, above zero.
@@ -228,6 +230,16 @@ pub struct QueueSpec {
     pub events: u32,
     /// Bytes.
     pub bytes: u64,
+}
+
+/// What an edge does with events for which it has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// They wait, and with them what is above.
+    #[default]
+    Block,
+    /// They are dropped, settled and counted; what is in the queue already stays.
+    DropNewest,
 }
 
 /// How failed events are tried again.

@@ -122,7 +122,7 @@ nodes:
     ordering: none
     batch: { events: 10, bytes: 64KiB, linger: 1s, latency: 5ms }
     queue: { events: 100, bytes: 1MiB }
-    overflow: block
+    overflow: drop_newest
     on_exhausted: dead_letter
     retry: { initial: 1s, max: 1m }
     start_timeout: 2m
@@ -153,6 +153,7 @@ nodes:
     assert_eq!(work.retry, RetrySpec { attempts: 3, initial: Duration::from_secs(1), max: Duration::from_secs(60) });
     assert_eq!(work.rate, Some(Rate { count: 30.0, per: Duration::from_secs(60) }));
     assert_eq!(work.rate.unwrap().per_second(), 0.5);
+    assert_eq!((work.overflow, side.overflow), (Overflow::DropNewest, Overflow::Block));
     assert_eq!(work.discards, ["noise"]);
     assert_eq!(work.start_timeout, Duration::from_secs(120));
     let upstreams: Vec<String> = side.from.iter().map(|edge| edge.upstream.to_string()).collect();

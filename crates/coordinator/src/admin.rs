@@ -24,8 +24,9 @@ use tonic::{
 use tower::service_fn;
 
 use crate::{
+    restart::restart,
     service::Shared,
-    state::{LetterFile, LetterRecord, StateDir},
+    state::{LetterFile, LetterFilter, LetterRecord, StateDir, timestamp},
 };
 
 /// Pause between two states of a watch.
@@ -105,6 +106,16 @@ struct Admin {
     shared: Arc<Shared>,
 }
 
+impl Admin {
+    /// All dead letters, oldest first.
+    async fn letters(&self) -> Result<Vec<LetterRecord>, Status> {
+        let state = self.shared.state_dir.clone();
+        let letters = tokio::task::spawn_blocking(move || LetterFile::read(&state));
+        let letters = letters.await.map_err(|error| Status::internal(error.to_string()))?;
+        letters.map_err(|error| Status::internal(format!("the dead letters cannot be read: {error}")))
+    }
+}
+
 type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -161,14 +172,11 @@ impl CoordinatorService for Admin {
         request: Request<v1::ListDeadLettersRequest>,
     ) -> Result<Response<Self::ListDeadLettersStream>, Status> {
         let request = request.into_inner();
-        let filter = request.filter.unwrap_or_default();
-        let state = self.shared.state_dir.clone();
-        let letters = tokio::task::spawn_blocking(move || LetterFile::read(&state));
-        let letters = letters.await.map_err(|error| Status::internal(error.to_string()))?;
-        let letters = letters.map_err(|error| Status::internal(format!("the dead letters cannot be read: {error}")))?;
+        let filter = decode_filter(request.filter)?;
+        let letters = self.letters().await?;
         let limit = if request.limit == 0 { usize::MAX } else { request.limit as usize };
         let chosen: Vec<v1::DeadLetter> =
-            letters.iter().filter(|letter| matches(letter, &filter)).take(limit).map(to_wire).collect();
+            letters.iter().filter(|letter| filter.takes(letter)).take(limit).map(to_wire).collect();
         let chunks: Vec<_> = chosen
             .chunks(LETTERS)
             .map(|letters| Ok(v1::ListDeadLettersResponse { letters: letters.to_vec() }))
@@ -178,9 +186,17 @@ impl CoordinatorService for Admin {
 
     async fn show_dead_letter(
         &self,
-        _: Request<v1::ShowDeadLetterRequest>,
+        request: Request<v1::ShowDeadLetterRequest>,
     ) -> Result<Response<v1::ShowDeadLetterResponse>, Status> {
-        Err(not_yet("ShowDeadLetter"))
+        let v1::ShowDeadLetterRequest { node, uid } = request.into_inner();
+        if node.is_empty() || uid.is_empty() {
+            return Err(Status::invalid_argument("a dead letter is named by its node and the uid of its event"));
+        }
+        let filter = decode_filter(Some(v1::DeadLetterFilter { node, uid, ..Default::default() }))?;
+        // What failed there again has a newer letter, which says more.
+        let newest = self.letters().await?.into_iter().rfind(|letter| filter.takes(letter));
+        let newest = newest.ok_or_else(|| Status::not_found("that event has no dead letter at that node"))?;
+        Ok(Response::new(v1::ShowDeadLetterResponse { letter: Some(to_wire(&newest)) }))
     }
 
     async fn replay_dead_letters(
@@ -192,13 +208,20 @@ impl CoordinatorService for Admin {
 
     async fn discard_dead_letters(
         &self,
-        _: Request<v1::DiscardDeadLettersRequest>,
+        request: Request<v1::DiscardDeadLettersRequest>,
     ) -> Result<Response<v1::DiscardDeadLettersResponse>, Status> {
-        Err(not_yet("DiscardDeadLetters"))
+        let filter = decode_filter(request.into_inner().filter)?;
+        let letters = self.shared.letters.clone();
+        let discarded = tokio::task::spawn_blocking(move || letters.discard(&filter)).await;
+        let discarded = discarded.map_err(|error| Status::internal(error.to_string()))?;
+        let discarded =
+            discarded.map_err(|error| Status::internal(format!("the dead letters cannot be discarded: {error}")))?;
+        Ok(Response::new(v1::DiscardDeadLettersResponse { discarded }))
     }
 
-    async fn restart(&self, _: Request<v1::RestartRequest>) -> Result<Response<v1::RestartResponse>, Status> {
-        Err(not_yet("Restart"))
+    async fn restart(&self, request: Request<v1::RestartRequest>) -> Result<Response<v1::RestartResponse>, Status> {
+        let restarted = restart(&self.shared, &request.into_inner().node).await?;
+        Ok(Response::new(v1::RestartResponse { restarted }))
     }
 
     async fn drain(&self, _: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
@@ -211,12 +234,8 @@ fn not_yet(method: &str) -> Status {
     Status::unimplemented(format!("this version of the coordinator does not serve {method}"))
 }
 
-fn matches(letter: &LetterRecord, filter: &v1::DeadLetterFilter) -> bool {
-    let since = filter.since.map(|since| since.seconds as i128 * 1_000_000_000 + i128::from(since.nanos));
-    (filter.node.is_empty() || letter.node == filter.node)
-        && (filter.reason.is_empty() || letter.reason == filter.reason)
-        && (filter.uid.is_empty() || letter.uid().is_some_and(|uid| uid.as_bytes()[..] == filter.uid[..]))
-        && since.is_none_or(|since| i128::from(letter.time) >= since)
+fn decode_filter(filter: Option<v1::DeadLetterFilter>) -> Result<LetterFilter, Status> {
+    LetterFilter::decode(filter.unwrap_or_default()).map_err(Status::invalid_argument)
 }
 
 fn to_wire(letter: &LetterRecord) -> v1::DeadLetter {
@@ -254,8 +273,4 @@ fn trace_response(trace: &Trace) -> v1::TraceResponse {
         },
     });
     v1::TraceResponse { trace_id: trace.id.to_bytes().to_vec().into(), spans: spans.collect() }
-}
-
-fn timestamp(nanos: u64) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: (nanos / 1_000_000_000) as i64, nanos: (nanos % 1_000_000_000) as i32 }
 }

@@ -14,6 +14,7 @@ mod options;
 mod phase;
 pub mod process;
 mod replica;
+mod restart;
 mod service;
 mod source;
 mod spans;
@@ -27,7 +28,7 @@ pub use self::{
     options::{Options, StateChoice},
     process::{LogLine, LogReceiver},
     service::{Ended, Handle, LetterCount, Resumed, Service},
-    state::{LetterFile, LetterRecord, StateDir, StateError, StoreLetters},
+    state::{LetterFile, LetterFilter, LetterRecord, StateDir, StateError, StoreLetters},
 };
 
 /// How a process ended, with its last words.

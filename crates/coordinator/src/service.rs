@@ -1,7 +1,7 @@
 //! One run of a pipeline, from start to its end.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -26,7 +26,7 @@ use crate::{
     phase::Phase,
     process::{LogReceiver, Processes, log_channel},
     replica::Host,
-    state::{Checkpoints, LetterFile, StateDir, Stored, run_letters},
+    state::{Checkpoints, LetterFile, SharedLetters, StateDir, Stored, run_letters},
     status::Views,
     wiring::{self, Commons, Place, Wired},
 };
@@ -100,6 +100,9 @@ pub(crate) struct Shared {
     pub(crate) views: Views,
     pub(crate) traces: Traces,
     pub(crate) state_dir: std::path::PathBuf,
+    pub(crate) letters: SharedLetters,
+    /// Nodes that were started by hand.
+    pub(crate) attached: HashSet<String>,
     phase: watch::Sender<Phase>,
     draining: CancellationToken,
 }
@@ -169,9 +172,11 @@ impl Service {
         });
         let resumed = resumed.collect();
         let (letters, notes) = mpsc::channel(LETTERS);
-        let letters_done = tokio::spawn(run_letters(Box::new(store), notes));
+        let store = SharedLetters::new(store);
+        let letters_done = tokio::spawn(run_letters(Box::new(store.clone()), notes));
         let (phase, phases) = watch::channel(Phase::Starting);
         let (fatal, failures) = mpsc::channel(1);
+        let attached: HashSet<String> = attach.iter().map(|(name, _)| name.clone()).collect();
         let commons = Commons {
             host: host.clone(),
             traces: traces.clone(),
@@ -210,6 +215,8 @@ impl Service {
             pipeline,
             traces,
             state_dir: state.path().to_owned(),
+            letters: store,
+            attached,
             phase,
             draining: host.draining.clone(),
         });
@@ -273,6 +280,10 @@ impl Handle {
 impl Shared {
     pub(crate) fn status(&self) -> v1::PipelineStatus {
         self.views.status(&self.pipeline, (*self.phase.borrow()).into())
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
     }
 
     pub(crate) fn drain(&self) {

@@ -99,7 +99,7 @@ fn edge(view: &EdgeView) -> v1::EdgeStatus {
         to: view.to.to_string(),
         produced: load(&view.books.produced),
         skipped: load(&view.books.skipped),
-        dropped: 0,
+        dropped: load(&view.books.dropped),
         queued: view.queued(),
         received: load(&view.books.received),
         queued_bytes: view.room.used().1,

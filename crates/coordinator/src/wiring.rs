@@ -23,6 +23,7 @@ use crate::{
     node::{NodeActor, NodeBooks, ReplicaLink, Wiring},
     phase::Phase,
     replica::{Host, NodeSeat, Placement, ReplicaBoard, SourceSeat, drive_node, drive_source},
+    restart::Roller,
     source::{Admission, FrameLedger, SourceActor, SourceBooks, SourceWiring, Window},
     spans::{HopSpans, SourceSpans},
     state::{Checkpoints, Position},
@@ -45,6 +46,8 @@ pub(crate) enum Place {
 pub(crate) struct NodeView {
     pub(crate) place: Place,
     pub(crate) replicas: Vec<ReplicaBoard>,
+    /// Restarts its replicas; a source has none.
+    pub(crate) roller: Option<Roller>,
 }
 
 /// An edge as `status` sees it.
@@ -165,6 +168,7 @@ fn make_edge(pipeline: &Pipeline, id: EdgeId, index: usize, ends: &[NodeEnds], t
         label: pipeline.graph.upstream(id).into(),
         labels_events: spec.from.len() > 1,
         when: spec.from[index].when.clone(),
+        overflow: spec.overflow,
         to,
         room: Arc::new(Room::new(spec.queue.events, spec.queue.bytes, freed, pressed)),
         books: Arc::default(),
@@ -254,7 +258,7 @@ fn start_source(
         fatal: commons.fatal.clone(),
     };
     wired.drivers.spawn(drive_source(seat, first));
-    NodeView { place: Place::Source(books), replicas: vec![board] }
+    NodeView { place: Place::Source(books), replicas: vec![board], roller: None }
 }
 
 /// Whether a source tells its clients only once their events have settled, so that a crash loses nothing unsaid.
@@ -298,7 +302,8 @@ fn start_node(
     for replica in 0..replicas {
         let (restart, restarts) = mpsc::channel(1);
         let (ward, is_ward) = watch::channel(false);
-        links.push(ReplicaLink { works: None, restart, ward });
+        let (rest, rests) = mpsc::channel(1);
+        links.push(ReplicaLink { works: None, restart, ward, rest });
         let board = ReplicaBoard::default();
         boards.push(board.clone());
         let (first, start) = oneshot::channel();
@@ -312,12 +317,15 @@ fn start_node(
             actor: said.clone(),
             restart: restarts,
             is_ward,
+            rest: rests,
+            told: None,
             board,
             fatal: commons.fatal.clone(),
         };
         wired.drivers.spawn(drive_node(seat, first));
     }
     let books = Arc::new(NodeBooks::new());
+    let (rolls, asked) = mpsc::channel(1);
     let actor = NodeActor::new(
         machine,
         Wiring {
@@ -327,6 +335,7 @@ fn start_node(
             outbox,
             replicas: links,
             from_replicas,
+            rolls: asked,
             freed: ends.freed,
             pressed: ends.pressed,
             budget: host.budget.clone(),
@@ -338,13 +347,14 @@ fn start_node(
         },
     );
     wired.actors.spawn(actor.run());
-    NodeView { place: Place::Node(books), replicas: boards }
+    NodeView { place: Place::Node(books), replicas: boards, roller: Some(Roller::new(rolls)) }
 }
 
 impl EdgeView {
     /// Events that the node below has not taken yet.
     pub(crate) fn queued(&self) -> u64 {
         let load = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-        load(&self.books.produced).saturating_sub(load(&self.books.skipped) + load(&self.books.received))
+        let gone = load(&self.books.skipped) + load(&self.books.dropped) + load(&self.books.received);
+        load(&self.books.produced).saturating_sub(gone)
     }
 }

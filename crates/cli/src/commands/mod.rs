@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod dead_letters;
 pub(crate) mod drain;
 pub(crate) mod graph;
+pub(crate) mod restart;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod sidecar;

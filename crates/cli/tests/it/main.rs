@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed helper of a test is a failed test")]
 
 mod documents;
+mod restart;
 mod runs;
 mod sidecar;
 mod support;

@@ -1,8 +1,10 @@
 //! Whole runs, and the commands that look at one.
 
+use meshloom_coordinator::connect_admin;
+use meshloom_proto::v1::ShowDeadLetterRequest;
 use serde_json::Value;
 
-use crate::support::{Folder, wait_for};
+use crate::support::{Folder, json, wait_for};
 
 const BOUNDED: &str = "\
 pipeline: demo
@@ -26,10 +28,6 @@ nodes:
   parse: { exec: [sh, -c, 'exit 3'], mode: batch, from: made, retry: { attempts: 1 } }
   gone: { use: 'null', from: parse }
 ";
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
 
 #[test]
 fn a_bounded_run_ends_with_its_books_and_a_second_one_finds_nothing_new() {
@@ -190,6 +188,133 @@ fn dead_letters_are_counted_listed_and_fatal_where_asked() {
     assert_eq!((strict.code, &report["dead_letters"][0]["count"]), (3, &3.into()), "{}", strict.err);
     let by_environment = folder.command("run --ephemeral").env("MESHLOOM_STRICT", "1").output().unwrap();
     assert_eq!(by_environment.status.code(), Some(3));
+}
+
+#[test]
+fn dead_letters_are_shown_exported_to_another_run_and_discarded() {
+    let folder = Folder::with(REJECTING);
+    assert_eq!(folder.run("run").code, 0);
+    let lines: Vec<Value> = folder.run("dead-letters list --output json").out.lines().map(json).collect();
+    let uid = lines[1]["uid"].as_str().unwrap();
+    let shown = folder.run(&format!("dead-letters show {uid}"));
+    for part in [uid, "node      parse", "reason    ", "attempts  1", "event\n  {", "\"data\""] {
+        assert!(shown.out.contains(part), "{part}: {}", shown.out);
+    }
+    assert_eq!(json(&folder.run(&format!("dead-letters show {uid} --output json")).out), lines[1]);
+    let unknown = folder.run(&format!("dead-letters show {uid} --node made"));
+    assert!(unknown.code == 1 && unknown.err.contains("no dead letter at `made`"), "{}", unknown.err);
+    let malformed = folder.run("dead-letters show 12");
+    assert!(malformed.code == 2 && malformed.err.contains("32 hexadecimal digits"), "{}", malformed.err);
+
+    let exported = folder.run("dead-letters export --reason NONE");
+    assert!(exported.out.is_empty() && exported.err.contains("without filters there are 3"), "{}", exported.err);
+    let exported = folder.run("dead-letters export");
+    assert!(exported.code == 0 && exported.err.contains("3 dead letters exported"), "{}", exported.err);
+    std::fs::write(folder.path().join("letters.ndjson"), &exported.out).unwrap();
+    std::fs::write(
+        folder.path().join("again.yaml"),
+        "pipeline: again\nnodes:\n  letters: { exec: [cat, letters.ndjson], mode: lines, envelope: cloudevents, durability: memory }\n  out: { exec: [sh, -c, 'cat >> out.ndjson'], mode: batch, envelope: cloudevents, from: letters }\n",
+    )
+    .unwrap();
+    let again = folder.run("run again.yaml");
+    assert_eq!(again.code, 0, "{}", again.err);
+    let sorted = |text: &str| {
+        let mut events: Vec<(String, Value)> = text
+            .lines()
+            .map(json)
+            .map(|event| {
+                assert_eq!((&event["meshloomnode"], &event["meshloomattempts"]), (&"parse".into(), &1.into()));
+                (event["id"].to_string(), event["data"].clone())
+            })
+            .collect();
+        events.sort_by(|a, b| a.0.cmp(&b.0));
+        events
+    };
+    let out = std::fs::read_to_string(folder.path().join("out.ndjson")).unwrap();
+    assert_eq!(sorted(&out), sorted(&exported.out));
+    assert_eq!(sorted(&out).len(), 3);
+
+    let careless = folder.run("dead-letters discard");
+    assert!(careless.code == 2 && careless.err.contains("--all"), "{}", careless.err);
+    assert_eq!(folder.run("dead-letters discard --all --node parse").code, 2);
+    let wrong_time = folder.run("dead-letters discard --before soon");
+    assert!(wrong_time.code == 2 && wrong_time.err.contains("how long ago"), "{}", wrong_time.err);
+    let one = folder.run(&format!("dead-letters discard --uid {uid}"));
+    assert!(one.code == 0 && one.err.contains("1 dead letter discarded"), "{}", one.err);
+    let left: Vec<Value> = folder.run("dead-letters list --output json").out.lines().map(json).collect();
+    assert_eq!(left, [lines[0].clone(), lines[2].clone()]);
+    let young = folder.run("dead-letters discard --before 1h");
+    assert!(young.err.contains("0 dead letters discarded"), "{}", young.err);
+    assert!(folder.run("dead-letters discard --all").err.contains("2 dead letters discarded"));
+    assert!(folder.run("dead-letters discard --all").err.contains("0 dead letters discarded"));
+    assert!(folder.run("dead-letters list").err.contains("no dead letters"));
+}
+
+#[test]
+fn a_running_coordinator_discards_for_the_command_and_goes_on_storing() {
+    let folder = Folder::with(
+        "pipeline: demo\nnodes:\n  made: { use: generate, with: { rate: 50/s } }\n  parse: { exec: [sh, -c, 'exit 3'], mode: batch, from: made, retry: { attempts: 1 } }\n",
+    );
+    let run = folder.start("run");
+    let letters = || -> Vec<Value> { folder.run("dead-letters list --output json").out.lines().map(json).collect() };
+    let first = wait_for("dead letters", || Some(letters()).filter(|letters| letters.len() > 2));
+    let uid = first[0]["uid"].as_str().unwrap();
+    let state = folder.path().join(".meshloom/demo");
+    let bytes = uid.parse::<meshloom_core::ids::Uid>().unwrap().as_bytes().to_vec();
+    let show = |node: &str, uid: Vec<u8>| {
+        let (request, state) = (ShowDeadLetterRequest { node: node.into(), uid: uid.into() }, &state);
+        let asked = async { connect_admin(state).await.unwrap().show_dead_letter(request).await };
+        tokio::runtime::Runtime::new().unwrap().block_on(asked)
+    };
+    let letter = show("parse", bytes.clone()).unwrap().into_inner().letter.unwrap();
+    assert_eq!(
+        (letter.uid.to_vec(), &letter.reason),
+        (bytes.clone(), &first[0]["reason"].as_str().unwrap().to_owned())
+    );
+    assert!(letter.event.is_some());
+    assert_eq!(show("made", bytes.clone()).unwrap_err().code(), tonic::Code::NotFound);
+    assert_eq!(show("", bytes).unwrap_err().code(), tonic::Code::InvalidArgument);
+    assert_eq!(show("parse", vec![1]).unwrap_err().code(), tonic::Code::InvalidArgument);
+    let one = folder.run(&format!("dead-letters discard --uid {uid} --node parse"));
+    assert!(one.code == 0 && one.err.contains("1 dead letter discarded"), "{}", one.err);
+    assert!(letters().iter().all(|letter| letter["uid"] != uid));
+    wait_for("a newer letter", || (letters().len() > first.len()).then_some(()));
+    assert_eq!(letters()[0]["uid"], first[1]["uid"], "what was not discarded is still there");
+    assert_eq!(folder.run("drain").code, 0);
+    let ended = run.end();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let stored = letters().len();
+    let told = folder.run("dead-letters discard --all").err;
+    assert!(told.contains(&format!("{stored} dead letters discarded")), "{told}");
+}
+
+#[test]
+fn what_a_full_queue_drops_is_counted_and_told_and_holds_nobody_up() {
+    // The program ends when it is told to, long after its queue is full.
+    let folder = Folder::with(
+        "pipeline: demo\nnodes:\n  made: { use: generate, with: { count: 500 } }\n  slow: { exec: [sh, -c, 'until [ -e go ]; do sleep 0.05; done'], mode: batch, from: made, batch: { events: 2 }, queue: { events: 4 }, overflow: drop_newest }\n  all: { use: 'null', from: made }\n",
+    );
+    let run = folder.start("run");
+    let status = wait_for("the end of the source while the queue is full", || {
+        let status = folder.run("status --output json");
+        let status = (status.code == 0).then(|| json(&status.out))?;
+        let taken = status["nodes"][2]["consumed"].as_u64()? + status["nodes"][2]["answered"].as_u64()?;
+        (status["nodes"][0]["exhausted"] == true && taken == 500).then_some(status)
+    });
+    let edge = |status: &Value| {
+        let edge = status["edges"].as_array().unwrap().iter().find(|edge| edge["to"] == "slow").unwrap();
+        ["produced", "dropped", "queued", "received"].map(|count| edge[count].as_u64().unwrap())
+    };
+    let [produced, dropped, queued, received] = edge(&status);
+    assert_eq!((produced, dropped + queued + received), (500, 500), "{status}");
+    assert!(dropped > 400, "{status}");
+    assert!(folder.run("status").out.contains(&dropped.to_string()));
+    std::fs::write(folder.path().join("go"), "").unwrap();
+    let ended = run.end();
+    let note = format!("{dropped} events dropped on made -> slow, whose queue was full (overflow: drop_newest)");
+    assert!(ended.code == 0 && ended.err.contains(&note), "{}", ended.err);
+    let again = folder.run("run");
+    assert!(again.err.contains("(500 of 500)"), "dropped events are settled: {}", again.err);
 }
 
 #[test]

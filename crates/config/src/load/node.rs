@@ -164,6 +164,7 @@ impl Load<'_> {
             key: fields.value("key").and_then(|value| self.expression(value)),
             batch,
             queue,
+            overflow: self.overflow(fields),
             retry: self.retry(fields),
             timeout: self.time(fields, "timeout").unwrap_or(defaults::TIMEOUT),
             start_timeout: self.time(fields, "start_timeout").unwrap_or(defaults::START_TIMEOUT),
@@ -175,7 +176,6 @@ impl Load<'_> {
             trace: fields.value("trace").and_then(|value| self.sampling(value)),
             build: None,
         };
-        self.only_default(fields, "overflow", &["block", "drop_newest"]);
         self.only_default(fields, "on_exhausted", &["dead_letter", "pause"]);
         Draft {
             spec,

@@ -101,6 +101,12 @@ impl Load<'_> {
         queue
     }
 
+    pub(super) fn overflow(&mut self, fields: &Fields<'_>) -> Overflow {
+        let choices = [("block", Overflow::Block), ("drop_newest", Overflow::DropNewest)];
+        let value = fields.value("overflow");
+        value.and_then(|value| read::choice(value, &choices, &mut self.report)).unwrap_or_default()
+    }
+
     pub(super) fn queue_too_small(&mut self, message: String, place: &Span, batch: Option<&Span>) {
         let diagnostic = self.report.add(&codes::QUEUE_TOO_SMALL, place, message);
         if let Some(batch) = batch {

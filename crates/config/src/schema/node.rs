@@ -48,7 +48,8 @@ pub(super) struct Node {
     batch: Option<Batch>,
     /// Bounds of each queue into the node; at least one batch, by default four.
     queue: Option<Queue>,
-    /// What happens when the queue is full; only `block` in this version.
+    /// What happens to events for which a queue into the node has no room: `block` (default), they wait, and with
+    /// them what is above; `drop_newest`, they are dropped and counted.
     overflow: Option<Overflow>,
     /// How failed events are tried again.
     retry: Option<Retry>,

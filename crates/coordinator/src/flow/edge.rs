@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 
-use meshloom_config::Expression;
+use meshloom_config::{Expression, spec::Overflow};
 use meshloom_core::{batch::Batch, origin::Deliveries};
 use tokio::sync::{Notify, mpsc};
 
@@ -100,6 +100,7 @@ impl Room {
 pub(crate) struct EdgeBooks {
     pub(crate) produced: AtomicU64,
     pub(crate) skipped: AtomicU64,
+    pub(crate) dropped: AtomicU64,
     pub(crate) received: AtomicU64,
 }
 
@@ -116,21 +117,28 @@ pub(crate) struct Edge {
     pub(crate) labels_events: bool,
     /// Which events pass.
     pub(crate) when: Option<Expression>,
+    /// What happens to events for which there is no room.
+    pub(crate) overflow: Overflow,
     pub(crate) to: mpsc::Sender<Input>,
     pub(crate) room: Arc<Room>,
     pub(crate) books: Arc<EdgeBooks>,
 }
 
 impl Edge {
-    /// Places as many of the events as there is room for and returns the rest.
+    /// Places as many of the events as there is room for and returns the rest, unless the edge drops it.
     pub(crate) fn place(&self, batch: Batch, deliveries: Deliveries) -> Option<(Batch, Deliveries)> {
-        if let Some(rest) = self.try_place(batch, deliveries) {
-            // Said first and looked at again, so that room given back in between is not missed.
-            self.room.wanted.store(true, Ordering::Release);
+        let (batch, deliveries) = self.try_place(batch, deliveries)?;
+        // A node that is gone drops nothing: what was for it is given up as a whole, and that is not overflow.
+        if self.overflow == Overflow::DropNewest && !self.to.is_closed() {
             self.room.pressed.notify_one();
-            return self.try_place(rest.0, rest.1);
+            self.books.dropped.fetch_add(batch.len() as u64, Ordering::Relaxed);
+            deliveries.settle();
+            return None;
         }
-        None
+        // Said first and looked at again, so that room given back in between is not missed.
+        self.room.wanted.store(true, Ordering::Release);
+        self.room.pressed.notify_one();
+        self.try_place(batch, deliveries)
     }
 
     fn try_place(&self, batch: Batch, mut deliveries: Deliveries) -> Option<(Batch, Deliveries)> {

@@ -11,5 +11,5 @@ pub(crate) use self::{
     budget::{Budget, Charge},
     edge::{Edge, EdgeBooks, Inbox, Input, Room},
     outbox::{LetterNote, Outbox},
-    router::{Router, event_of},
+    router::{Router, event_of, with_reason},
 };

@@ -88,7 +88,7 @@ impl Router {
             outbox.push_letter(LetterNote { node: self.node.clone(), letter });
             return;
         }
-        let batch = self.with_reason(&letter);
+        let batch = with_reason(&letter.batch, &self.node, &letter.reason, &letter.message, letter.attempts);
         self.spread(&self.rejected, &[], batch, letter.deliveries, outbox);
     }
 
@@ -157,25 +157,25 @@ impl Router {
         }
         deliveries.settle();
     }
+}
 
-    /// The events of a letter with the extensions that tell a `NAME.rejected` node what happened.
-    fn with_reason(&self, letter: &Letter) -> Batch {
-        let mut builder = BatchBuilder::new();
-        for row in 0..letter.batch.len() {
-            let mut extensions: Vec<(&str, ExtensionValue<'_>)> = letter.batch.extensions(row).collect();
-            extensions.retain(|(name, _)| !name.starts_with("meshloom"));
-            extensions.push(("meshloomreason", ExtensionValue::String(&letter.reason)));
-            extensions.push(("meshloommessage", ExtensionValue::String(&letter.message)));
-            extensions.push(("meshloomnode", ExtensionValue::String(&self.node)));
-            extensions.push(("meshloomattempts", ExtensionValue::Integer(letter.attempts as i32)));
-            let event = Event { extensions: &extensions, ..event_of(&letter.batch, row) };
-            // An event that has no room for the reason goes as it is: it must not be lost over its description.
-            if builder.push(event).is_err() {
-                return letter.batch.clone();
-            }
+/// The events of a letter with the extensions that tell what happened to them.
+pub(crate) fn with_reason(batch: &Batch, node: &str, reason: &str, message: &str, attempts: u32) -> Batch {
+    let mut builder = BatchBuilder::new();
+    for row in 0..batch.len() {
+        let mut extensions: Vec<(&str, ExtensionValue<'_>)> = batch.extensions(row).collect();
+        extensions.retain(|(name, _)| !name.starts_with("meshloom"));
+        extensions.push(("meshloomreason", ExtensionValue::String(reason)));
+        extensions.push(("meshloommessage", ExtensionValue::String(message)));
+        extensions.push(("meshloomnode", ExtensionValue::String(node)));
+        extensions.push(("meshloomattempts", ExtensionValue::Integer(attempts as i32)));
+        let event = Event { extensions: &extensions, ..event_of(batch, row) };
+        // An event that has no room for the reason goes as it is: it must not be lost over its description.
+        if builder.push(event).is_err() {
+            return batch.clone();
         }
-        builder.finish()
     }
+    builder.finish()
 }
 
 fn select(batch: &Batch, rows: &[u32]) -> Batch {

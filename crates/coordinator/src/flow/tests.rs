@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use meshloom_config::Expression;
+use meshloom_config::{Expression, spec::Overflow};
 use meshloom_core::{
     batch::{Batch, BatchBuilder, Event, ExtensionValue},
     graph::Port,
@@ -90,6 +90,10 @@ impl Far {
             .collect()
     }
 
+    fn dropped(&self) -> u64 {
+        self.books.dropped.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     fn produced_and_skipped(&self) -> (u64, u64) {
         let load = |count: &std::sync::atomic::AtomicU64| count.load(std::sync::atomic::Ordering::Relaxed);
         (load(&self.books.produced), load(&self.books.skipped))
@@ -106,6 +110,7 @@ fn edge(to: &str, when: Option<&str>, events: u32, bytes: u64) -> (Edge, Far) {
         label: "n".into(),
         labels_events: false,
         when: when.map(|when| Expression::compile(when).unwrap()),
+        overflow: Overflow::Block,
         to: sender,
         room: room.clone(),
         books: books.clone(),
@@ -313,6 +318,55 @@ fn a_full_edge_takes_what_fits_and_gives_the_rest_back() {
 }
 
 #[test]
+fn an_edge_that_drops_takes_what_fits_and_settles_and_counts_the_rest() {
+    let (mut edge, mut far) = edge("to", None, 3, 1 << 20);
+    edge.overflow = Overflow::DropNewest;
+    let book = Book::new(true);
+    assert!(edge.place(batch(&["1", "2"]), Origin::frame(book.clone(), 0, 2)).is_none());
+    assert_eq!(far.dropped(), 0, "there was room");
+    assert!(edge.place(batch(&["3", "4", "5"]), Origin::frame(book.clone(), 1, 3)).is_none());
+    assert_eq!((far.dropped(), book.of(1)), (2, None), "an event of the frame is still in the queue");
+    assert!(edge.place(batch(&["6"]), Origin::frame(book.clone(), 2, 1)).is_none());
+    assert_eq!((far.dropped(), book.of(2)), (3, SETTLED));
+    assert_eq!(far.settle(), ["1", "2", "3"]);
+    assert_eq!((book.of(0), book.of(1)), (SETTLED, SETTLED));
+    assert!(edge.place(batch(&["7"]), Origin::frame(book.clone(), 3, 1)).is_none());
+    assert_eq!((far.settle(), far.dropped()), (vec!["7".to_owned()], 3));
+}
+
+#[test]
+fn an_edge_that_drops_holds_nobody_up_beside_one_that_waits() {
+    let (mut drops, mut drops_end) = edge("drops", None, 1, 1 << 20);
+    drops.overflow = Overflow::DropNewest;
+    let (waits, mut waits_end) = edge("waits", None, 2, 1 << 20);
+    let (store, _letters) = mpsc::channel(1);
+    let mut outbox = Outbox::new(2, store);
+    let router = Router::new("n".into(), vec![(Port::Main, drops), (Port::Main, waits)], []);
+    let book = Book::new(true);
+    router.route(batch(&["1", "2", "3"]), &Routes::default(), Origin::frame(book.clone(), 0, 3), &mut outbox);
+    outbox.place(router.edges());
+    assert_eq!((drops_end.dropped(), waits_end.dropped()), (2, 0));
+    assert!(!outbox.is_empty(), "the other edge has one more to take");
+    assert_eq!((drops_end.settle(), waits_end.settle()), (vec!["1".to_owned()], vec!["1".to_owned(), "2".to_owned()]));
+    outbox.place(router.edges());
+    assert!(outbox.is_empty());
+    assert_eq!((waits_end.settle(), drops_end.dropped()), (vec!["3".to_owned()], 2));
+    assert_eq!(book.of(0), SETTLED);
+}
+
+#[test]
+fn what_was_for_a_node_that_is_gone_is_not_dropped_as_overflow() {
+    let (mut edge, far) = edge("to", None, 10, 1 << 20);
+    edge.overflow = Overflow::DropNewest;
+    let books = far.books.clone();
+    drop(far);
+    let book = Book::new(true);
+    let (_, deliveries) = edge.place(batch(&["1"]), Origin::frame(book.clone(), 0, 1)).unwrap();
+    assert_eq!((book.of(0), books.dropped.load(std::sync::atomic::Ordering::Relaxed)), (None, 0));
+    deliveries.settle();
+}
+
+#[test]
 fn an_empty_edge_takes_one_event_of_any_size() {
     let (edge, mut far) = edge("to", None, 10, 50);
     let large = "x".repeat(1000);
@@ -432,6 +486,40 @@ proptest! {
         }
         prop_assert_eq!(far.room.used(), (0, 0));
         prop_assert_eq!(seen, expected);
+        for number in 0..frames.len() as u64 {
+            prop_assert_eq!(book.of(number), SETTLED);
+        }
+    }
+
+    /// However an edge that drops is filled and emptied: it never holds anybody up, what it takes is in order, and each
+    /// event is either taken or counted as dropped, and settled.
+    #[test]
+    fn an_edge_that_drops_accounts_for_every_event(
+        events in 1u32..6,
+        bytes in 50u64..600,
+        frames in prop::collection::vec((prop::collection::vec(0usize..300, 1..8), any::<bool>()), 1..12),
+    ) {
+        let (mut edge, mut far) = edge("to", None, events, bytes);
+        edge.overflow = Overflow::DropNewest;
+        let book = Book::new(true);
+        let (mut offered, mut seen) = (0u64, Vec::new());
+        for (number, (sizes, takes)) in frames.iter().enumerate() {
+            let texts: Vec<String> =
+                sizes.iter().enumerate().map(|(row, size)| format!("{number:02}.{row}{}", "x".repeat(*size))).collect();
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            offered += texts.len() as u64;
+            let placed = edge.place(batch(&texts), Origin::frame(book.clone(), number as u64, sizes.len() as u32));
+            prop_assert!(placed.is_none());
+            let (used_events, used_bytes) = far.room.used();
+            prop_assert!(used_events > 0 && used_events <= u64::from(events));
+            prop_assert!(used_bytes <= bytes || used_events == 1);
+            if *takes {
+                seen.extend(far.settle());
+            }
+        }
+        seen.extend(far.settle());
+        prop_assert!(seen.is_sorted());
+        prop_assert_eq!(offered, far.dropped() + seen.len() as u64);
         for number in 0..frames.len() as u64 {
             prop_assert_eq!(book.of(number), SETTLED);
         }

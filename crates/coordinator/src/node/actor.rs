@@ -13,6 +13,8 @@ use crate::{
     clock::Clock,
     flow::{Budget, EdgeBooks, Inbox, Input, Outbox, Room, Router},
     phase::Phase,
+    replica::FirstStart,
+    restart::Roll,
     spans::HopSpans,
 };
 
@@ -52,6 +54,8 @@ pub(crate) struct ReplicaLink {
     pub(crate) restart: mpsc::Sender<String>,
     /// Whether events that may have killed it are to be tried at it, so that its driver starts it again soon.
     pub(crate) ward: watch::Sender<bool>,
+    /// Tells its driver, just before the half-close, to start it again, and whom to tell when it is ready.
+    pub(crate) rest: mpsc::Sender<FirstStart>,
 }
 
 /// Everything around the machine.
@@ -64,6 +68,8 @@ pub(crate) struct Wiring {
     pub(crate) outbox: Outbox,
     pub(crate) replicas: Vec<ReplicaLink>,
     pub(crate) from_replicas: mpsc::Receiver<(u32, FromReplica)>,
+    /// Restarts that an operator asked for.
+    pub(crate) rolls: mpsc::Receiver<Roll>,
     /// Room has come free on an edge below.
     pub(crate) freed: Arc<Notify>,
     /// Somebody above waits for room.
@@ -84,6 +90,15 @@ pub(crate) struct NodeActor {
     draining: bool,
     /// What the replicas' drivers know of it.
     ward: Option<u32>,
+    rolling: Option<Rolling>,
+}
+
+/// A restart that an operator asked for, until the replica's driver has it.
+enum Rolling {
+    /// Works are in hand.
+    Emptying(Roll),
+    /// It is down, and comes up as a new one by itself.
+    Starting(Roll),
 }
 
 /// What woke the actor.
@@ -92,13 +107,14 @@ enum Turn {
     Replica(u32, FromReplica),
     Placed,
     Event(Event),
+    Roll(Roll),
     Phase,
 }
 
 impl NodeActor {
     pub(crate) fn new(machine: NodeMachine, wiring: Wiring) -> Self {
         let inputs_open = wiring.inputs.len();
-        Self { machine, wiring, inputs_open, times: Times::default(), draining: false, ward: None }
+        Self { machine, wiring, inputs_open, times: Times::default(), draining: false, ward: None, rolling: None }
     }
 
     /// Runs until every input has ended and every event has its verdict, or the pipeline is given up.
@@ -132,6 +148,7 @@ impl NodeActor {
                     }
                 }
                 Turn::Event(event) => self.feed(event),
+                Turn::Roll(roll) => self.begin(roll),
                 Turn::Input(Input::EdgeEnded) => {
                     self.inputs_open -= 1;
                     if self.inputs_open == 0 {
@@ -146,6 +163,7 @@ impl NodeActor {
                 }
                 Turn::Replica(replica, said) => self.hear(replica, said),
             }
+            self.let_go();
             self.write_books();
         }
         // What is left was given up, or waits for a retry that the next run will make.
@@ -179,7 +197,7 @@ impl NodeActor {
     }
 
     async fn next_turn(&mut self, starved: bool) -> Turn {
-        let Self { machine, wiring, .. } = self;
+        let Self { machine, wiring, rolling, .. } = self;
         let full = !wiring.outbox.is_empty();
         let deadline = machine.next_deadline().map(|moment| wiring.clock.instant(moment));
         // While outputs wait below, nothing is taken in: no events, no further results, and no time is counted.
@@ -193,6 +211,7 @@ impl NodeActor {
             () = wiring.outbox.store_has_room(), if wiring.outbox.waits_for_store() => Turn::Placed,
             Some((replica, said)) = wiring.from_replicas.recv(), if !full => Turn::Replica(replica, said),
             Some(input) = wiring.inbox.recv(), if !full => Turn::Input(input),
+            Some(roll) = wiring.rolls.recv(), if !full && rolling.is_none() => Turn::Roll(roll),
             () = wiring.pressed.notified(), if !full => Turn::Event(Event::Pressed),
             () = wiring.budget.freed(), if !full && starved => Turn::Event(Event::Wake),
             () = sleep_until(deadline), if !full && deadline.is_some() => Turn::Event(Event::Wake),
@@ -211,10 +230,45 @@ impl NodeActor {
         }
     }
 
+    /// Begins to restart a replica.
+    fn begin(&mut self, roll: Roll) {
+        let replica = roll.replica;
+        if self.wiring.replicas[replica as usize].works.is_none() {
+            self.rolling = Some(Rolling::Starting(roll));
+            return;
+        }
+        self.rolling = Some(Rolling::Emptying(roll));
+        self.feed(Event::Rest { replica });
+    }
+
+    /// Half-closes a replica that is to be restarted once it has nothing in hand.
+    fn let_go(&mut self) {
+        // A node that is done ends as a whole, and while outputs wait below nothing else is begun.
+        if !self.wiring.outbox.is_empty() || self.is_done() {
+            return;
+        }
+        let empty = |rolling: &mut Rolling| match rolling {
+            Rolling::Emptying(roll) => self.machine.works_in_hand(roll.replica) == 0,
+            Rolling::Starting(_) => false,
+        };
+        let Some(Rolling::Emptying(Roll { replica, ready })) = self.rolling.take_if(empty) else { return };
+        let link = &mut self.wiring.replicas[replica as usize];
+        // In this order, so that the end of the stream finds its driver told. A driver that is gone drops `ready`.
+        let _ = link.rest.try_send(ready);
+        link.works = None;
+        self.feed(Event::Down { replica, end: End::Closed });
+    }
+
     fn hear(&mut self, replica: u32, said: FromReplica) {
         let event = match said {
             FromReplica::Up { limits, reports_progress, works } => {
                 self.wiring.replicas[replica as usize].works = Some(works);
+                let awaited =
+                    |rolling: &mut Rolling| matches!(rolling, Rolling::Starting(roll) if roll.replica == replica);
+                if let Some(Rolling::Starting(roll)) = self.rolling.take_if(awaited) {
+                    // Who asked may have stopped waiting.
+                    let _ = roll.ready.send(Ok(()));
+                }
                 Event::Up { replica, limits, reports_progress }
             }
             FromReplica::Said(FromNode::Result(result)) => Event::Result { replica, result },
@@ -223,6 +277,10 @@ impl NodeActor {
             FromReplica::Malformed { sequence, last, message } => Event::Malformed { replica, sequence, last, message },
             FromReplica::Down(end) => {
                 self.wiring.replicas[replica as usize].works = None;
+                self.rolling = self.rolling.take().map(|rolling| match rolling {
+                    Rolling::Emptying(roll) if roll.replica == replica => Rolling::Starting(roll),
+                    rolling => rolling,
+                });
                 Event::Down { replica, end }
             }
         };

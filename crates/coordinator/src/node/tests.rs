@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use meshloom_config::spec::Overflow;
 use meshloom_core::{
     batch::{Batch, BatchBuilder, Event},
     exchange::{FromNode, Limits, ToNode, Work, WorkResult},
@@ -13,7 +14,7 @@ use meshloom_core::{
 };
 use meshloom_telemetry::Traces;
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -22,6 +23,8 @@ use crate::{
     clock::Clock,
     flow::{Budget, Edge, EdgeBooks, Inbox, Input, LetterNote, Outbox, Room, Router},
     phase::Phase,
+    replica::FirstStart,
+    restart::Roll,
     spans::HopSpans,
 };
 
@@ -62,6 +65,7 @@ fn edge(to: &str, events: u32, freed: Arc<Notify>, pressed: Arc<Notify>) -> (Edg
         label: "above".into(),
         labels_events: false,
         when: None,
+        overflow: Overflow::Block,
         to: sender,
         room: Arc::new(Room::new(events, 1 << 20, freed, pressed)),
         books: Arc::new(EdgeBooks::default()),
@@ -76,6 +80,8 @@ struct Stage {
     replica: mpsc::Sender<(u32, FromReplica)>,
     restart: mpsc::Receiver<String>,
     is_ward: watch::Receiver<bool>,
+    rest: mpsc::Receiver<FirstStart>,
+    rolls: mpsc::Sender<Roll>,
     letters: mpsc::Receiver<LetterNote>,
     phase: watch::Sender<Phase>,
     books: Arc<NodeBooks>,
@@ -92,6 +98,8 @@ impl Stage {
         let (store, letters) = mpsc::channel(100);
         let (replica, from_replicas) = mpsc::channel(2);
         let (restart, restarts) = mpsc::channel(1);
+        let (rest, rests) = mpsc::channel(1);
+        let (rolls, asked) = mpsc::channel(1);
         let (phase, phases) = watch::channel(Phase::Running);
         let (ward, is_ward) = watch::channel(false);
         let books = Arc::new(NodeBooks::new());
@@ -114,8 +122,9 @@ impl Stage {
                 inputs: vec![(above.room.clone(), above.books.clone())],
                 router: Router::new("n".into(), vec![(Port::Main, output)], []),
                 outbox: Outbox::new(1, store),
-                replicas: vec![ReplicaLink { works: None, restart, ward }],
+                replicas: vec![ReplicaLink { works: None, restart, ward, rest }],
                 from_replicas,
+                rolls: asked,
                 freed,
                 pressed,
                 budget: Budget::new(1 << 20),
@@ -133,6 +142,8 @@ impl Stage {
             replica,
             restart: restarts,
             is_ward,
+            rest: rests,
+            rolls,
             letters,
             phase,
             books,
@@ -262,6 +273,52 @@ async fn the_driver_of_a_replica_knows_that_it_is_needed_for_suspects_and_the_le
     soon(stage.is_ward.wait_for(|is_ward| !is_ward)).await.unwrap();
     note.letter.deliveries.settle();
     assert_eq!(soon(outcomes.recv()).await, Some(Outcome::Settled));
+}
+
+#[tokio::test]
+async fn a_replica_to_be_restarted_is_half_closed_once_it_has_nothing_in_hand_and_goes_on_when_it_is_back() {
+    let mut stage = Stage::new(100);
+    let mut outcomes = stage.send(2, true);
+    let mut queue = stage.up().await;
+    let given = work(&mut queue).await;
+    let (ready, mut started) = oneshot::channel();
+    stage.rolls.send(Roll { replica: 0, ready }).await.unwrap();
+    // Taken only once the actor has seen the first, and turned down while that one lasts.
+    let (other, _never) = oneshot::channel();
+    stage.rolls.send(Roll { replica: 0, ready: other }).await.unwrap();
+    let mut later = stage.send(1, true);
+    assert!(queue.try_recv().is_err() && stage.rest.try_recv().is_err(), "a work is in hand");
+    stage.answer(WorkResult { sequence: given.sequence, consumed: 2, last: true, ..WorkResult::default() }).await;
+    assert_eq!(soon(outcomes.recv()).await, Some(Outcome::Settled));
+    let ready = soon(stage.rest.recv()).await.unwrap();
+    assert!(soon(queue.recv()).await.is_none(), "the half-close, and no work before it");
+    assert!(started.try_recv().is_err());
+    ready.send(Ok(())).unwrap();
+    soon(started).await.unwrap().unwrap();
+    let mut queue = stage.up().await;
+    let given = work(&mut queue).await;
+    assert_eq!(given.attempts, None);
+    stage.answer(WorkResult { sequence: given.sequence, consumed: 1, last: true, ..WorkResult::default() }).await;
+    assert_eq!(soon(later.recv()).await, Some(Outcome::Settled));
+}
+
+#[tokio::test]
+async fn a_replica_that_is_down_when_it_is_to_be_restarted_has_been_once_it_is_up() {
+    let mut stage = Stage::new(100);
+    let (ready, mut started) = oneshot::channel();
+    stage.rolls.send(Roll { replica: 0, ready }).await.unwrap();
+    let (other, ended) = oneshot::channel();
+    stage.rolls.send(Roll { replica: 0, ready: other }).await.unwrap();
+    assert!(started.try_recv().is_err());
+    // The actor has taken the first, since there is room for one only. It hears the replica before the second.
+    let mut queue = stage.up().await;
+    soon(started).await.unwrap().unwrap();
+    // The second is a restart of the one that has just come up; the end of the node ends it too.
+    assert!(soon(queue.recv()).await.is_none());
+    drop(soon(stage.rest.recv()).await.unwrap());
+    stage.end_inputs().await;
+    soon(&mut stage.actor).await.unwrap();
+    assert!(soon(ended).await.is_err());
 }
 
 #[tokio::test]

@@ -47,6 +47,10 @@ pub(crate) struct NodeSeat {
     pub(crate) restart: mpsc::Receiver<String>,
     /// Whether events that may have killed the replica are to be tried at it.
     pub(crate) is_ward: watch::Receiver<bool>,
+    /// The actor half-closes it and wants it started again.
+    pub(crate) rest: mpsc::Receiver<FirstStart>,
+    /// What came by `rest`, until the stream has ended.
+    pub(crate) told: Option<FirstStart>,
     pub(crate) board: ReplicaBoard,
     pub(crate) fatal: mpsc::Sender<RunError>,
 }
@@ -55,6 +59,7 @@ pub(crate) struct NodeSeat {
 pub(crate) async fn drive_node(mut seat: NodeSeat, first: FirstStart) {
     let mut backoff = Backoff::new(seat.spec.restart);
     let mut first = Some(first);
+    let mut began = false;
     let voice = Voice { replica: seat.replica, actor: seat.actor.clone() };
     loop {
         seat.board.write(|state| state.state = "starting");
@@ -65,10 +70,21 @@ pub(crate) async fn drive_node(mut seat: NodeSeat, first: FirstStart) {
             }
             None => seat.embedded(&voice, &mut first, &mut backoff).await,
         };
+        if let Some(ready) = seat.told.take().or_else(|| seat.rest.try_recv().ok())
+            && !seat.actor.is_closed()
+        {
+            // It was told to end, so its end is no failure, however it came.
+            seat.board.write(|state| {
+                state.pid = 0;
+                state.restarts += 1;
+            });
+            (first, began) = (Some(ready), true);
+            continue;
+        }
         let error = match ended {
             SessionEnd::Finished => {
                 seat.board.write(|state| state.state = "stopped");
-                if let Some(first) = first.take() {
+                if let Some(first) = first.take_if(|_| !began) {
                     // There was so little to do that all of it was done before this replica was up.
                     let _ = first.send(Ok(()));
                 }
@@ -82,9 +98,11 @@ pub(crate) async fn drive_node(mut seat: NodeSeat, first: FirstStart) {
             state.last_error = error.at_node();
         });
         if let Some(first) = first.take() {
-            // The pipeline does not start; nobody waits any more if it is ending already.
-            let _ = first.send(Err(error));
-            return;
+            // Nobody waits any more if the pipeline is ending already.
+            let _ = first.send(Err(error.clone()));
+            if !began {
+                return;
+            }
         }
         if seat.host.stop.is_cancelled() || seat.actor.is_closed() {
             return;
@@ -184,6 +202,7 @@ impl NodeSeat {
             },
             exit = exited => Some(self.death(&exit)),
             Some(why) = self.restart.recv() => Some((self.failed("RESTARTED", why), End::Closed)),
+            () = overdue(&mut self.rest, &mut self.told, self.host.pipeline.drain) => None,
             () = self.host.stop.cancelled() => Some((self.failed("STOPPED", "the pipeline is ending"), End::Closed)),
         };
         let why = match ended {
@@ -251,6 +270,7 @@ impl NodeSeat {
                 Err(error) => Some(RunError::node(&self.spec.name, error.code, error.message).with_remedy(error.remedy)),
             },
             Some(why) = self.restart.recv() => Some(self.failed("RESTARTED", why)),
+            () = overdue(&mut self.rest, &mut self.told, self.host.pipeline.drain) => None,
             () = self.host.stop.cancelled() => Some(self.failed("STOPPED", "the pipeline is ending")),
         };
         match why {
@@ -277,6 +297,15 @@ async fn quarantine_wait(is_ward: &mut watch::Receiver<bool>) {
         std::future::pending::<()>().await;
     }
     tokio::time::sleep_until(over).await;
+}
+
+/// Resolves when a replica that was told to end, with nothing in hand, has not done so in `patience`.
+async fn overdue(rest: &mut mpsc::Receiver<FirstStart>, told: &mut Option<FirstStart>, patience: Duration) {
+    match rest.recv().await {
+        Some(ready) => *told = Some(ready),
+        None => std::future::pending().await,
+    }
+    tokio::time::sleep(patience).await;
 }
 
 /// Passes on what a node in this process says, until it or the actor ends.

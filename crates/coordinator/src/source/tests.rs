@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use meshloom_config::Sampling;
+use meshloom_config::{Sampling, spec::Overflow};
 use meshloom_core::{
     batch::{Batch, BatchBuilder, Event},
     exchange::{FromSource, ToSource},
@@ -71,6 +71,7 @@ impl Stage {
             label: "source".into(),
             labels_events: false,
             when: None,
+            overflow: Overflow::Block,
             to,
             room: room.clone(),
             books: Arc::new(EdgeBooks::default()),

@@ -4,13 +4,17 @@ mod checkpoints;
 mod directory;
 mod durable;
 mod letter_file;
+mod letter_filter;
 mod letters;
 
 pub(crate) use self::{
     checkpoints::{Checkpoints, Position},
+    letter_file::SharedLetters,
+    letter_filter::timestamp,
     letters::{Stored, run_letters},
 };
 pub use self::{
     directory::{StateDir, StateError},
     letter_file::{LetterFile, LetterRecord, StoreLetters},
+    letter_filter::LetterFilter,
 };

@@ -28,6 +28,8 @@ pub(super) struct Replica {
     pub(super) works: BTreeMap<u64, InHand>,
     pub(super) reports_progress: bool,
     pub(super) restarting: bool,
+    /// It gets no more works, so that it can be restarted with nothing in hand.
+    pub(super) resting: bool,
     /// When its stream last said anything, or its oldest work was sent if that is later.
     pub(super) heard: Moment,
     pub(super) speed: Speed,
@@ -42,7 +44,8 @@ impl Replica {
     }
 
     pub(super) fn has_place(&self) -> bool {
-        self.up && !self.restarting && self.breaker.admits() && (self.works.len() as u64) < u64::from(self.limits.works)
+        let takes_works = self.up && !self.restarting && !self.resting && self.breaker.admits();
+        takes_works && (self.works.len() as u64) < u64::from(self.limits.works)
     }
 
     pub(super) fn events_in_hand(&self) -> u64 {

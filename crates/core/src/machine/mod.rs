@@ -82,6 +82,11 @@ pub enum Event {
         /// How.
         end: End,
     },
+    /// A replica is to be restarted: it gets no more works until it has come up again.
+    Rest {
+        /// The replica.
+        replica: u32,
+    },
     /// A result, or a part of one.
     Result {
         /// The replica.
@@ -295,6 +300,7 @@ impl NodeMachine {
             }
             Event::Up { replica, limits, reports_progress } => self.replica_up(replica, limits, reports_progress, now),
             Event::Down { replica, end } => self.replica_down(replica, &end, now),
+            Event::Rest { replica } => self.replicas[replica as usize].resting = true,
             Event::Result { replica, result } => self.result(replica, result, now),
             Event::Malformed { replica, sequence, last, message } => {
                 self.malformed(replica, sequence, last, message, now)

@@ -434,6 +434,9 @@ pub struct DeadLetterFilter {
     /// Not older than this.
     #[prost(message, optional, tag = "4")]
     pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// Older than this.
+    #[prost(message, optional, tag = "5")]
+    pub before: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// One event that was rejected or ran out of attempts.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Local};
 use meshloom_coordinator::{Ended, Resumed};
-use meshloom_proto::v1::{NodeStatus, PipelineStatus};
+use meshloom_proto::v1::{EdgeStatus, NodeStatus, PipelineStatus};
 
 use crate::{
     books::{self, Role, role},
@@ -89,6 +89,7 @@ fn notes(run: &Run<'_>) -> Vec<String> {
     for source in &ended.resumed {
         notes.extend(nothing_new(&ended.status, source));
     }
+    notes.extend(ended.status.edges.iter().filter(|edge| edge.dropped > 0).map(dropped));
     let letters: u64 = ended.dead_letters.iter().map(|kind| kind.count).sum();
     if letters > 0 {
         let kinds: Vec<String> = ended
@@ -117,6 +118,11 @@ fn notes(run: &Run<'_>) -> Vec<String> {
     };
     notes.push(format!("{outcome} {}", text::time(run.elapsed)));
     notes
+}
+
+fn dropped(edge: &EdgeStatus) -> String {
+    let events = text::plural(edge.dropped, "event");
+    format!("{events} dropped on {} -> {}, whose queue was full (overflow: drop_newest)", edge.from, edge.to)
 }
 
 /// Of an exhausted source that went on from a position and had nothing to tell.
@@ -177,6 +183,16 @@ alert   8,000            8,000        0         0                800
 stopped after 10.0 s
 "
         );
+    }
+
+    #[test]
+    fn events_that_an_edge_dropped_are_told() {
+        let mut ended = ended();
+        ended.status.edges[1].dropped = 1200;
+        let text =
+            render(&Run { ended: &ended, outcome: Outcome::Done, elapsed: Duration::from_secs(1), list_letters: None });
+        let note = "1,200 events dropped on filter.side -> alert, whose queue was full (overflow: drop_newest)\n";
+        assert!(text.contains(note) && text.matches("dropped on").count() == 1, "{text}");
     }
 
     #[test]

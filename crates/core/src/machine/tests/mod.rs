@@ -8,5 +8,6 @@ mod hops;
 mod model;
 mod patience;
 mod poison;
+mod rest;
 mod stage;
 mod verdicts;

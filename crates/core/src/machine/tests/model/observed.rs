@@ -18,7 +18,9 @@ impl World {
         let bytes = work.batch.bytes() as u64;
         let rows = numbers(&work.batch);
         let target = &self.replicas[replica as usize];
-        assert!(target.up && !target.restarting && (target.works.len() as u32) < target.limits.works);
+        assert!(
+            target.up && !target.restarting && !target.resting && (target.works.len() as u32) < target.limits.works
+        );
         assert!(rows.len() as u32 <= target.limits.events && bytes <= target.limits.bytes);
         let starved = 2 * bytes > *room;
         assert!(!starved || (self.books.in_hand == 0 && rows.len() == 1), "no room for {bytes} in {room}");
@@ -222,9 +224,9 @@ impl World {
         let due = |row: &&Row| matches!(row.place, Place::Waiting { not_before, group: None } if not_before + 2 * SECOND <= self.now);
         // One of which the breaker is not closed may wait for a probe.
         let in_use = self.replicas.iter().zip(&self.machine.replicas).filter(|(_, state)| state.breaker.is_closed());
-        let place = in_use
-            .map(|(replica, _)| replica)
-            .any(|replica| replica.up && !replica.restarting && (replica.works.len() as u32) < replica.limits.works);
+        let place = in_use.map(|(replica, _)| replica).any(|replica| {
+            replica.up && !replica.restarting && !replica.resting && (replica.works.len() as u32) < replica.limits.works
+        });
         if place && self.rows.iter().any(|row| due(&row)) {
             let later = self.machine.next_deadline().is_some();
             assert!(later || self.machine.is_starved(), "events wait for nothing");

@@ -77,6 +77,10 @@ pub(super) enum Op {
     Down {
         replica: u8,
     },
+    /// It is to be restarted.
+    Rest {
+        replica: u8,
+    },
     Limits {
         replica: u8,
         works: u8,
@@ -149,6 +153,7 @@ impl Op {
             4 => (any::<u8>(), 1u8..4, 1u8..20, any::<u8>())
                 .prop_map(|(replica, works, events, bytes)| Self::Up { replica, works, events, bytes }),
             2 => any::<u8>().prop_map(|replica| Self::Down { replica }),
+            1 => any::<u8>().prop_map(|replica| Self::Rest { replica }),
             1 => (any::<u8>(), 1u8..4, 1u8..20, any::<u8>())
                 .prop_map(|(replica, works, events, bytes)| Self::Limits { replica, works, events, bytes }),
             10 => answer.prop_map(|(work, says, of_whole, continued, last, wrong)| Self::Answer {

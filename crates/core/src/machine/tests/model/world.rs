@@ -78,6 +78,7 @@ impl WorkModel {
 pub(super) struct ReplicaModel {
     pub(super) up: bool,
     pub(super) restarting: bool,
+    pub(super) resting: bool,
     pub(super) limits: Limits,
     pub(super) heard: Moment,
     pub(super) works: BTreeMap<u64, WorkModel>,
@@ -173,6 +174,13 @@ impl World {
                     self.handle(Event::Down { replica, end: End::Closed }, expected);
                 }
             }
+            Op::Rest { replica } => {
+                let replica = self.replica(*replica);
+                if self.replicas[replica as usize].up {
+                    self.replicas[replica as usize].resting = true;
+                    self.handle(Event::Rest { replica }, Expected::default());
+                }
+            }
             Op::Limits { replica, works, events, bytes } => {
                 let (replica, limits) = (self.replica(*replica), made_limits(*works, *events, *bytes));
                 let target = &mut self.replicas[replica as usize];
@@ -228,7 +236,9 @@ impl World {
         for round in 0.. {
             assert!(round < 20_000, "it does not drain: {:?}", self.machine);
             for replica in 0..self.replicas.len() as u32 {
-                if self.replicas[replica as usize].restarting {
+                let target = &self.replicas[replica as usize];
+                // One that rests is half-closed once it has nothing in hand.
+                if target.restarting || (target.resting && target.works.is_empty()) {
                     let expected = self.lose(replica);
                     self.handle(Event::Down { replica, end: End::Closed }, expected);
                 }
@@ -319,7 +329,7 @@ impl World {
 
     fn lose(&mut self, replica: u32) -> Expected {
         let target = &mut self.replicas[replica as usize];
-        (target.up, target.restarting) = (false, false);
+        (target.up, target.restarting, target.resting) = (false, false, false);
         let mut expected = Expected::default();
         for work in std::mem::take(&mut target.works).into_values() {
             self.give_back(work, &mut expected);

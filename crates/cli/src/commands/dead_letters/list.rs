@@ -1,4 +1,4 @@
-//! `meshloom dead-letters`.
+//! `meshloom dead-letters list`.
 
 use std::{
     io::{self, Write as _},
@@ -6,12 +6,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::Context as _;
 use chrono::{DateTime, Local};
-use clap::Subcommand;
-use meshloom_coordinator::{LetterFile, LetterRecord};
+use meshloom_coordinator::LetterRecord;
 
-use super::Output;
+use super::{super::Output, choice::Choice};
 use crate::{
     failure::Failure,
     place::StateOf,
@@ -19,29 +17,13 @@ use crate::{
     terminal, text,
 };
 
-/// Look at the events that were rejected or ran out of attempts
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    List(List),
-}
-
 /// List dead letters, oldest first; works with and without a running coordinator
 #[derive(Debug, clap::Args)]
-struct List {
+pub(super) struct List {
     #[command(flatten)]
     state: StateOf,
-    /// Only those of this node
-    #[arg(long)]
-    node: Option<String>,
-    /// Only those with this reason, a code such as TIMEOUT
-    #[arg(long, value_name = "CODE")]
-    reason: Option<String>,
+    #[command(flatten)]
+    choice: Choice,
     /// Only the newest N
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -50,20 +32,9 @@ struct List {
     output: Output,
 }
 
-pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
-    match &args.command {
-        Command::List(list) => list.run(),
-    }
-}
-
 impl List {
-    /// Reads the file that the coordinator appends to; what it is writing at the moment is left out.
-    fn run(&self) -> Result<ExitCode, Failure> {
-        let state = self.state.path()?;
-        let path = LetterFile::path(&state);
-        let letters = LetterFile::read(&state).with_context(|| {
-            format!("{} cannot be read; it is NDJSON, one letter per line: mend or move it", path.display())
-        })?;
+    pub(super) fn run(&self) -> Result<ExitCode, Failure> {
+        let letters = super::read(&self.state.path()?)?;
         let chosen = self.choose(&letters);
         terminal::end_with_the_reader();
         match self.output {
@@ -74,7 +45,7 @@ impl List {
                     writeln!(out)?;
                 }
             }
-            Output::Human if chosen.is_empty() => eprintln!("no dead letters{}", self.why_none(letters.len())),
+            Output::Human if chosen.is_empty() => super::say_none(letters.len()),
             Output::Human => {
                 print!("{}", fit(&render(&chosen), terminal::columns_of_stdout()));
                 if chosen.len() < letters.len() {
@@ -86,16 +57,10 @@ impl List {
     }
 
     fn choose<'a>(&self, letters: &'a [LetterRecord]) -> Vec<&'a LetterRecord> {
-        let same = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
-        let matching =
-            letters.iter().filter(|letter| same(&self.node, &letter.node) && same(&self.reason, &letter.reason));
-        let mut chosen: Vec<_> = matching.collect();
+        let filter = self.choice.filter();
+        let mut chosen: Vec<_> = letters.iter().filter(|letter| filter.takes(letter)).collect();
         chosen.drain(..chosen.len().saturating_sub(self.limit.unwrap_or(usize::MAX)));
         chosen
-    }
-
-    fn why_none(&self, all: usize) -> String {
-        if all == 0 { String::new() } else { format!(" match; without filters there are {}", text::count(all as u64)) }
     }
 }
 
@@ -104,9 +69,8 @@ fn render(letters: &[&LetterRecord]) -> String {
     let header =
         [("time", Left), ("node", Left), ("reason", Left), ("attempts", Right), ("uid", Left), ("message", Left)];
     let rows = letters.iter().map(|letter| {
-        let time = DateTime::<Local>::from(SystemTime::UNIX_EPOCH + Duration::from_nanos(letter.time));
         vec![
-            time.format("%Y-%m-%d %H:%M:%S").to_string(),
+            local_time(letter.time),
             letter.node.clone(),
             letter.reason.clone(),
             letter.attempts.to_string(),
@@ -118,6 +82,12 @@ fn render(letters: &[&LetterRecord]) -> String {
     table::render(&header, rows)
 }
 
+/// Unix time in nanoseconds for a person, to the second and as flags take it.
+pub(super) fn local_time(nanos: u64) -> String {
+    let time = DateTime::<Local>::from(SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos));
+    time.format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
 /// Cuts what would wrap.
 fn fit(text: &str, columns: Option<usize>) -> String {
     let Some(columns) = columns else { return text.to_owned() };
@@ -125,7 +95,7 @@ fn fit(text: &str, columns: Option<usize>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use clap::Parser;
 
     use super::*;
@@ -136,7 +106,7 @@ mod tests {
         list: List,
     }
 
-    fn letter(node: &str, reason: &str) -> LetterRecord {
+    pub(crate) fn letter(node: &str, reason: &str, event: &str) -> LetterRecord {
         LetterRecord {
             time: 1,
             node: node.into(),
@@ -146,12 +116,12 @@ mod tests {
             message: "row 3:\n\x1b[31mbad\u{7}".into(),
             attempts: 10,
             trace_id: None,
-            event: serde_json::json!({}),
+            event: serde_json::value::RawValue::from_string(event.to_owned()).unwrap(),
         }
     }
 
     fn chosen(args: &[&str]) -> Vec<String> {
-        let letters = [letter("a", "X"), letter("b", "X"), letter("b", "Y")];
+        let letters = [letter("a", "X", "{}"), letter("b", "X", "{}"), letter("b", "Y", "{}")];
         let list = Only::parse_from([&["list"], args].concat()).list;
         list.choose(&letters).iter().map(|letter| format!("{}{}", letter.node, letter.reason)).collect()
     }
@@ -162,11 +132,13 @@ mod tests {
         assert_eq!(chosen(&["--node", "b"]), ["bX", "bY"]);
         assert_eq!(chosen(&["--reason", "X", "--limit", "1"]), ["bX"]);
         assert_eq!(chosen(&["--node", "c"]), [""; 0]);
+        assert_eq!(chosen(&["--before", "1h"]), ["aX", "bX", "bY"]);
+        assert_eq!(chosen(&["--since", "1h"]), [""; 0]);
     }
 
     #[test]
     fn a_letter_is_one_line_without_control_characters() {
-        let text = render(&[&letter("filter", "BAD_ROW")]);
+        let text = render(&[&letter("filter", "BAD_ROW", "{}")]);
         let line = text.lines().nth(1).unwrap();
         assert!(line.contains("filter  BAD_ROW") && line.ends_with("row 3: [31mbad"), "{line}");
         assert_eq!(text.lines().count(), 2);

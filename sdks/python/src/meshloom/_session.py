@@ -218,13 +218,16 @@ class ProcessSession:
             self._host.loop().call_soon_threadsafe(run.cancel_tasks)
 
     def _done(self, run: WorkRun, response: process_pb2.ProcessResponse, size: int) -> None:
-        """Sends a work's last result. The work is out of hand before that is read: another may then come at once."""
+        """Sends a work's last result. The work is out of hand before that is read: another may then come at once.
+
+        All in one, so that a drain which finds nothing in hand ends the stream behind the result, not before it.
+        """
         with self._lock:
             self._works.pop(run.sequence, None)
-            ended = self._closing and not self._works
-        self._send(response, size)
-        if ended:
-            self._out.put(None)
+            self._unread += size
+            self._out.put((response, size))
+            if self._closing and not self._works:
+                self._out.put(None)
 
     def _send(self, response: process_pb2.ProcessResponse, size: int) -> None:
         with self._lock:

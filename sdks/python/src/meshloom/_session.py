@@ -38,7 +38,7 @@ class ProcessSession:
         self._opening = opening
         self._bound = bound
         self._host = host
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._works: dict[int, WorkRun] = {}
         self._lanes: set[Lane] = set()
         self._out: queue.SimpleQueue[tuple[process_pb2.ProcessResponse, int] | None] = queue.SimpleQueue()
@@ -224,8 +224,7 @@ class ProcessSession:
         """
         with self._lock:
             self._works.pop(run.sequence, None)
-            self._unread += size
-            self._out.put((response, size))
+            self._send(response, size)
             if self._closing and not self._works:
                 self._out.put(None)
 

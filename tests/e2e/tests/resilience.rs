@@ -99,7 +99,7 @@ trace: {{ rate: 0 }}
 nodes:
   in: {{ use: file, with: {{ path: in.ndjson }} }}
   map: {{ run: {run}, from: in, with: {{ label: {name} }}, restart: {{ initial: 10ms }} }}
-  out: {{ exec: [sh, -c, 'sleep 0.1; cat >> {{dir}}/out.ndjson'], mode: batch, envelope: cloudevents, concurrency: 1, from: map, batch: {{ events: 256 }}, queue: {{ events: 512 }} }}
+  out: {{ exec: [sh, -c, 'sleep 0.1; cat >> {{dir}}/out.ndjson'], mode: batch, envelope: cloudevents, concurrency: 1, from: map, batch: {{ events: 256, latency: 10s }}, queue: {{ events: 512 }} }}
 "
     ));
     lines::write(&project.path("in.ndjson"), (1..=EVENTS).map(|n| json!({"n": n, "do": "pass"})));

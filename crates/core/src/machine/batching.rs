@@ -9,7 +9,7 @@ const FIRST_EVENTS: u32 = 256;
 const BETWEEN_TRIALS: u32 = 100;
 
 /// Slow batches that cannot be made smaller between two trials of a larger size, which may take hardly longer.
-const SLOW_BETWEEN_TRIALS: u32 = 20;
+const SLOW_BETWEEN_TRIALS: u32 = 8;
 
 /// Batch size that adapts to the time a node needs: grows while the time per batch stays under the latency aimed at,
 /// shrinks when it does not, unless that is futile: where the cost is one of batches and not of events (a process per
@@ -100,7 +100,7 @@ impl BatchSize {
         self.target = twice;
     }
 
-    /// A trial that took less than half as much again was worth it, and another may be.
+    /// A trial in which twice the events took less than half as long again was worth it, and another may be.
     fn judge(&mut self, (size, time): (u32, Duration), events: u32, elapsed: Duration) {
         if events <= size {
             // It was on its way before the trial.
@@ -171,6 +171,18 @@ mod tests {
         assert_eq!(size.events(), 1, "one event took too long");
         run(&mut size, 40, |_| Duration::from_millis(110));
         assert_eq!(size.events(), 4096, "but it was the batch that did");
+    }
+
+    #[test]
+    fn noise_does_not_keep_batches_small() {
+        let (mut size, mut random, mut sent) = (BatchSize::new(256), 1u64, 0);
+        for _ in 0..300 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let noise = Duration::from_micros((random >> 33) % 150_000);
+            sent += size.events();
+            size.learn(size.events(), Duration::from_millis(110) + noise, LATENCY);
+        }
+        assert!(sent > 300 * 64, "{sent} events in 300 batches");
     }
 
     #[test]

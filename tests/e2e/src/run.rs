@@ -11,7 +11,7 @@ use std::{
 use crate::{Books, processes, wait};
 
 /// Longest time that a whole run may take.
-const RUN: Duration = Duration::from_secs(90);
+const RUN: Duration = Duration::from_secs(180);
 /// Longest time until no process of an ended run is left.
 const GONE: Duration = Duration::from_secs(10);
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use meshloom_config::NodeSpec;
 use meshloom_core::exchange::FromSource;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     FirstStart, ReplicaBoard,
@@ -153,7 +153,7 @@ impl SourceSeat {
         tokio::select! {
             biased;
             (end, exhausted) = stream.read(&self.actor) => match end {
-                _ if exhausted => SessionEnd::Finished,
+                _ if exhausted => self.agree().await,
                 // After Stop an orderly end is the end.
                 StreamEnd::Closed if self.host.draining.is_cancelled() => SessionEnd::Finished,
                 StreamEnd::Closed => failed("STREAM_ENDED", "it ended its stream without saying that it is exhausted".into()),
@@ -202,11 +202,24 @@ impl SourceSeat {
             Err(error) => {
                 SessionEnd::Failed(RunError::node(&self.spec.name, error.code, error.message).with_remedy(error.remedy))
             }
-            Ok(()) if exhausted || self.host.draining.is_cancelled() => SessionEnd::Finished,
+            Ok(()) if exhausted => self.agree().await,
+            Ok(()) if self.host.draining.is_cancelled() => SessionEnd::Finished,
             Ok(()) => {
                 SessionEnd::Failed(RunError::node(&self.spec.name, "STREAM_ENDED", "it ended without being exhausted"))
             }
         }
+    }
+}
+
+impl SourceSeat {
+    /// An exhausted source is finished once the actor has heard all of it and asks for none of it again.
+    async fn agree(&mut self) -> SessionEnd {
+        let (agreed, answer) = oneshot::channel();
+        if self.actor.send(FromStream::Ended(agreed)).await.is_err() || answer.await.is_ok() {
+            return SessionEnd::Finished;
+        }
+        let why = self.reopen.try_recv().unwrap_or_else(|_| "the pipeline is ending".into());
+        SessionEnd::Failed(RunError::node(&self.spec.name, "REOPENED", why))
     }
 }
 

@@ -12,7 +12,7 @@ use meshloom_core::{
     outputs::Routes,
 };
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
     time::{Instant, sleep_until},
 };
@@ -58,7 +58,9 @@ pub(crate) enum FromStream {
     Said(FromSource),
     /// It sent a frame that breaks a rule of the protocol, and which.
     Malformed(String),
-    /// It is over. The driver opens it again unless it was exhausted or told to stop.
+    /// It ended behind `Exhausted`. The driver waits for the answer: sent, it is over; dropped, it is opened again.
+    Ended(oneshot::Sender<()>),
+    /// It is over. The driver opens it again unless it was told to stop.
     Down,
 }
 
@@ -111,7 +113,6 @@ pub(crate) struct SourceActor {
     /// Counts streams, so that no stream hears of another's frames.
     generation: u64,
     /// The stream must be opened anew before the source may end.
-    reopening: bool,
     write: Option<JoinHandle<Written>>,
     /// The next write comes no earlier.
     next_write: Instant,
@@ -158,7 +159,6 @@ impl SourceActor {
             dirty: false,
             settled_sequence: None,
             generation: 0,
-            reopening: false,
             write: None,
             next_write: Instant::now(),
             write_failed: false,
@@ -189,6 +189,12 @@ impl SourceActor {
                     self.wiring.books.exhausted.store(true, Ordering::Relaxed);
                     self.ended = true;
                 }
+                Turn::Stream(Some(FromStream::Ended(agreed))) => {
+                    if self.ended {
+                        // A driver that no longer waits is stopping.
+                        let _ = agreed.send(());
+                    }
+                }
                 Turn::Stream(Some(FromStream::Down)) => {
                     self.commands = None;
                     self.unsent.clear();
@@ -199,9 +205,6 @@ impl SourceActor {
                     self.commands = None;
                     self.stream_closed = true;
                     self.ended = true;
-                    if self.reopening && !self.stopping {
-                        self.cannot_read_again().await;
-                    }
                 }
                 Turn::Settled => self.settle().await,
                 Turn::Placed | Turn::BudgetRoom | Turn::CommandRoom | Turn::MustWrite => {}
@@ -328,7 +331,6 @@ impl SourceActor {
             );
         }
         self.commands = Some(commands);
-        self.reopening = false;
         self.credit = Credit::default();
         self.last_sequence = 0;
         if self.stopping {
@@ -502,7 +504,6 @@ impl SourceActor {
     /// Ends the stream; what it still says is not heard.
     fn reopen(&mut self, why: String) {
         self.commands = None;
-        self.reopening = true;
         // A full channel holds an earlier request to do the same.
         let _ = self.wiring.reopen.try_send(why);
     }

@@ -12,7 +12,7 @@ use meshloom_core::{
 };
 use meshloom_telemetry::Traces;
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -120,6 +120,13 @@ impl Stage {
             actor: tokio::spawn(actor.run()),
             _state: state,
         }
+    }
+
+    /// Asks as the driver does when the stream has ended behind `Exhausted`.
+    async fn ended(&self) -> Result<(), oneshot::error::RecvError> {
+        let (agreed, answer) = oneshot::channel();
+        self.say(FromStream::Ended(agreed)).await;
+        soon(answer).await
     }
 
     async fn say(&self, said: FromStream) {
@@ -410,17 +417,22 @@ async fn events_lost_after_the_end_of_the_source_fail_the_run() {
 }
 
 #[tokio::test]
-async fn a_source_that_ends_before_it_was_read_again_fails_the_run() {
+async fn a_source_has_ended_only_when_none_of_it_must_come_again() {
     let mut stage = Stage::new(100);
     let _commands = stage.open(true).await;
-    stage.produce(1, &["a"], Some("1")).await;
-    drop(stage.take().await);
-    soon(stage.reopen.recv()).await.unwrap();
+    stage.produce(2, &["a"], Some("1")).await;
     stage.say(FromStream::Said(FromSource::Exhausted)).await;
+    assert!(stage.ended().await.is_err(), "its frame was refused, so it is opened again");
+    assert!(soon(stage.reopen.recv()).await.unwrap().contains("frame 2 came after frame 0"));
     assert!(!stage.books.exhausted.load(std::sync::atomic::Ordering::Relaxed));
-    let (gone, _) = mpsc::channel(1);
-    drop(std::mem::replace(&mut stage.stream, gone));
-    assert_eq!(soon(stage.fatal.recv()).await.unwrap().code, "EVENTS_LOST");
+    stage.say(FromStream::Down).await;
+
+    let _commands = stage.open(true).await;
+    stage.produce(1, &["a"], Some("1")).await;
+    stage.say(FromStream::Said(FromSource::Exhausted)).await;
+    stage.ended().await.expect("all of it was heard");
+    stage.take().await.1.settle();
+    soon(&mut stage.actor).await.unwrap();
 }
 
 #[tokio::test]

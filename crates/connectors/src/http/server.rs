@@ -11,17 +11,21 @@ use tokio::{
     net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::JoinSet,
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     answer::{Refusal, accepted},
+    connections::{Connections, Seat},
     parse,
     source::{Admission, Outcome},
 };
 
-/// Connections at a time; further ones wait to be accepted.
+/// Connections at a time. About 16 KiB each while they are idle.
 const CONNECTIONS: usize = 1024;
+/// Time between two words about connections that had to make way.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 /// Bytes of bodies held at a time, of all requests that have not been admitted.
 const BODIES_BYTES: usize = 64 << 20;
 /// Largest body.
@@ -50,41 +54,62 @@ struct Service {
     stop: CancellationToken,
 }
 
-/// Serves until `stop`, then answers what is open.
+/// Serves until `stop`, then answers what is open. What the operator should know goes to `notices`.
 pub(super) async fn serve(
     listener: TcpListener,
     settings: Arc<Settings>,
     admissions: mpsc::Sender<Admission>,
+    notices: mpsc::Sender<String>,
     stop: CancellationToken,
 ) {
     let bodies = Arc::new(Semaphore::new(BODIES_BYTES));
     let service = Arc::new(Service { settings, admissions, bodies, stop: stop.clone() });
-    let mut connections = JoinSet::new();
+    let connections = Connections::new(CONNECTIONS);
+    let mut tasks = JoinSet::new();
+    let mut said: Option<Instant> = None;
     loop {
-        let stream = tokio::select! {
-            stream = listener.accept(), if connections.len() < CONNECTIONS => stream,
-            Some(_) = connections.join_next() => continue,
+        let accepted = tokio::select! {
+            accepted = async { connections.room().await; listener.accept().await } => accepted,
+            Some(_) = tasks.join_next() => continue,
             () = stop.cancelled() => break,
         };
-        match stream {
+        let trouble = match accepted {
             Ok((stream, _)) => {
-                connections.spawn(connection(stream, service.clone()));
+                let (seat, evicted) = connections.seat();
+                tasks.spawn(connection(stream, seat, service.clone()));
+                evicted.then(|| format!("{CONNECTIONS} connections are open"))
             }
-            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            Err(error) => {
+                if !connections.evict() {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+                Some(format!("a connection could not be accepted ({error})"))
+            }
+        };
+        if let Some(trouble) = trouble
+            && said.is_none_or(|said| said.elapsed() >= SAY_AGAIN)
+            // Who does not read notices now hears of the next.
+            && notices.try_send(format!("{trouble}; those that are idle make way for new ones")).is_ok()
+        {
+            said = Some(Instant::now());
         }
     }
     drop(listener);
-    let all_done = async { while connections.join_next().await.is_some() {} };
+    let all_done = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(FAREWELL, all_done).await.is_err() {
-        connections.shutdown().await;
+        tasks.shutdown().await;
     }
 }
 
-async fn connection(stream: tokio::net::TcpStream, service: Arc<Service>) {
+async fn connection(stream: tokio::net::TcpStream, seat: Seat, service: Arc<Service>) {
     let stop = service.stop.clone();
-    let handler = service_fn(move |request| {
-        let service = service.clone();
-        async move { Ok::<_, Infallible>(service.handle(request).await.unwrap_or_else(Refusal::into_response)) }
+    let seat = Arc::new(seat);
+    let handler = service_fn(|request| {
+        let (service, seat) = (service.clone(), seat.clone());
+        async move {
+            let _busy = seat.busy();
+            Ok::<_, Infallible>(service.handle(request).await.unwrap_or_else(Refusal::into_response))
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).half_close(true);
@@ -92,6 +117,7 @@ async fn connection(stream: tokio::net::TcpStream, service: Arc<Service>) {
     // A connection that breaks concerns nobody but its client.
     let _ = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = seat.evicted() => Ok(()),
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -82,7 +82,9 @@ impl HttpSourceNode {
         // Whatever ends this source ends the server as well.
         let _stop_at_last = stop.clone().drop_guard();
         let (admissions, mut admitted) = mpsc::channel(WAITING);
-        let server = tokio::spawn(server::serve(listener, Arc::new(self.settings), admissions, stop.clone()));
+        let (notices, mut noticed) = mpsc::channel(1);
+        let server = server::serve(listener, Arc::new(self.settings), admissions, notices, stop.clone());
+        let server = tokio::spawn(server);
         let mut pending: HashMap<Sequence, oneshot::Sender<Outcome>> = HashMap::new();
         loop {
             tokio::select! {
@@ -96,6 +98,7 @@ impl HttpSourceNode {
                         break;
                     }
                 }
+                Some(notice) = noticed.recv() => self.context.say(notice).await,
             }
         }
         stop.cancel();

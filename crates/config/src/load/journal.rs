@@ -21,14 +21,13 @@ impl Load<'_> {
                 "`durability` has no meaning at a source with `use: {}`: it sends events again from where it was",
                 connector(&draft.spec.kind)
             );
-            self.report.add(&codes::KEY_NOT_APPLICABLE, span, message).help(
-                "remove it; it is for sources that cannot, such as `http`, `stdin` and programs without an SDK",
-            );
+            self.report
+                .add(&codes::KEY_NOT_APPLICABLE, span, message)
+                .help("remove it; it is for sources that cannot, such as `http`, `stdin` and programs without an SDK");
         }
         let Some((size, place)) = &top.journal else { return };
-        let may_journal = sources().filter(|draft| {
-            !goes_on(&draft.spec.kind) && draft.spec.durability != Some(Durability::Memory)
-        });
+        let may_journal =
+            sources().filter(|draft| !goes_on(&draft.spec.kind) && draft.spec.durability != Some(Durability::Memory));
         let Some(largest) = may_journal.max_by_key(|draft| draft.spec.max_event) else { return };
         let least = EVENTS * largest.spec.max_event;
         if *size < least {

@@ -186,7 +186,10 @@ impl Load<'_> {
             from_spans,
             discard_spans,
             listen_span: None,
-            durability_span: fields.get("durability").filter(|entry| !entry.inherited).map(|entry| entry.key_span.clone()),
+            durability_span: fields
+                .get("durability")
+                .filter(|entry| !entry.inherited)
+                .map(|entry| entry.key_span.clone()),
             replicas_span: fields.value("replicas").map(|value| value.span.clone()),
         }
     }

@@ -1,6 +1,7 @@
 //! The source's loop.
 
 mod journal;
+mod take_in;
 
 use std::{
     collections::{HashMap, VecDeque},

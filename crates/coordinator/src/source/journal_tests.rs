@@ -232,6 +232,43 @@ async fn who_cannot_be_told_waits_until_the_journal_takes_it() {
     deliveries.settle();
 }
 
+/// Fills the journal on behalf of another source, and answers what to settle so that it is empty again.
+async fn fill(disk: &Disk) -> (SourceId, u64) {
+    let other = disk.journal.source("other").unwrap();
+    let mut last = 0;
+    for bytes in [1 << 20, 64 << 10, 1 << 10, 1] {
+        while let Ok(sequence) = soon(disk.journal.append(other, vec![vec![0; bytes].into()])).await {
+            last = sequence;
+        }
+    }
+    (other, last)
+}
+
+#[tokio::test]
+async fn a_full_journal_takes_events_again_once_others_have_settled() {
+    for tells_refusals in [true, false] {
+        let disk = Disk::new();
+        let (other, last) = fill(&disk).await;
+        let mut stage = Stage::with(Given { tells_refusals, ..disk.given() });
+        let mut commands = stage.open(false).await;
+        stage.produce(1, &["a"], None).await;
+        if tells_refusals {
+            assert_eq!(refused(&mut commands).await, (1, NotAccepted::Full));
+        }
+        until(|| stage.books.trouble().contains("the journal is full")).await;
+        assert_eq!(stage.books.accepted.load(Ordering::Relaxed), 0);
+        soon(disk.journal.settle(other, last)).await.unwrap();
+        let expected = if tells_refusals { 2 } else { 1 };
+        if tells_refusals {
+            stage.produce(2, &["b"], None).await;
+        }
+        assert_eq!(settled(&mut commands).await.0, expected);
+        let (_, deliveries) = stage.take().await;
+        deliveries.settle();
+        until(|| stage.books.open() == 0 && stage.books.trouble().is_empty()).await;
+    }
+}
+
 #[tokio::test]
 async fn what_a_broken_disk_does_not_take_before_the_end_becomes_letters() {
     let disk = Disk::new();

@@ -7,12 +7,12 @@ mod books;
 mod credit;
 mod frames;
 mod intake;
+#[cfg(test)]
+mod journal_tests;
 mod ledger;
 mod marks;
 mod record;
 mod rereads;
-#[cfg(test)]
-mod journal_tests;
 #[cfg(test)]
 mod tests;
 

@@ -53,6 +53,9 @@ impl OpenJournal {
                 torn.path.display()
             );
         }
+        for name in discard.iter().filter(|name| backlog.iter().all(|left| left.name != **name)) {
+            tracing::warn!("the journal holds nothing of `{name}` that could be given up (--discard-journal)");
+        }
         let (mut seats, mut errors) = (HashMap::new(), Vec::new());
         for source in pipeline.nodes.iter().filter(|node| may_need_one(node)) {
             match journal.source(&source.name) {
@@ -142,7 +145,8 @@ fn undecodable(source: &str, sequence: u64, error: &RecordError) -> RunError {
         RecordError::Newer(_) => ("JOURNAL_NEWER", "run the newer version, or drain the pipeline with it"),
         RecordError::Damaged(_) => ("JOURNAL_DAMAGED", "bring the state directory back from a backup"),
     };
-    let error = RunError::system(code, format!("{source}: frame {sequence} in the journal: {error}; it was left as it is"));
+    let error =
+        RunError::system(code, format!("{source}: frame {sequence} in the journal: {error}; it was left as it is"));
     error.with_remedy(format!("{remedy}; or give up what the source has there with `--discard-journal {source}`"))
 }
 

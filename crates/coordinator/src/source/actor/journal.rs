@@ -1,7 +1,7 @@
 //! The part of the actor that the journal has: frames become durable before their source may forget them and before they
 //! enter the pipeline, come again from there when they are lost, and are let go of when they have settled.
 
-use std::{ops::Range, sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use meshloom_core::{
@@ -21,9 +21,8 @@ use crate::{
     phase::Phase,
     source::{
         SourceJournal,
-        admission::Refusal,
         frames::Frame,
-        intake::{Group, Intake, Piece},
+        intake::{Group, Intake},
         ledger::{FrameLedger, KnownFrames},
         marks::Marks,
         record,
@@ -43,9 +42,9 @@ pub(super) struct Journalling {
     /// Of frames that are in the journal.
     stored: Arc<KnownFrames>,
     /// Of frames that are in memory alone.
-    unstored: Arc<KnownFrames>,
+    pub(super) unstored: Arc<KnownFrames>,
     /// Bytes of the events of one record, at most.
-    largest: u64,
+    pub(super) largest: u64,
     /// What the log was told last.
     trouble: Option<std::mem::Discriminant<JournalError>>,
 }
@@ -104,86 +103,6 @@ impl SourceActor {
         journal.rereads.has_backlog() || unmixed || !journal.intake.has_room(self.wiring.window)
     }
 
-    /// Makes a frame durable before it is accepted.
-    pub(super) fn take_in(&mut self, sequence: u64, batch: Batch, mut refused: Vec<Refusal>, checkpoint: Option<Bytes>) {
-        let Some(journal) = &self.journal else { return };
-        let largest = journal.largest;
-        if batch.bytes() as u64 > largest {
-            if self.wiring.tells_refusals {
-                self.unsent.push_back(ToSource::Refused { sequence, why: NotAccepted::TooLarge });
-                return;
-            }
-            refuse_too_large(&batch, largest, &mut refused);
-        }
-        let mut passed: Vec<u32> = Vec::new();
-        let mut next = 0;
-        for refusal in &refused {
-            passed.extend(next..refusal.row);
-            next = refusal.row + 1;
-        }
-        passed.extend(next..batch.len() as u32);
-        let rest = if refused.is_empty() { batch.clone() } else { batch.select(&passed) };
-        let cuts = cut(&rest, largest);
-        let parts = cuts.len() + usize::from(!refused.is_empty());
-        if parts > 1 {
-            self.owed.insert(sequence, parts);
-        }
-        if !refused.is_empty() {
-            let checkpoint = checkpoint.clone().filter(|_| cuts.is_empty());
-            self.letter_refused(sequence, &batch, refused, checkpoint);
-        }
-        let (budget, in_process) = (self.wiring.budget.clone(), self.wiring.in_process);
-        let Some(journal) = &mut self.journal else { return };
-        let last = cuts.len().saturating_sub(1);
-        for (index, rows) in cuts.into_iter().enumerate() {
-            let batch = rest.slice(rows);
-            let memory = in_process.then(|| budget.take(batch.bytes() as u64));
-            let checkpoint = checkpoint.clone().filter(|_| index == last);
-            journal.intake.push(Piece { batch, sequence: Some(sequence), checkpoint, memory });
-        }
-    }
-
-    /// Events that are not let in: a frame of their own, durable as letters.
-    fn letter_refused(&mut self, sequence: u64, batch: &Batch, refused: Vec<Refusal>, checkpoint: Option<Bytes>) {
-        let Some(journal) = &self.journal else { return };
-        let events = refused.len() as u64;
-        let rows: Vec<u32> = refused.iter().map(|refusal| refusal.row).collect();
-        let mut deliveries = Origin::frame(journal.unstored.clone(), self.frames.next(), events as u32);
-        self.push_frame(Frame {
-            sequence: Some(sequence),
-            journal: None,
-            events,
-            settled: false,
-            kept: Some(batch.select(&rows).detach()),
-            memory: None,
-            _charge: self.checkpoint_charge(checkpoint.as_ref()),
-            checkpoint,
-        });
-        for (index, refusal) in refused.into_iter().enumerate() {
-            let letter = Letter {
-                batch: batch.select(&[refusal.row]).detach(),
-                deliveries: deliveries.take([index as u32]),
-                reason: refusal.reason.into(),
-                message: refusal.message,
-                attempts: 0,
-            };
-            self.wiring.router.letter(letter, &mut self.wiring.outbox);
-        }
-        deliveries.settle();
-    }
-
-    /// A part of a frame is durable; with the last one the source may forget it.
-    pub(super) fn is_durable(&mut self, sequence: u64) {
-        if let Some(parts) = self.owed.get_mut(&sequence) {
-            *parts -= 1;
-            if *parts > 0 {
-                return;
-            }
-            self.owed.remove(&sequence);
-        }
-        self.unsent.push_back(ToSource::Settled { sequence, checkpoint: None });
-    }
-
     /// Asks the journal for what there is to ask. Says whether memory is what keeps it from more.
     pub(super) fn ask_journal(&mut self) -> bool {
         let idle = self.frames.is_empty();
@@ -240,13 +159,7 @@ impl SourceActor {
     }
 
     /// A durable frame enters the pipeline.
-    fn enter(
-        &mut self,
-        sequence: u64,
-        batch: Batch,
-        checkpoint: Option<Bytes>,
-        memory: Option<crate::flow::Charge>,
-    ) {
+    fn enter(&mut self, sequence: u64, batch: Batch, checkpoint: Option<Bytes>, memory: Option<crate::flow::Charge>) {
         let Some(journal) = &self.journal else { return };
         let events = batch.len() as u32;
         let deliveries = Origin::frame(journal.stored.clone(), self.frames.next(), events);
@@ -293,7 +206,9 @@ impl SourceActor {
         }
         let (node, ledger) = (self.wiring.node.clone(), journal.unstored.clone());
         if !self.wiring.in_process {
-            tracing::warn!("{node}: {events} events were not accepted; the source was not told that it may forget them");
+            tracing::warn!(
+                "{node}: {events} events were not accepted; the source was not told that it may forget them"
+            );
             return;
         }
         tracing::warn!("{node}: {events} events that were read could not be made durable and become dead letters");
@@ -405,39 +320,4 @@ impl SourceActor {
             let _ = journal.marks.answered(true).await;
         }
     }
-}
-
-/// Rows by which a batch is cut into records.
-fn cut(batch: &Batch, largest: u64) -> Vec<Range<usize>> {
-    if batch.is_empty() {
-        return Vec::new();
-    }
-    if batch.bytes() as u64 <= largest {
-        return vec![0..batch.len()];
-    }
-    let (mut cuts, mut start, mut bytes) = (Vec::new(), 0, 0);
-    for row in 0..batch.len() {
-        let event = batch.bytes_of(row) as u64;
-        if row > start && bytes + event > largest {
-            cuts.push(start..row);
-            (start, bytes) = (row, 0);
-        }
-        bytes += event;
-    }
-    cuts.push(start..batch.len());
-    cuts
-}
-
-/// Adds the events that no record holds.
-fn refuse_too_large(batch: &Batch, largest: u64, refused: &mut Vec<Refusal>) {
-    for row in 0..batch.len() as u32 {
-        let bytes = batch.bytes_of(row as usize) as u64;
-        if bytes > largest && refused.iter().all(|refusal| refusal.row != row) {
-            let message = format!(
-                "the event has {bytes} bytes, and the journal takes {largest} at once; raise `journal: {{ size }}`, of which that is about a quarter"
-            );
-            refused.push(Refusal { row, reason: "EVENT_TOO_LARGE", message });
-        }
-    }
-    refused.sort_by_key(|refusal| refusal.row);
 }

@@ -4,29 +4,29 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::PathBuf,
+    time::Duration,
 };
 
 use meshloom_e2e::{
-    Project, Running, lines,
-    toolchain::{Language, list, python},
-    web::Client,
+    Project, Running, lines, processes,
+    toolchain::{list, python},
+    wait,
+    web::{Client, Got},
 };
 use serde_json::{Value, json};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// A source above two sinks that write uids: `seen` at once, `out` only while no file `stop` is there.
+/// A source above two sinks that write whole events: `seen` at once, `out` only while no file `stop` is there.
 fn gated(source: &str, top: &str) -> Project {
-    let sink = Language::Rust.test_node();
     let project = Project::new(&format!(
         "pipeline: kept
 trace: {{ rate: 0 }}
 {top}
 nodes:
   in: {{ {source} }}
-  seen: {{ run: {sink}, handler: sink, from: in, with: {{ label: seen, out: '{{dir}}/seen.ndjson' }} }}
-  gate: {{ exec: [sh, -c, 'while [ -e {{dir}}/stop ]; do sleep 0.05; done; cat'], mode: batch, from: in, timeout: 10m }}
-  out: {{ run: {sink}, handler: sink, from: gate, with: {{ label: out, out: '{{dir}}/out.ndjson' }} }}
+  seen: {{ exec: [sh, -c, 'cat >> {{dir}}/seen.ndjson'], mode: batch, envelope: cloudevents, from: in }}
+  out: {{ exec: [sh, -c, 'while [ -e {{dir}}/stop ]; do sleep 0.05; done; cat >> {{dir}}/out.ndjson'], mode: batch, envelope: cloudevents, concurrency: 1, from: in, timeout: 10m }}
 "
     ));
     project.write("stop", "");
@@ -48,11 +48,13 @@ fn event(n: u64) -> Value {
     json!({"n": n, "do": "pass"})
 }
 
-/// The uids that a sink has written, by number.
+/// What makes the uid of each event that a sink has written, by number: its source, and its id, which is the uid of an
+/// event that came without one.
 fn uids(project: &Project, file: &str) -> BTreeMap<u64, BTreeSet<String>> {
     let mut uids: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
     for line in project.lines(file) {
-        uids.entry(line["n"].as_u64().unwrap()).or_default().insert(line["uid"].as_str().unwrap().to_owned());
+        let number = line["data"]["n"].as_u64().unwrap();
+        uids.entry(number).or_default().insert(format!("{} {}", line["source"], line["id"]));
     }
     uids
 }
@@ -72,13 +74,22 @@ fn kill_once_seen(project: &Project, mut run: Running, events: usize) {
 /// keys by uid holds it once.
 fn assert_delivered(project: &Project, events: u64) {
     let (before, after) = (uids(project, "seen.ndjson"), uids(project, "out.ndjson"));
-    assert!(before.values().all(|uids| uids.len() == 1), "one uid for each event, in both runs: {before:#?}");
-    assert_eq!(before, after);
     assert!(after.keys().copied().eq(1..=events), "{:?}", after.keys());
+    for (number, uids) in &after {
+        assert_eq!(uids.len(), 1, "{number} is held once");
+        assert_eq!(before.get(number), Some(uids), "{number} is the same in both runs");
+    }
+}
+
+/// Posts until the pipeline has room for it, as 429 asks for: before all nodes are up there is none.
+fn answer(client: &Client, url: &str, body: &str) -> Got {
+    wait::until(Duration::from_secs(60), "room in the pipeline", || {
+        Some(client.post(url, &[JSON], body).expect("an answer")).filter(|got| got.status != 429)
+    })
 }
 
 fn post(client: &Client, url: &str, n: u64) {
-    let got = client.post(url, &[JSON], event(n).to_string()).expect("an answer");
+    let got = answer(client, url, &event(n).to_string());
     assert_eq!(got.status, 202, "{got:?}");
 }
 
@@ -112,10 +123,15 @@ fn what_http_has_accepted_outlives_a_kill() {
     let project = http("");
     let mut run = project.start();
     let (url, client) = (url_of(&mut run), Client::default());
-    let bodies = (1..=EVENTS).map(|n| event(n).to_string().into_bytes()).collect();
-    for got in client.post_all(&url, "application/json", bodies) {
-        assert_eq!(got.expect("an answer").status, 202);
-    }
+    let mut bodies: Vec<Vec<u8>> = (1..=EVENTS).map(|n| event(n).to_string().into_bytes()).collect();
+    wait::holds(Duration::from_secs(60), "every post to be accepted", || {
+        let answers = client.post_all(&url, "application/json", bodies.clone());
+        let statuses: Vec<u16> = answers.into_iter().map(|got| got.expect("an answer").status).collect();
+        assert!(statuses.iter().all(|status| [202, 429].contains(status)), "{statuses:?}");
+        let mut statuses = statuses.into_iter();
+        bodies.retain(|_| statuses.next() == Some(429));
+        bodies.is_empty()
+    });
     let journal = run.status().expect("it runs").journal.expect("there is a journal");
     assert!(journal.bytes > 0 && journal.limit_bytes == 256 << 20 && journal.problems.is_empty(), "{journal:?}");
     assert!(journal.commit_seconds.is_some_and(|seconds| seconds > 0.0), "{journal:?}");
@@ -238,7 +254,7 @@ fn events_of_a_source_that_is_gone_are_not_passed_over() {
     post(&client, &url, 1);
     kill_once_seen(&project, run, 1);
     let text = fs::read_to_string(project.file()).unwrap();
-    project.rewrite(&text.replace("  in: {", "  renamed: {").replace("from: in,", "from: renamed,"));
+    project.rewrite(&text.replace("  in: {", "  renamed: {").replace("from: in", "from: renamed"));
     project.run().assert_fails(78, &["JOURNAL_SOURCE_GONE", "in: ", "--discard-journal in"]);
     // Given up on request, and only then: it was still there.
     let project = project.args(["--discard-journal", "in"]);
@@ -276,7 +292,7 @@ fn without_durability_there_is_no_journal_and_a_warning() {
     let finished = project.succeed();
     assert!(finished.log.contains("`durability: memory`"), "{}", finished.log);
     assert!(!project.state().join("journal").exists());
-    assert_eq!(lines::numbers(&project.lines("out.ndjson")), [1]);
+    assert!(uids(&project, "out.ndjson").into_keys().eq([1]));
 }
 
 /// `ulimit -f`: a file that may not grow is an error, not the end of the coordinator; and what it starts can still be
@@ -294,16 +310,15 @@ exec \"$@\"
     let mut run = project.start_under(&limited);
     let (url, client) = (url_of(&mut run), Client::default());
     post(&client, &url, 1);
-    let ignored = fs::read_to_string(format!(
-        "/proc/{}/status",
-        run.until("a process", |_| true).node("seen").replicas[0].pid.unwrap()
-    ));
-    let ignored =
-        ignored.unwrap().lines().find_map(|line| line.strip_prefix("SigIgn:").map(str::trim).map(str::to_owned));
-    let ignored = u64::from_str_radix(&ignored.expect("a mask"), 16).unwrap();
-    assert_eq!(ignored >> 24 & 1, 0, "commands have the default of SIGXFSZ: {ignored:x}");
+    for pid in processes::marked(run.mark()).into_iter().filter(|pid| *pid != run.pid()) {
+        // One that has ended meanwhile ignores nothing.
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map_or("0", str::trim);
+        let ignored = u64::from_str_radix(ignored, 16).unwrap();
+        assert_eq!(ignored >> 24 & 1, 0, "what it starts has the default of SIGXFSZ: {ignored:x}");
+    }
     let pad = json!({"n": 2, "do": "pass", "pad": "x".repeat(1 << 20)}).to_string();
-    let got = client.post(&url, &[JSON], pad).expect("an answer");
+    let got = answer(&client, &url, &pad);
     assert_eq!(got.status, 503, "{got:?}");
     assert!(got.body.contains("JOURNAL_FAILED") && got.headers.contains_key("retry-after"), "{got:?}");
     // Small ones still have room, and the books have only what was accepted.

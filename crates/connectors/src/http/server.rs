@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use meshloom_core::limits;
+use meshloom_core::{exchange::NotAccepted, limits};
 use tokio::{
     net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
@@ -43,7 +43,7 @@ pub(super) struct Settings {
     pub(super) path: String,
     /// Largest event, bytes.
     pub(super) max_event: usize,
-    /// Time for a body to arrive, and time for its events to settle.
+    /// Time for a body to arrive, and time for its events to become durable.
     pub(super) timeout: Duration,
 }
 
@@ -143,20 +143,31 @@ impl Service {
         }
         let (reply, outcome) = oneshot::channel();
         let stopping = || Refusal::unavailable("STOPPING", "the pipeline is stopping; the events were not delivered");
-        let settled = async {
+        let durable = async {
             self.admissions.send(Admission { batch, reply }).await.map_err(|_| stopping())?;
             outcome.await.map_err(|_| stopping())
         };
-        let outcome = tokio::time::timeout(self.settings.timeout, settled).await.map_err(|_elapsed| {
+        let outcome = tokio::time::timeout(self.settings.timeout, durable).await.map_err(|_elapsed| {
             let message = format!(
-                "the events were not delivered within {:?}; they may still be, so send them with the same ids again",
+                "the events were not accepted within {:?}; they may still be, so send them with the same ids again",
                 self.settings.timeout
             );
             Refusal::unavailable("NOT_SETTLED", message)
         })??;
         match outcome {
-            Outcome::Settled => Ok(accepted(events)),
+            Outcome::Accepted => Ok(accepted(events)),
             Outcome::Busy => Err(Refusal::busy("the pipeline has no room now: send the request again later")),
+            Outcome::Refused(NotAccepted::Full) => {
+                Err(Refusal::busy("the journal is full of events that have not settled: send the request again later"))
+            }
+            Outcome::Refused(NotAccepted::Failed) => Err(Refusal::unavailable(
+                "JOURNAL_FAILED",
+                "the journal cannot be written, so none of the events was accepted: send the request again later; the \
+                 log of the coordinator says what to do",
+            )),
+            Outcome::Refused(NotAccepted::TooLarge) => Err(Refusal::too_large(
+                "more than the journal takes at once: send less per request, or raise `journal: { size }`",
+            )),
             Outcome::TooMany { events, bytes } => Err(Refusal::too_large(format!(
                 "more than the pipeline takes at once, {events} events and {bytes} bytes: send less per request, or \
                  raise `queue` of the node below"

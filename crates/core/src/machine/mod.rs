@@ -5,6 +5,7 @@
 //! every input of every work, retries, and the narrowing down of batches that fail as a whole.
 
 mod accounting;
+mod action;
 mod batching;
 mod breaker;
 mod choice;
@@ -23,19 +24,18 @@ mod verdicts;
 
 use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
 
-use self::{batching::BatchSize, dispatch::Replica, hop::Ids, pace::Pace, quarantine::Quarantine, retry::Retries};
 pub use self::{
+    action::{Action, Letter},
     deaths::End,
     hop::{Hop, Verdict},
     retry::RetryPolicy,
     segment::{Attempts, Part, Segment},
 };
+use self::{batching::BatchSize, dispatch::Replica, hop::Ids, pace::Pace, quarantine::Quarantine, retry::Retries};
 use crate::{
-    batch::Batch,
-    exchange::{Call, Failure, Limits, Work, WorkResult},
+    exchange::{Call, Failure, Limits, WorkResult},
     moment::Moment,
-    origin::Deliveries,
-    outputs::{Answer, NodeIdentity},
+    outputs::NodeIdentity,
 };
 
 /// What a node's machine needs to know of its place in the pipeline.
@@ -127,94 +127,6 @@ pub enum Event {
     Drain,
     /// A deadline has passed or room in the budget has come free.
     Wake,
-}
-
-/// What the actor has to do.
-#[derive(Debug)]
-pub enum Action {
-    /// Send a work.
-    Send {
-        /// To this replica.
-        replica: u32,
-        /// The work.
-        work: Work,
-    },
-    /// Take a work back.
-    Cancel {
-        /// From this replica.
-        replica: u32,
-        /// The work.
-        sequence: u64,
-        /// Why.
-        reason: &'static str,
-    },
-    /// Pass outputs on.
-    Forward {
-        /// The outputs.
-        answer: Answer,
-        /// One delivery per output.
-        deliveries: Deliveries,
-    },
-    /// Make dead letters of these events, or send them to `NAME.rejected`.
-    Letter(Letter),
-    /// A replica does not answer or breaks the protocol: end its stream and, if it is ours, its process.
-    Restart {
-        /// The replica.
-        replica: u32,
-        /// Why, for a person.
-        why: String,
-    },
-    /// Queue room of an edge came free, or (negative) is used again by a retry.
-    Room {
-        /// Index of the edge among the node's inputs.
-        edge: u32,
-        /// Events.
-        events: i64,
-        /// Bytes.
-        bytes: i64,
-    },
-    /// A hop of a sampled event ended.
-    Span(Hop),
-    /// A work was answered in full.
-    Done {
-        /// The replica.
-        replica: u32,
-        /// Inputs.
-        events: u32,
-        /// Time in handlers.
-        busy: Duration,
-        /// Time since it was sent.
-        elapsed: Duration,
-    },
-    /// The state of a replica's breaker has changed.
-    Breaker {
-        /// The replica.
-        replica: u32,
-        /// The state and why, for a person.
-        message: String,
-    },
-    /// Something that an operator should read.
-    Warn {
-        /// The replica.
-        replica: u32,
-        /// What.
-        message: String,
-    },
-}
-
-/// Events that end here.
-#[derive(Debug)]
-pub struct Letter {
-    /// The events, in memory of their own.
-    pub batch: Batch,
-    /// Their deliveries; settled once the letter is durable.
-    pub deliveries: Deliveries,
-    /// Stable code.
-    pub reason: Cow<'static, str>,
-    /// For a person.
-    pub message: String,
-    /// Attempts made.
-    pub attempts: u32,
 }
 
 /// The books of a node: each input once, by its last verdict.

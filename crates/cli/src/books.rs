@@ -2,10 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use meshloom_proto::v1::{self, EdgeStatus, NodeStatus, PipelineStatus};
+use meshloom_proto::v1::{self, EdgeStatus, NodeCondition, NodeStatus, PipelineStatus};
 use serde_json::{Value, json};
 
 /// Time over which a rate is measured.
@@ -120,7 +120,9 @@ fn node_json(status: &PipelineStatus, node: &NodeStatus, rate: f64) -> Value {
             "sdk": replica.sdk,
             "works": replica.works,
             "last_error": replica.last_error,
+            "breaker": if replica.breaker.is_empty() { Value::Null } else { replica.breaker.as_str().into() },
         })).collect::<Vec<_>>(),
+        "condition": node.condition.as_ref().map(condition_json),
     });
     let books = match role(status, node) {
         Role::Source => json!({
@@ -150,6 +152,33 @@ fn node_json(status: &PipelineStatus, node: &NodeStatus, rate: f64) -> Value {
         value.extend(books);
     }
     value
+}
+
+/// What keeps a node from its work, in one word.
+pub(crate) fn standstill(standstill: v1::Standstill) -> &'static str {
+    match standstill {
+        v1::Standstill::Unspecified => "unknown",
+        v1::Standstill::Probing => "probing",
+        v1::Standstill::Outage => "outage",
+        v1::Standstill::Paused => "paused",
+    }
+}
+
+/// A uid as it is shown everywhere; empty: there is none.
+pub(crate) fn uid(condition: &NodeCondition) -> String {
+    condition.uid.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn condition_json(condition: &NodeCondition) -> Value {
+    let since = condition.since.and_then(|since| SystemTime::try_from(since).ok());
+    let since = since.and_then(|since| since.duration_since(SystemTime::UNIX_EPOCH).ok());
+    json!({
+        "standstill": standstill(condition.standstill()),
+        "since_unix_seconds": since.map(|since| since.as_secs_f64()),
+        "reason": condition.reason,
+        "message": condition.message,
+        "uid": if condition.uid.is_empty() { Value::Null } else { uid(condition).into() },
+    })
 }
 
 fn edge_json(edge: &EdgeStatus) -> Value {
@@ -182,6 +211,7 @@ pub(crate) mod tests {
             sdk: sdk.into(),
             works: 1,
             last_error: last_error.into(),
+            breaker: "closed".into(),
         };
         let edge = |from: &str, to: &str, produced, queued| EdgeStatus {
             from: from.into(),
@@ -283,5 +313,32 @@ pub(crate) mod tests {
         assert_eq!(value["nodes"][1]["events_per_second"], 2.0);
         assert_eq!(value["nodes"][2]["replicas"][0]["pid"], Value::Null);
         assert_eq!(value["edges"][1]["from"], "filter.side");
+        assert_eq!(value["nodes"][1]["replicas"][0]["breaker"], "closed");
+        assert_eq!(value["nodes"][1]["condition"], Value::Null);
+    }
+
+    #[test]
+    fn json_says_what_keeps_a_node_from_its_work() {
+        let mut status = sample();
+        status.nodes[2].condition = Some(paused());
+        let value = to_json(&status, &[]);
+        let expected = json!({
+            "standstill": "paused",
+            "since_unix_seconds": 1_700_000_000.5,
+            "reason": "HTTP_503",
+            "message": "try later",
+            "uid": "0707070707070707".repeat(2),
+        });
+        assert_eq!(value["nodes"][2]["condition"], expected);
+    }
+
+    pub(crate) fn paused() -> NodeCondition {
+        NodeCondition {
+            standstill: v1::Standstill::Paused.into(),
+            since: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 500_000_000 }),
+            reason: "HTTP_503".into(),
+            message: "try later".into(),
+            uid: vec![7; 16].into(),
+        }
     }
 }

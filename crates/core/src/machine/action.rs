@@ -3,7 +3,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use super::Hop;
-use crate::{batch::Batch, exchange::Work, origin::Deliveries, outputs::Answer};
+use crate::{batch::Batch, exchange::Work, ids::Uid, origin::Deliveries, outputs::Answer};
 
 /// What the actor has to do.
 #[derive(Debug)]
@@ -61,6 +61,20 @@ pub enum Action {
         busy: Duration,
         /// Time since it was sent.
         elapsed: Duration,
+    },
+    /// An outage of the node has begun or is over.
+    Outage {
+        /// Whether it begins.
+        began: bool,
+        /// How long, and the words of the last failure, for a person.
+        message: String,
+    },
+    /// An event has used up its attempts, and the node waits for [`Event::Resume`](super::Event::Resume).
+    Paused {
+        /// The event.
+        uid: Uid,
+        /// Code and message of its last failure.
+        why: String,
     },
     /// The state of a replica's breaker has changed.
     Breaker {

@@ -13,4 +13,5 @@ mod pause;
 mod poison;
 mod rest;
 mod stage;
+mod trouble;
 mod verdicts;

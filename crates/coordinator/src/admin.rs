@@ -25,6 +25,7 @@ use tower::service_fn;
 
 use crate::{
     restart::restart,
+    resume::resume,
     service::Shared,
     state::{LetterFile, LetterFilter, LetterRecord, StateDir, timestamp},
 };
@@ -222,6 +223,11 @@ impl CoordinatorService for Admin {
     async fn restart(&self, request: Request<v1::RestartRequest>) -> Result<Response<v1::RestartResponse>, Status> {
         let restarted = restart(&self.shared, &request.into_inner().node).await?;
         Ok(Response::new(v1::RestartResponse { restarted }))
+    }
+
+    async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::ResumeResponse>, Status> {
+        let resumed = resume(&self.shared, &request.into_inner().node).await?;
+        Ok(Response::new(v1::ResumeResponse { resumed }))
     }
 
     async fn drain(&self, _: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {

@@ -15,6 +15,7 @@ mod phase;
 pub mod process;
 mod replica;
 mod restart;
+mod resume;
 mod service;
 mod source;
 mod spans;

@@ -191,6 +191,7 @@ impl Service {
             attached: attach.into_iter().collect(),
             phase: phases,
             fatal,
+            open_sources: watch::channel(pipeline.nodes.iter().filter(|spec| spec.is_source()).count()).0,
         };
         let Wired { mut actors, mut drivers, starts, nodes, edges } = wiring::wire(&commons);
         let journal = commons.journal.take();
@@ -297,6 +298,19 @@ impl Handle {
 impl Shared {
     pub(crate) fn status(&self) -> v1::PipelineStatus {
         self.views.status(&self.pipeline, (*self.phase.borrow()).into())
+    }
+
+    /// Where a node stands among the pipeline's.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub(crate) fn find(&self, name: &str) -> Result<usize, tonic::Status> {
+        let nodes = &self.pipeline.nodes;
+        nodes.iter().position(|node| node.name == name).ok_or_else(|| {
+            let near = suggest(name, nodes.iter().map(|node| node.name.as_str()));
+            let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            tonic::Status::not_found(format!("the pipeline has no node `{name}`{hint}"))
+        })
     }
 
     pub(crate) fn phase(&self) -> Phase {

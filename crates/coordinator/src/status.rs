@@ -4,11 +4,13 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use meshloom_config::{NodeKind, NodeSpec, Pipeline};
 use meshloom_journal::Meter;
+use meshloom_core::machine::{Condition, Standstill};
 use meshloom_proto::v1;
 
 use crate::{
     flow::Budget,
     phase::Phase,
+    state::timestamp,
     wiring::{EdgeView, NodeView, Place},
 };
 
@@ -76,6 +78,7 @@ impl Views {
                     sdk: board.sdk,
                     works: 0,
                     last_error: board.last_error,
+                    breaker: String::new(),
                 })
                 .collect(),
             ..v1::NodeStatus::default()
@@ -90,9 +93,11 @@ impl Views {
             }
             Place::Node(books) => {
                 let page = books.snapshot();
-                for (replica, works) in status.replicas.iter_mut().zip(&page.works) {
+                for (replica, (works, breaker)) in status.replicas.iter_mut().zip(&page.replicas) {
                     replica.works = *works;
+                    replica.breaker = breaker.as_str().to_owned();
                 }
+                status.condition = page.condition.map(condition);
                 status.received = page.books.received;
                 status.answered = page.books.answered;
                 status.consumed = page.books.consumed;
@@ -111,6 +116,21 @@ impl Views {
             }
         }
         status
+    }
+}
+
+fn condition(condition: Condition) -> v1::NodeCondition {
+    let standstill = match condition.standstill {
+        Standstill::Probing => v1::Standstill::Probing,
+        Standstill::Outage => v1::Standstill::Outage,
+        Standstill::Paused => v1::Standstill::Paused,
+    };
+    v1::NodeCondition {
+        standstill: standstill.into(),
+        since: Some(timestamp(condition.since.0)),
+        reason: condition.reason.into_owned(),
+        message: condition.message,
+        uid: condition.uid.map(|uid| uid.as_bytes().to_vec()).unwrap_or_default().into(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use meshloom_config::{NodeKind, Pipeline, budget as config, spec::Address};
 use meshloom_core::{
     graph::{EdgeId, NodeId, Port},
-    machine::{NodeMachine, RetryPolicy, Settings},
+    machine::{NodeMachine, OutagePolicy, RetryPolicy, Settings},
     outputs::NodeIdentity,
 };
 use meshloom_telemetry::{SpanId, Traces};
@@ -24,6 +24,7 @@ use crate::{
     phase::Phase,
     replica::{Host, NodeSeat, Placement, ReplicaBoard, SourceSeat, drive_node, drive_source},
     restart::Roller,
+    resume::Resume,
     source::{Admission, FrameLedger, SourceActor, SourceBooks, SourceWiring, Window},
     spans::{HopSpans, SourceSpans},
     state::{Checkpoints, OpenJournal, Position},
@@ -48,6 +49,8 @@ pub(crate) struct NodeView {
     pub(crate) replicas: Vec<ReplicaBoard>,
     /// Restarts its replicas; a source has none.
     pub(crate) roller: Option<Roller>,
+    /// Lets it go on where it has paused; a source does not pause.
+    pub(crate) resumes: Option<mpsc::Sender<Resume>>,
 }
 
 /// An edge as `status` sees it.
@@ -80,6 +83,8 @@ pub(crate) struct Commons {
     pub(crate) attached: HashMap<String, Address>,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) fatal: mpsc::Sender<RunError>,
+    /// How many sources are not exhausted.
+    pub(crate) open_sources: watch::Sender<usize>,
 }
 
 /// Bytes of the budget, and of it what is left for sources and works after the reserves.
@@ -208,7 +213,8 @@ fn start_source(
     let (resume, resume_from) = watch::channel(start);
     let (reopen, reopens) = mpsc::channel(1);
     let (said, stream) = mpsc::channel(1);
-    let books = Arc::new(SourceBooks::default());
+    let open_sources = commons.open_sources.clone();
+    let books = Arc::new(SourceBooks { open_sources, ..SourceBooks::default() });
     let journal = commons.journal.as_ref().and_then(|journal| journal.seat(&spec.name));
     let in_process = placement.is_none();
     let actor = SourceActor::new(SourceWiring {
@@ -263,7 +269,7 @@ fn start_source(
         fatal: commons.fatal.clone(),
     };
     wired.drivers.spawn(drive_source(seat, first));
-    NodeView { place: Place::Source(books), replicas: vec![board], roller: None }
+    NodeView { place: Place::Source(books), replicas: vec![board], roller: None, resumes: None }
 }
 
 /// Whether a source can pass on to its clients that their events were not accepted. The frames of others wait.
@@ -296,6 +302,8 @@ fn start_node(
             // A node in a debugger stands still as long as its user likes.
             timeout: attached.is_none().then_some(spec.timeout),
             retry: RetryPolicy { attempts: spec.retry.attempts, initial: spec.retry.initial, max: spec.retry.max },
+            on_exhausted: spec.on_exhausted,
+            outage: OutagePolicy { events: spec.outage, ..OutagePolicy::default() },
             rate: spec.rate.map(|rate| rate.per_second()),
             seed: u64::from_be_bytes(SpanId::random().to_bytes()),
         },
@@ -331,6 +339,7 @@ fn start_node(
     }
     let books = Arc::new(NodeBooks::new());
     let (rolls, asked) = mpsc::channel(1);
+    let (resumes, resumed) = mpsc::channel(1);
     let actor = NodeActor::new(
         machine,
         Wiring {
@@ -341,6 +350,8 @@ fn start_node(
             replicas: links,
             from_replicas,
             rolls: asked,
+            resumes: resumed,
+            open_sources: commons.open_sources.subscribe(),
             freed: ends.freed,
             pressed: ends.pressed,
             budget: host.budget.clone(),
@@ -352,7 +363,8 @@ fn start_node(
         },
     );
     wired.actors.spawn(actor.run());
-    NodeView { place: Place::Node(books), replicas: boards, roller: Some(Roller::new(rolls)) }
+    let roller = Some(Roller::new(rolls));
+    NodeView { place: Place::Node(books), replicas: boards, roller, resumes: Some(resumes) }
 }
 
 impl EdgeView {

@@ -52,6 +52,7 @@ pub struct Node {
     pub restarts: u64,
     pub exhausted: bool,
     pub replicas: Vec<Replica>,
+    pub condition: Option<Condition>,
 }
 
 /// One replica.
@@ -64,6 +65,19 @@ pub struct Replica {
     pub state: String,
     pub pid: Option<u32>,
     pub last_error: String,
+    pub breaker: Option<String>,
+}
+
+/// What keeps a node from its work.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the words of proto/meshloom/v1/coordinator.proto")]
+pub struct Condition {
+    pub standstill: String,
+    pub since_unix_seconds: f64,
+    pub reason: String,
+    pub message: String,
+    pub uid: Option<String>,
 }
 
 /// One edge.
@@ -78,6 +92,13 @@ pub struct Edge {
     pub dropped: u64,
     pub queued: u64,
     pub received: u64,
+}
+
+impl Node {
+    /// What keeps it from its work, in one word; empty: nothing does.
+    pub fn standstill(&self) -> &str {
+        self.condition.as_ref().map_or("", |condition| &condition.standstill)
+    }
 }
 
 impl Books {

@@ -215,7 +215,7 @@ impl SourceActor {
                     if self.commands.is_none() => {}
                 Turn::Stream(Some(FromStream::Malformed(why))) => self.violated("FRAME_REFUSED", &why).await,
                 Turn::Stream(Some(FromStream::Said(FromSource::Exhausted))) => {
-                    self.wiring.books.exhausted.store(true, Ordering::Relaxed);
+                    self.wiring.books.exhaust();
                     self.ended = true;
                 }
                 Turn::Stream(Some(FromStream::Ended(agreed))) => {

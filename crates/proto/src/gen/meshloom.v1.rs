@@ -296,6 +296,28 @@ pub struct NodeStatus {
     /// Events per second over the last seconds.
     #[prost(double, tag = "21")]
     pub rate: f64,
+    /// What keeps it from its work; absent: nothing does.
+    #[prost(message, optional, tag = "22")]
+    pub condition: ::core::option::Option<NodeCondition>,
+}
+/// Why nothing, or only single events, go to a node.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeCondition {
+    /// What keeps it from its work.
+    #[prost(enumeration = "Standstill", tag = "1")]
+    pub standstill: i32,
+    /// Since when.
+    #[prost(message, optional, tag = "2")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// Code of the failure that led to it, in an outage of the last one.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// Its message.
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
+    /// Paused: the uid of the event whose attempts are used up, 16 bytes.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub uid: ::prost::bytes::Bytes,
 }
 /// State of one replica.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -318,6 +340,9 @@ pub struct ReplicaStatus {
     /// The last failure, for a person; empty: none.
     #[prost(string, tag = "6")]
     pub last_error: ::prost::alloc::string::String,
+    /// Its breaker: `closed`, `open`, `half-open`; empty at a source, which has none.
+    #[prost(string, tag = "7")]
+    pub breaker: ::prost::alloc::string::String,
 }
 /// State and books of one edge.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -570,6 +595,20 @@ pub struct RestartResponse {
     #[prost(uint32, tag = "1")]
     pub restarted: u32,
 }
+/// Asks that a paused node goes on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeRequest {
+    /// The node.
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+}
+/// The node goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeResponse {
+    /// Events with fresh attempts.
+    #[prost(uint64, tag = "1")]
+    pub resumed: u64,
+}
 /// Asks for a drain.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DrainRequest {}
@@ -613,6 +652,43 @@ impl PipelinePhase {
             "PIPELINE_PHASE_RUNNING" => Some(Self::Running),
             "PIPELINE_PHASE_DRAINING" => Some(Self::Draining),
             "PIPELINE_PHASE_ENDED" => Some(Self::Ended),
+            _ => None,
+        }
+    }
+}
+/// What keeps a node from its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Standstill {
+    /// Never sent.
+    Unspecified = 0,
+    /// All works have failed for a while: single events show whether the node is out.
+    Probing = 1,
+    /// It is out: events wait until a single one succeeds, which is tried now and then.
+    Outage = 2,
+    /// An event has used up its attempts, and `meshloom resume NODE` is waited for.
+    Paused = 3,
+}
+impl Standstill {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "STANDSTILL_UNSPECIFIED",
+            Self::Probing => "STANDSTILL_PROBING",
+            Self::Outage => "STANDSTILL_OUTAGE",
+            Self::Paused => "STANDSTILL_PAUSED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STANDSTILL_UNSPECIFIED" => Some(Self::Unspecified),
+            "STANDSTILL_PROBING" => Some(Self::Probing),
+            "STANDSTILL_OUTAGE" => Some(Self::Outage),
+            "STANDSTILL_PAUSED" => Some(Self::Paused),
             _ => None,
         }
     }
@@ -943,6 +1019,28 @@ pub mod coordinator_service_client {
                 .insert(GrpcMethod::new("meshloom.v1.CoordinatorService", "Restart"));
             self.inner.unary(req, path, codec).await
         }
+        /// Lets a node go on that has paused, its events with fresh attempts.
+        pub async fn resume(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResumeRequest>,
+        ) -> std::result::Result<tonic::Response<super::ResumeResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/meshloom.v1.CoordinatorService/Resume",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("meshloom.v1.CoordinatorService", "Resume"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Drains the pipeline and ends the coordinator.
         pub async fn drain(
             &mut self,
@@ -1056,6 +1154,11 @@ pub mod coordinator_service_server {
             &self,
             request: tonic::Request<super::RestartRequest>,
         ) -> std::result::Result<tonic::Response<super::RestartResponse>, tonic::Status>;
+        /// Lets a node go on that has paused, its events with fresh attempts.
+        async fn resume(
+            &self,
+            request: tonic::Request<super::ResumeRequest>,
+        ) -> std::result::Result<tonic::Response<super::ResumeResponse>, tonic::Status>;
         /// Drains the pipeline and ends the coordinator.
         async fn drain(
             &self,
@@ -1545,6 +1648,51 @@ pub mod coordinator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RestartSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/meshloom.v1.CoordinatorService/Resume" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResumeSvc<T: CoordinatorService>(pub Arc<T>);
+                    impl<
+                        T: CoordinatorService,
+                    > tonic::server::UnaryService<super::ResumeRequest>
+                    for ResumeSvc<T> {
+                        type Response = super::ResumeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResumeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CoordinatorService>::resume(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResumeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

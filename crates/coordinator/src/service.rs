@@ -21,20 +21,18 @@ use crate::{
     builds::build,
     clock::Clock,
     error::RunError,
-    flow::Budget,
+    flow::{Budget, LetterDesk},
     options::{Options, StateChoice},
     phase::Phase,
     process::{LogReceiver, Processes, log_channel},
     replica::Host,
-    state::{Checkpoints, LetterFile, SharedLetters, StateDir, Stored, run_letters},
+    state::{Checkpoints, LetterStore, LettersWaiting, Opened, SharedLetters, StateDir, Stored, run_letters},
     status::Views,
     wiring::{self, Commons, Place, Wired},
 };
 
 /// Log lines of nodes that may wait to be written.
 const LOG_LINES: usize = 4096;
-/// Dead letters that may wait to be stored; past that their nodes wait.
-const LETTERS: usize = 1024;
 /// Time for those who ask the admin service to hang up.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// Time for the last spans to reach the collector.
@@ -159,21 +157,19 @@ impl Service {
         let one = |error: RunError| vec![error];
         let checkpoints = Checkpoints::open(state.path()).map_err(|error| one(error.into()))?;
         let positions = read_positions(&pipeline, &checkpoints).map_err(one)?;
-        let (store, cut) = LetterFile::open(state.path(), pipeline.dead_letters_bytes).map_err(|error| {
-            one(RunError::system("STATE_UNUSABLE", format!("the dead letters cannot be opened: {error}")))
-        })?;
-        if cut > 0 {
-            tracing::warn!("{cut} bytes of a dead letter that a crash left unfinished were cut; its event comes again");
-        }
+        let (store, opened) =
+            LetterStore::open(state.path(), pipeline.dead_letters_bytes).map_err(|error| one(error.into()))?;
+        tell_of(opened);
         let resumed = positions.iter().map(|(node, position)| Resumed {
             node: node.clone(),
             settled: position.settled,
             written: SystemTime::UNIX_EPOCH + Duration::from_nanos(position.written),
         });
         let resumed = resumed.collect();
-        let (letters, notes) = mpsc::channel(LETTERS);
+        let (letters, desk) = LetterDesk::new(host.budget.clone());
         let store = SharedLetters::new(store);
-        let letters_done = tokio::spawn(run_letters(Box::new(store.clone()), notes));
+        let letters_waiting = Arc::new(LettersWaiting::default());
+        let letters_done = tokio::spawn(run_letters(store.clone(), desk, letters_waiting.clone()));
         let (phase, phases) = watch::channel(Phase::Starting);
         let (fatal, failures) = mpsc::channel(1);
         let attached: HashSet<String> = attach.iter().map(|(name, _)| name.clone()).collect();
@@ -211,7 +207,15 @@ impl Service {
         }
         let memory = wiring::memory(&pipeline).0;
         let shared = Arc::new(Shared {
-            views: Views { started: SystemTime::now(), nodes, edges, budget: host.budget.clone(), memory },
+            views: Views {
+                started: SystemTime::now(),
+                nodes,
+                edges,
+                budget: host.budget.clone(),
+                memory,
+                letters: store.holding(),
+                letters_waiting,
+            },
             pipeline,
             traces,
             state_dir: state.path().to_owned(),
@@ -373,6 +377,20 @@ impl Run {
         };
         drop((self.sockets, self.state));
         ended
+    }
+}
+
+fn tell_of(opened: Opened) {
+    if opened.cut > 0 {
+        tracing::warn!(
+            "{} bytes of dead letters that a crash left unfinished were cut; their events come again",
+            opened.cut
+        );
+    }
+    if let Some(letters) = opened.converted {
+        tracing::info!(
+            "{letters} dead letters of an earlier version were taken over; that version cannot read them any more"
+        );
     }
 }
 

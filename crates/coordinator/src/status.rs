@@ -1,13 +1,18 @@
 //! The state of a pipeline, in the words of the admin service.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use meshloom_config::{NodeKind, NodeSpec, Pipeline};
 use meshloom_proto::v1;
+use tokio::sync::watch;
 
 use crate::{
     flow::Budget,
     phase::Phase,
+    state::{Holding, LettersWaiting},
     wiring::{EdgeView, NodeView, Place},
 };
 
@@ -18,6 +23,8 @@ pub(crate) struct Views {
     pub(crate) edges: Vec<EdgeView>,
     pub(crate) budget: Budget,
     pub(crate) memory: u64,
+    pub(crate) letters: watch::Receiver<Holding>,
+    pub(crate) letters_waiting: Arc<LettersWaiting>,
 }
 
 impl Views {
@@ -32,6 +39,18 @@ impl Views {
             edges: self.edges.iter().map(edge).collect(),
             memory_used_bytes: self.budget.used(),
             memory_budget_bytes: self.memory,
+            dead_letters: Some(self.dead_letters()),
+        }
+    }
+
+    fn dead_letters(&self) -> v1::DeadLetterStatus {
+        let Holding { letters, bytes, max_bytes } = *self.letters.borrow();
+        v1::DeadLetterStatus {
+            letters,
+            bytes,
+            size_bytes: max_bytes,
+            waiting: self.letters_waiting.letters.load(Ordering::Relaxed),
+            full: self.letters_waiting.full.load(Ordering::Relaxed),
         }
     }
 
@@ -68,14 +87,16 @@ impl Views {
             }
             Place::Node(books) => {
                 let page = books.snapshot();
+                let into = self.edges.iter().filter(|edge| *edge.to == *spec.name);
+                let refused: u64 = into.map(|edge| edge.books.refused.load(Ordering::Relaxed)).sum();
                 for (replica, works) in status.replicas.iter_mut().zip(&page.works) {
                     replica.works = *works;
                 }
-                status.received = page.books.received;
+                status.received = page.books.received + refused;
                 status.answered = page.books.answered;
                 status.consumed = page.books.consumed;
                 status.retried = page.books.retried;
-                status.dead_lettered = page.books.dead_lettered;
+                status.dead_lettered = page.books.dead_lettered + refused;
                 status.in_hand = page.books.in_hand;
                 status.waiting = page.books.waiting;
                 status.produced = page.books.produced;
@@ -101,7 +122,7 @@ fn edge(view: &EdgeView) -> v1::EdgeStatus {
         skipped: load(&view.books.skipped),
         dropped: load(&view.books.dropped),
         queued: view.queued(),
-        received: load(&view.books.received),
+        received: view.received(),
         queued_bytes: view.room.used().1,
     }
 }

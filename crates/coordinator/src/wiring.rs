@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     error::RunError,
-    flow::{Edge, EdgeBooks, Input, LetterNote, Outbox, Room, Router},
+    flow::{Edge, EdgeBooks, Input, LetterDesk, Outbox, Room, Router},
     node::{NodeActor, NodeBooks, ReplicaLink, Wiring},
     phase::Phase,
     replica::{Host, NodeSeat, Placement, ReplicaBoard, SourceSeat, drive_node, drive_source},
@@ -72,7 +72,7 @@ pub(crate) struct Wired {
 pub(crate) struct Commons {
     pub(crate) host: Arc<Host>,
     pub(crate) traces: Traces,
-    pub(crate) letters: mpsc::Sender<LetterNote>,
+    pub(crate) letters: LetterDesk,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) positions: HashMap<String, Position>,
     pub(crate) attached: HashMap<String, Address>,
@@ -351,10 +351,15 @@ fn start_node(
 }
 
 impl EdgeView {
+    /// Events that the node below has, refused ones among them.
+    pub(crate) fn received(&self) -> u64 {
+        self.books.received.load(Ordering::Relaxed) + self.books.refused.load(Ordering::Relaxed)
+    }
+
     /// Events that the node below has not taken yet.
     pub(crate) fn queued(&self) -> u64 {
         let load = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-        let gone = load(&self.books.skipped) + load(&self.books.dropped) + load(&self.books.received);
+        let gone = load(&self.books.skipped) + load(&self.books.dropped) + self.received();
         load(&self.books.produced).saturating_sub(gone)
     }
 }

@@ -208,7 +208,6 @@ impl NodeActor {
                 Err(_) => std::future::pending().await,
             },
             () = wiring.freed.notified(), if full => Turn::Placed,
-            () = wiring.outbox.store_has_room(), if wiring.outbox.waits_for_store() => Turn::Placed,
             Some((replica, said)) = wiring.from_replicas.recv(), if !full => Turn::Replica(replica, said),
             Some(input) = wiring.inbox.recv(), if !full => Turn::Input(input),
             Some(roll) = wiring.rolls.recv(), if !full && rolling.is_none() => Turn::Roll(roll),
@@ -351,19 +350,19 @@ impl NodeActor {
         for action in actions {
             self.carry_out(action);
         }
-        let Wiring { node, inbox, outbox, .. } = &mut self.wiring;
-        outbox.abandon(node);
+        let Wiring { node, inbox, inputs, outbox, router, .. } = &mut self.wiring;
+        outbox.abandon(router.edges());
         for segment in segments {
             let letters = outbox.give_up(node, segment.batch, segment.deliveries);
             self.machine.drained(letters);
         }
         inbox.close();
         while let Some(input) = inbox.recv().await {
-            if let Input::Events { batch, deliveries, .. } = input {
-                outbox.give_up(node, batch, deliveries);
+            if let Input::Events { edge, batch, deliveries } = input {
+                let letters = outbox.give_up(node, batch, deliveries);
+                inputs[edge as usize].1.refused.fetch_add(letters, std::sync::atomic::Ordering::Relaxed);
             }
         }
-        outbox.letters_taken().await;
     }
 }
 

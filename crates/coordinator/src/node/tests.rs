@@ -21,7 +21,7 @@ use tokio::{
 use super::{FromReplica, NodeActor, NodeBooks, ReplicaLink, Wiring};
 use crate::{
     clock::Clock,
-    flow::{Budget, Edge, EdgeBooks, Inbox, Input, LetterNote, Outbox, Room, Router},
+    flow::{Budget, Edge, EdgeBooks, Inbox, Input, LetterDesk, LettersIn, Outbox, Room, Router},
     phase::Phase,
     replica::FirstStart,
     restart::Roll,
@@ -82,7 +82,7 @@ struct Stage {
     is_ward: watch::Receiver<bool>,
     rest: mpsc::Receiver<FirstStart>,
     rolls: mpsc::Sender<Roll>,
-    letters: mpsc::Receiver<LetterNote>,
+    letters: LettersIn,
     phase: watch::Sender<Phase>,
     books: Arc<NodeBooks>,
     actor: JoinHandle<()>,
@@ -95,7 +95,7 @@ impl Stage {
         let (above, inbox) = edge("n", 100, Arc::default(), pressed.clone());
         let (output, below) = edge("below", room, freed.clone(), Arc::default());
         let below_room = output.room.clone();
-        let (store, letters) = mpsc::channel(100);
+        let (store, letters) = LetterDesk::new(Budget::new(1 << 20));
         let (replica, from_replicas) = mpsc::channel(2);
         let (restart, restarts) = mpsc::channel(1);
         let (rest, rests) = mpsc::channel(1);

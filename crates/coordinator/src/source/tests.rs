@@ -20,7 +20,7 @@ use super::{Admission, FrameLedger, FromStream, SourceActor, SourceBooks, Source
 use crate::{
     clock::Clock,
     error::RunError,
-    flow::{Budget, Edge, EdgeBooks, Inbox, Input, LetterNote, Outbox, Room, Router},
+    flow::{Budget, Edge, EdgeBooks, Inbox, Input, LetterDesk, LetterNote, LettersIn, Outbox, Room, Router},
     phase::Phase,
     spans::SourceSpans,
     state::{Checkpoints, Position},
@@ -34,7 +34,7 @@ struct Stage {
     reopen: mpsc::Receiver<String>,
     inbox: Inbox,
     room: Arc<Room>,
-    letters: mpsc::Receiver<LetterNote>,
+    letters: LettersIn,
     fatal: mpsc::Receiver<RunError>,
     phase: watch::Sender<Phase>,
     books: Arc<SourceBooks>,
@@ -76,7 +76,7 @@ impl Stage {
             room: room.clone(),
             books: Arc::new(EdgeBooks::default()),
         };
-        let (store, letters) = mpsc::channel(1000);
+        let (store, letters) = LetterDesk::new(Budget::new(1 << 20));
         let (said, stream) = mpsc::channel(1);
         let (resume, resume_from) = watch::channel(None);
         let (reopen, reopens) = mpsc::channel(1);

@@ -15,7 +15,7 @@ use tokio::{
     net::{UnixListener, UnixStream},
     task::JoinHandle,
 };
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Response, Status,
@@ -201,16 +201,22 @@ impl CoordinatorService for Admin {
         }
         let filter = decode_filter(Some(v1::DeadLetterFilter { node, uid, ..Default::default() }))?;
         // An event that came from several upstreams may have several: the newest tells most.
-        let newest = self.letters(0, usize::MAX, &filter).await?.letters.pop();
+        let (mut newest, mut after) = (None, Some(0));
+        while let Some(from) = after {
+            let mut page = self.letters(from, usize::MAX, &filter).await?;
+            newest = page.letters.pop().or(newest);
+            after = page.next;
+        }
         let newest = newest.ok_or_else(|| Status::not_found("that event has no dead letter at that node"))?;
         Ok(Response::new(v1::ShowDeadLetterResponse { letter: Some(to_wire(&newest)) }))
     }
 
     async fn replay_dead_letters(
         &self,
-        _: Request<v1::ReplayDeadLettersRequest>,
+        request: Request<v1::ReplayDeadLettersRequest>,
     ) -> Result<Response<Self::ReplayDeadLettersStream>, Status> {
-        Err(not_yet("ReplayDeadLetters"))
+        let progress = self.shared.replayer.begin(decode_filter(request.into_inner().filter)?)?;
+        Ok(Response::new(ReceiverStream::new(progress).boxed()))
     }
 
     async fn discard_dead_letters(

@@ -13,6 +13,7 @@ mod node;
 mod options;
 mod phase;
 pub mod process;
+mod replay;
 mod replica;
 mod restart;
 mod service;

@@ -25,6 +25,7 @@ use crate::{
     options::{Options, StateChoice},
     phase::Phase,
     process::{LogReceiver, Processes, log_channel},
+    replay::Replayer,
     replica::Host,
     state::{Checkpoints, LetterStore, LettersWaiting, Opened, SharedLetters, StateDir, Stored, run_letters},
     status::Views,
@@ -99,6 +100,7 @@ pub(crate) struct Shared {
     pub(crate) traces: Traces,
     pub(crate) state_dir: std::path::PathBuf,
     pub(crate) letters: SharedLetters,
+    pub(crate) replayer: Replayer,
     /// Nodes that were started by hand.
     pub(crate) attached: HashSet<String>,
     phase: watch::Sender<Phase>,
@@ -183,7 +185,8 @@ impl Service {
             phase: phases,
             fatal,
         };
-        let Wired { mut actors, mut drivers, starts, nodes, edges } = wiring::wire(&commons);
+        let Wired { mut actors, mut drivers, starts, nodes, edges, doors, replayed } = wiring::wire(&commons);
+        let (desk, phases) = (commons.letters.downgrade(), commons.phase.clone());
         drop(commons);
         let mut errors = Vec::new();
         for start in starts {
@@ -211,6 +214,7 @@ impl Service {
                 started: SystemTime::now(),
                 nodes,
                 edges,
+                replayed,
                 budget: host.budget.clone(),
                 memory,
                 letters: store.holding(),
@@ -219,6 +223,7 @@ impl Service {
             pipeline,
             traces,
             state_dir: state.path().to_owned(),
+            replayer: Replayer::new(doors, store.clone(), desk, host.budget.clone(), phases),
             letters: store,
             attached,
             phase,
@@ -348,6 +353,8 @@ impl Run {
                 }
             }
         }
+        // A replay must not wait for verdicts that nobody will give any more.
+        self.shared.phase.send_replace(Phase::Abandoned);
         // Every event has its verdict or was given up; letters become durable before anything is reported.
         let stored = self.letters_done.await.unwrap_or_else(|error| {
             failure.get_or_insert(RunError::system("INTERNAL", format!("the store of dead letters failed: {error}")));

@@ -21,6 +21,8 @@ pub(crate) struct Views {
     pub(crate) started: std::time::SystemTime,
     pub(crate) nodes: Vec<NodeView>,
     pub(crate) edges: Vec<EdgeView>,
+    /// Of replays; shown where there was one.
+    pub(crate) replayed: Vec<EdgeView>,
     pub(crate) budget: Budget,
     pub(crate) memory: u64,
     pub(crate) letters: watch::Receiver<Holding>,
@@ -36,7 +38,7 @@ impl Views {
             started: Some(self.started.into()),
             phase: phase.into(),
             nodes: pipeline.nodes.iter().zip(&self.nodes).map(|(spec, view)| self.node(spec, view)).collect(),
-            edges: self.edges.iter().map(edge).collect(),
+            edges: self.edges.iter().chain(self.replayed.iter().filter(|view| view.is_used())).map(edge).collect(),
             memory_used_bytes: self.budget.used(),
             memory_budget_bytes: self.memory,
             dead_letters: Some(self.dead_letters()),
@@ -87,7 +89,7 @@ impl Views {
             }
             Place::Node(books) => {
                 let page = books.snapshot();
-                let into = self.edges.iter().filter(|edge| *edge.to == *spec.name);
+                let into = self.edges.iter().chain(&self.replayed).filter(|edge| *edge.to == *spec.name);
                 let refused: u64 = into.map(|edge| edge.books.refused.load(Ordering::Relaxed)).sum();
                 for (replica, works) in status.replicas.iter_mut().zip(&page.works) {
                     replica.works = *works;

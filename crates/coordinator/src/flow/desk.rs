@@ -44,6 +44,22 @@ pub(crate) struct LetterDesk {
     budget: Budget,
 }
 
+/// A desk for somebody who must not keep the store waiting for the end.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakDesk {
+    notes: Arc<Mutex<VecDeque<LetterNote>>>,
+    wake: mpsc::WeakSender<()>,
+    budget: Budget,
+}
+
+impl WeakDesk {
+    /// The desk; `None`: everybody else has left it.
+    pub(crate) fn upgrade(&self) -> Option<LetterDesk> {
+        let wake = self.wake.upgrade()?;
+        Some(LetterDesk { notes: self.notes.clone(), wake, budget: self.budget.clone() })
+    }
+}
+
 /// The store's side of the desk.
 #[derive(Debug)]
 pub(crate) struct LettersIn {
@@ -58,6 +74,11 @@ impl LetterDesk {
         let notes: Arc<Mutex<VecDeque<LetterNote>>> = Arc::default();
         let (wake, woken) = mpsc::channel(1);
         (Self { notes: notes.clone(), wake, budget: budget.clone() }, LettersIn { notes, wake: woken, budget })
+    }
+
+    /// The same desk, not kept open.
+    pub(crate) fn downgrade(&self) -> WeakDesk {
+        WeakDesk { notes: self.notes.clone(), wake: self.wake.downgrade(), budget: self.budget.clone() }
     }
 
     /// Leaves a letter. Where the store is gone its deliveries are lost, and their sources send them again.

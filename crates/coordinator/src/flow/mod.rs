@@ -10,7 +10,7 @@ mod tests;
 
 pub(crate) use self::{
     budget::{Budget, Charge},
-    desk::{LetterDesk, LetterNote, LettersIn},
+    desk::{LetterDesk, LetterNote, LettersIn, WeakDesk},
     edge::{Edge, EdgeBooks, Inbox, Input, Room},
     outbox::Outbox,
     router::{Router, event_of, with_reason},

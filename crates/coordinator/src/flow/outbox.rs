@@ -51,6 +51,11 @@ impl Outbox {
         }
     }
 
+    /// Drops everything that waits for an edge: its origins will say that it is lost.
+    pub(crate) fn forget(&mut self) {
+        self.edges.iter_mut().for_each(VecDeque::clear);
+    }
+
     /// Gives up on everything that waits for an edge.
     pub(crate) fn abandon(&mut self, edges: &[Edge]) {
         for (index, edge) in edges.iter().enumerate() {

@@ -62,8 +62,10 @@ pub(crate) struct ReplicaLink {
 pub(crate) struct Wiring {
     pub(crate) node: Arc<str>,
     pub(crate) inbox: Inbox,
-    /// Rooms and books of the edges into the node.
+    /// Rooms and books of the edges into the node, and of what else may bring it events.
     pub(crate) inputs: Vec<(Arc<Room>, Arc<EdgeBooks>)>,
+    /// Edges into the node, each of which says when it has ended.
+    pub(crate) edges_in: usize,
     pub(crate) router: Router,
     pub(crate) outbox: Outbox,
     pub(crate) replicas: Vec<ReplicaLink>,
@@ -113,7 +115,7 @@ enum Turn {
 
 impl NodeActor {
     pub(crate) fn new(machine: NodeMachine, wiring: Wiring) -> Self {
-        let inputs_open = wiring.inputs.len();
+        let inputs_open = wiring.edges_in;
         Self { machine, wiring, inputs_open, times: Times::default(), draining: false, ward: None, rolling: None }
     }
 

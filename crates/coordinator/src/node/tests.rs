@@ -119,6 +119,7 @@ impl Stage {
             Wiring {
                 node: "n".into(),
                 inbox,
+                edges_in: 1,
                 inputs: vec![(above.room.clone(), above.books.clone())],
                 router: Router::new("n".into(), vec![(Port::Main, output)], []),
                 outbox: Outbox::new(1, store),

@@ -8,6 +8,8 @@ mod letter_filter;
 mod letter_store;
 mod letters;
 
+#[cfg(test)]
+pub(crate) use self::letter_store::{Bound, tests as store_tests};
 pub(crate) use self::{
     checkpoints::{Checkpoints, Position},
     letter_filter::timestamp,

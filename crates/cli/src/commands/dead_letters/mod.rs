@@ -4,6 +4,7 @@ mod choice;
 mod discard;
 mod export;
 mod list;
+mod replay;
 mod show;
 
 use std::{io, path::Path, process::ExitCode};
@@ -13,7 +14,7 @@ use meshloom_coordinator::{LetterRecord, LetterStore};
 
 use crate::failure::Failure;
 
-/// Look at the events that were rejected or ran out of attempts, take them out, or remove them
+/// Look at the events that were rejected or ran out of attempts, send them in again, take them out, or remove them
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -25,6 +26,7 @@ enum Command {
     List(list::List),
     Show(show::Show),
     Export(export::Export),
+    Replay(replay::Replay),
     Discard(discard::Discard),
 }
 
@@ -33,6 +35,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
         Command::List(list) => list.run(),
         Command::Show(show) => show.run(),
         Command::Export(export) => export.run(),
+        Command::Replay(replay) => replay.run(),
         Command::Discard(discard) => discard.run(),
     }
 }

@@ -118,7 +118,7 @@ fn a_letter_is_shown_with_its_event_and_without_control_characters() {
     let words: Vec<_> = text.lines().map(str::trim_end).collect();
     assert_eq!(words[0], format!("uid       {}", "00".repeat(16)));
     assert!(words[1].starts_with("time      19"), "{text}");
-    assert!(words[8].ends_with("  TIMEOUT, attempt 3: slow"), "{text}");
+    assert!(words[9].ends_with("  TIMEOUT, attempt 3: slow"), "{text}");
     assert_eq!(
         words[2..],
         [
@@ -129,7 +129,7 @@ fn a_letter_is_shown_with_its_event_and_without_control_characters() {
             "message   row 3:",
             "           [31mbad",
             "before    it had failed there once",
-            words[8],
+            words[9],
             "event",
             "  {",
             "    \"data\": {",

@@ -1,4 +1,4 @@
-//! Where the letters lie in the file: about 80 bytes of memory for each.
+//! Where the letters lie in the file: about 100 bytes of memory for each.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -6,7 +6,7 @@ mod record;
 mod rewrite;
 mod shared;
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 
 use std::{
     borrow::Borrow,
@@ -38,6 +38,8 @@ use super::{LetterFilter, StateError};
 const NAME: &str = "dead-letters.ndjson";
 /// What has no place any more may take half of what the letters take, and this.
 const IDLE_BYTES: u64 = 64 << 10;
+/// Letters that are looked at in one go: others wait for the store meanwhile.
+const LOOK: usize = 8192;
 
 /// The dead letters of a pipeline. Every call blocks on the disk.
 ///
@@ -208,7 +210,7 @@ impl LetterStore {
     }
 
     /// Letters that `filter` takes, of those behind a generation, oldest first: at most `count`, and of `bytes` together
-    /// if it is more than one.
+    /// if it is more than one. There may be none in a page, and more behind it.
     ///
     /// # Errors
     /// What the system said.
@@ -216,8 +218,11 @@ impl LetterStore {
         let mut page = Page::default();
         let mut left = bytes;
         let mut last = after;
-        for (generation, place) in self.index.after(after) {
-            if page.letters.len() == count || (!page.letters.is_empty() && u64::from(place.bytes) > left) {
+        for (looked_at, (generation, place)) in self.index.after(after).enumerate() {
+            if looked_at == LOOK
+                || page.letters.len() == count
+                || (!page.letters.is_empty() && u64::from(place.bytes) > left)
+            {
                 page.next = Some(last);
                 break;
             }

@@ -98,11 +98,14 @@ impl LetterRecord {
 
     /// The event, as a batch of one.
     pub(crate) fn batch(&self) -> Option<Batch> {
+        self.batch_from(self.from.as_deref())
+    }
+
+    /// The event as it comes from this upstream, as a batch of one.
+    pub(crate) fn batch_from(&self, from: Option<&str>) -> Option<Batch> {
         let envelope = cloudevents::parse(self.event.get().as_bytes()).ok()?;
         let mut builder = BatchBuilder::new();
-        envelope
-            .event(None, |event| builder.push(Event { uid: self.uid(), from: self.from.as_deref(), ..event }))
-            .ok()?;
+        envelope.event(None, |event| builder.push(Event { uid: self.uid(), from, ..event })).ok()?;
         Some(builder.finish())
     }
 

@@ -91,8 +91,20 @@ pub(crate) fn to_json(status: &PipelineStatus, rates: &[f64]) -> Value {
         "memory_used_bytes": status.memory_used_bytes,
         "memory_budget_bytes": status.memory_budget_bytes,
         "journal": status.journal.as_ref().map(journal_json),
+        "dead_letter_store": store_json(status),
         "nodes": status.nodes.iter().enumerate().map(|(index, node)| node_json(status, node, rate(index))).collect::<Vec<_>>(),
         "edges": status.edges.iter().map(edge_json).collect::<Vec<_>>(),
+    })
+}
+
+fn store_json(status: &PipelineStatus) -> Value {
+    let store = status.dead_letters.unwrap_or_default();
+    json!({
+        "letters": store.letters,
+        "bytes": store.bytes,
+        "size_bytes": store.size_bytes,
+        "waiting": store.waiting,
+        "full": store.full,
     })
 }
 
@@ -289,6 +301,7 @@ pub(crate) mod tests {
             memory_used_bytes: 3 << 20,
             memory_budget_bytes: 256 << 20,
             journal: None,
+            dead_letters: None,
         }
     }
 

@@ -13,6 +13,7 @@ mod node;
 mod options;
 mod phase;
 pub mod process;
+mod replay;
 mod replica;
 mod restart;
 mod resume;
@@ -29,7 +30,7 @@ pub use self::{
     options::{Options, StateChoice},
     process::{LogLine, LogReceiver},
     service::{Ended, Handle, LetterCount, Resumed, Service},
-    state::{LetterFile, LetterFilter, LetterRecord, StateDir, StateError, StoreLetters},
+    state::{EarlierFailure, LetterFilter, LetterRecord, LetterStore, Opened, StateDir, StateError},
 };
 
 /// How a process ended, with its last words.

@@ -87,11 +87,32 @@ fn render(status: &PipelineStatus, rates: &[f64], up: Duration) -> String {
     };
     let (sources, nodes) = (sources(status, rates), nodes(status, rates));
     let conditions = conditions(status, SystemTime::now());
-    let sections = [head, sources, journal(status), nodes, conditions, edges(status), replicas(status), slowest];
+    let sections = [head, store(status), sources, journal(status), nodes, conditions, edges(status), replicas(status), slowest];
     let sections: Vec<String> = sections.into_iter().filter(|section| !section.is_empty()).collect();
     let mut text = sections.iter().map(|section| section.trim_end()).collect::<Vec<_>>().join("\n\n");
     text.push('\n');
     text
+}
+
+/// The store of dead letters, if there is anything to say of it.
+fn store(status: &PipelineStatus) -> String {
+    let store = status.dead_letters.unwrap_or_default();
+    if store.letters == 0 && store.waiting == 0 {
+        return String::new();
+    }
+    let held = format!(
+        "dead letters: {} in {} of {}",
+        text::count(store.letters),
+        text::bytes(store.bytes),
+        text::bytes(store.size_bytes)
+    );
+    match store.full {
+        false => held,
+        true => format!(
+            "{held}: full, {} more wait and the sources stand still; `meshloom dead-letters replay` or `discard` makes room",
+            text::count(store.waiting)
+        ),
+    }
 }
 
 fn rate(rates: &[f64], index: usize) -> String {
@@ -246,6 +267,19 @@ fn replicas(status: &PipelineStatus) -> String {
         })
     });
     table::render(&header, rows)
+}
+
+#[test]
+fn a_status_shows_the_store_of_dead_letters_and_that_it_is_full() {
+    let mut status = books::tests::sample();
+    assert_eq!(store(&status), "");
+    let held =
+        meshloom_proto::v1::DeadLetterStatus { letters: 1234, bytes: 2048, size_bytes: 4096, waiting: 0, full: false };
+    status.dead_letters = Some(held);
+    assert_eq!(store(&status), "dead letters: 1,234 in 2.0 KiB of 4.0 KiB");
+    status.dead_letters = Some(meshloom_proto::v1::DeadLetterStatus { waiting: 7, full: true, ..held });
+    assert!(store(&status).contains("full, 7 more wait"), "{}", store(&status));
+    assert!(render(&status, &[10.0, 2.5, 0.0], Duration::from_secs(10)).contains("stand still"));
 }
 
 #[test]

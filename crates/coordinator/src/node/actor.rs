@@ -63,8 +63,10 @@ pub(crate) struct ReplicaLink {
 pub(crate) struct Wiring {
     pub(crate) node: Arc<str>,
     pub(crate) inbox: Inbox,
-    /// Rooms and books of the edges into the node.
+    /// Rooms and books of the edges into the node, and of what else may bring it events.
     pub(crate) inputs: Vec<(Arc<Room>, Arc<EdgeBooks>)>,
+    /// Edges into the node, each of which says when it has ended.
+    pub(crate) edges_in: usize,
     pub(crate) router: Router,
     pub(crate) outbox: Outbox,
     pub(crate) replicas: Vec<ReplicaLink>,
@@ -121,7 +123,7 @@ enum Turn {
 
 impl NodeActor {
     pub(crate) fn new(machine: NodeMachine, wiring: Wiring) -> Self {
-        let inputs_open = wiring.inputs.len();
+        let inputs_open = wiring.edges_in;
         Self {
             machine,
             wiring,
@@ -234,7 +236,6 @@ impl NodeActor {
                 Err(_) => std::future::pending().await,
             },
             () = wiring.freed.notified(), if full => Turn::Placed,
-            () = wiring.outbox.store_has_room(), if wiring.outbox.waits_for_store() => Turn::Placed,
             Some((replica, said)) = wiring.from_replicas.recv(), if !full => Turn::Replica(replica, said),
             Some(input) = wiring.inbox.recv(), if !full => Turn::Input(input),
             Some(roll) = wiring.rolls.recv(), if !full && rolling.is_none() => Turn::Roll(roll),
@@ -384,19 +385,19 @@ impl NodeActor {
         for action in actions {
             self.carry_out(action);
         }
-        let Wiring { node, inbox, outbox, .. } = &mut self.wiring;
-        outbox.abandon(node);
+        let Wiring { node, inbox, inputs, outbox, router, .. } = &mut self.wiring;
+        outbox.abandon(router.edges());
         for segment in segments {
             let letters = outbox.give_up(node, segment.batch, segment.deliveries);
             self.machine.drained(letters);
         }
         inbox.close();
         while let Some(input) = inbox.recv().await {
-            if let Input::Events { batch, deliveries, .. } = input {
-                outbox.give_up(node, batch, deliveries);
+            if let Input::Events { edge, batch, deliveries } = input {
+                let letters = outbox.give_up(node, batch, deliveries);
+                inputs[edge as usize].1.refused.fetch_add(letters, std::sync::atomic::Ordering::Relaxed);
             }
         }
-        outbox.letters_taken().await;
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::{
 use super::{FromReplica, NodeActor, NodeBooks, ReplicaLink, Wiring};
 use crate::{
     clock::Clock,
-    flow::{Budget, Edge, EdgeBooks, Inbox, Input, LetterNote, Outbox, Room, Router},
+    flow::{Budget, Edge, EdgeBooks, Inbox, Input, LetterDesk, LettersIn, Outbox, Room, Router},
     phase::Phase,
     replica::FirstStart,
     restart::Roll,
@@ -85,7 +85,7 @@ struct Stage {
     rolls: mpsc::Sender<Roll>,
     resumes: mpsc::Sender<Resume>,
     _open_sources: watch::Sender<usize>,
-    letters: mpsc::Receiver<LetterNote>,
+    letters: LettersIn,
     phase: watch::Sender<Phase>,
     books: Arc<NodeBooks>,
     actor: JoinHandle<()>,
@@ -102,7 +102,7 @@ impl Stage {
         let (above, inbox) = edge("n", 100, Arc::default(), pressed.clone());
         let (output, below) = edge("below", room, freed.clone(), Arc::default());
         let below_room = output.room.clone();
-        let (store, letters) = mpsc::channel(100);
+        let (store, letters) = LetterDesk::new(Budget::new(1 << 20));
         let (replica, from_replicas) = mpsc::channel(2);
         let (restart, restarts) = mpsc::channel(1);
         let (rest, rests) = mpsc::channel(1);
@@ -130,6 +130,7 @@ impl Stage {
             Wiring {
                 node: "n".into(),
                 inbox,
+                edges_in: 1,
                 inputs: vec![(above.room.clone(), above.books.clone())],
                 router: Router::new("n".into(), vec![(Port::Main, output)], []),
                 outbox: Outbox::new(1, store),

@@ -204,6 +204,9 @@ pub struct PipelineStatus {
     /// The journal; absent: no source of the pipeline needs one.
     #[prost(message, optional, tag = "9")]
     pub journal: ::core::option::Option<JournalStatus>,
+    /// The store of dead letters.
+    #[prost(message, optional, tag = "10")]
+    pub dead_letters: ::core::option::Option<DeadLetterStatus>,
 }
 /// State of the journal, in which events of sources that cannot send them again are kept until they have settled.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -229,6 +232,25 @@ pub struct JournalStatus {
     /// What keeps sources from it, and what to do; empty: nothing does.
     #[prost(string, repeated, tag = "7")]
     pub problems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// State of the store of dead letters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeadLetterStatus {
+    /// Letters that it holds.
+    #[prost(uint64, tag = "1")]
+    pub letters: u64,
+    /// Bytes that they take up.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// Bytes that they may take up (`dead_letters: { size }`).
+    #[prost(uint64, tag = "3")]
+    pub size_bytes: u64,
+    /// Letters that are not durable yet.
+    #[prost(uint64, tag = "4")]
+    pub waiting: u64,
+    /// Whether letters wait for room, and the sources with them.
+    #[prost(bool, tag = "5")]
+    pub full: bool,
 }
 /// State and books of one node.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -518,6 +540,31 @@ pub struct DeadLetter {
     /// The event, as a batch of one.
     #[prost(message, optional, tag = "8")]
     pub event: ::core::option::Option<Batch>,
+    /// The route of an output of the node that no other node takes; empty: the event is an input of the node.
+    #[prost(string, tag = "9")]
+    pub route: ::prost::alloc::string::String,
+    /// How often it had failed at the node before.
+    #[prost(uint64, tag = "10")]
+    pub repeats: u64,
+    /// The latest of those failures, oldest first; at most 8.
+    #[prost(message, repeated, tag = "11")]
+    pub history: ::prost::alloc::vec::Vec<EarlierFailure>,
+}
+/// A failure of an event before the last one at the same node.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EarlierFailure {
+    /// When.
+    #[prost(message, optional, tag = "1")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Stable code.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// For a person.
+    #[prost(string, tag = "3")]
+    pub message: ::prost::alloc::string::String,
+    /// Attempts made.
+    #[prost(uint32, tag = "4")]
+    pub attempts: u32,
 }
 /// Asks for dead letters.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -560,12 +607,40 @@ pub struct ReplayDeadLettersRequest {
     #[prost(message, optional, tag = "1")]
     pub filter: ::core::option::Option<DeadLetterFilter>,
 }
-/// What a replay did.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+/// What a replay has done so far; the last one has `done`.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReplayDeadLettersResponse {
     /// Letters sent in again.
     #[prost(uint64, tag = "1")]
     pub replayed: u64,
+    /// Of those, the ones whose event has settled: they are removed.
+    #[prost(uint64, tag = "2")]
+    pub settled: u64,
+    /// Of those, the ones whose event has failed at the same place again: they stay, with one failure more.
+    #[prost(uint64, tag = "3")]
+    pub failed_again: u64,
+    /// Of those, the ones whose event has no verdict since the pipeline ended or lost it: they stay as they were.
+    #[prost(uint64, tag = "4")]
+    pub unfinished: u64,
+    /// Letters that cannot be sent in, and why. They stay.
+    #[prost(message, repeated, tag = "5")]
+    pub refused: ::prost::alloc::vec::Vec<ReplayRefusal>,
+    /// Whether this is the end.
+    #[prost(bool, tag = "6")]
+    pub done: bool,
+}
+/// Letters that a replay cannot send in.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplayRefusal {
+    /// Their node.
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// How many.
+    #[prost(uint64, tag = "2")]
+    pub letters: u64,
+    /// Why, and what to do.
+    #[prost(string, tag = "3")]
+    pub why: ::prost::alloc::string::String,
 }
 /// Asks to remove dead letters.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -934,12 +1009,13 @@ pub mod coordinator_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Sends dead letters into their nodes again.
+        /// Sends dead letters into their nodes again, and tells of it until the last has its verdict. A caller that hangs up
+        /// ends it: no further letters are sent.
         pub async fn replay_dead_letters(
             &mut self,
             request: impl tonic::IntoRequest<super::ReplayDeadLettersRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::ReplayDeadLettersResponse>,
+            tonic::Response<tonic::codec::Streaming<super::ReplayDeadLettersResponse>>,
             tonic::Status,
         > {
             self.inner
@@ -962,7 +1038,7 @@ pub mod coordinator_service_client {
                         "ReplayDeadLetters",
                     ),
                 );
-            self.inner.unary(req, path, codec).await
+            self.inner.server_streaming(req, path, codec).await
         }
         /// Removes dead letters for good.
         pub async fn discard_dead_letters(
@@ -1133,12 +1209,22 @@ pub mod coordinator_service_server {
             tonic::Response<super::ShowDeadLetterResponse>,
             tonic::Status,
         >;
-        /// Sends dead letters into their nodes again.
+        /// Server streaming response type for the ReplayDeadLetters method.
+        type ReplayDeadLettersStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::ReplayDeadLettersResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Sends dead letters into their nodes again, and tells of it until the last has its verdict. A caller that hangs up
+        /// ends it: no further letters are sent.
         async fn replay_dead_letters(
             &self,
             request: tonic::Request<super::ReplayDeadLettersRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::ReplayDeadLettersResponse>,
+            tonic::Response<Self::ReplayDeadLettersStream>,
             tonic::Status,
         >;
         /// Removes dead letters for good.
@@ -1525,11 +1611,13 @@ pub mod coordinator_service_server {
                     struct ReplayDeadLettersSvc<T: CoordinatorService>(pub Arc<T>);
                     impl<
                         T: CoordinatorService,
-                    > tonic::server::UnaryService<super::ReplayDeadLettersRequest>
-                    for ReplayDeadLettersSvc<T> {
+                    > tonic::server::ServerStreamingService<
+                        super::ReplayDeadLettersRequest,
+                    > for ReplayDeadLettersSvc<T> {
                         type Response = super::ReplayDeadLettersResponse;
+                        type ResponseStream = T::ReplayDeadLettersStream;
                         type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
+                            tonic::Response<Self::ResponseStream>,
                             tonic::Status,
                         >;
                         fn call(
@@ -1564,7 +1652,7 @@ pub mod coordinator_service_server {
                                 max_decoding_message_size,
                                 max_encoding_message_size,
                             );
-                        let res = grpc.unary(method, req).await;
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

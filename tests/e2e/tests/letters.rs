@@ -63,7 +63,7 @@ cat >> out.ndjson
     lines::write(&project.path("in.ndjson"), (1..=EVENTS).map(|n| json!({ "n": n })));
     let mut run = project.start();
     run.until("a letter for each event", |books| books.dead_letter_store.letters == EVENTS);
-    run.until("every event to settle", |books| books.node("in").settled == EVENTS);
+    wait::holds(LONG, "the position behind them", || project.settled_durably("in") == EVENTS);
     let letters = project.letters();
     let all = uids(&letters);
     assert_eq!(all.len() as u64, EVENTS);

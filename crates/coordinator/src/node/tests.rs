@@ -8,7 +8,7 @@ use meshloom_core::{
     exchange::{FromNode, Limits, ToNode, Work, WorkResult},
     graph::Port,
     ids::Uid,
-    machine::{End, NodeMachine, RetryPolicy, Settings},
+    machine::{End, NodeMachine, Ordering, RetryPolicy, Settings},
     origin::{Deliveries, Ledger, Origin, Outcome},
     outputs::{NodeIdentity, OutputEvent, OutputsBuilder},
 };
@@ -112,6 +112,8 @@ impl Stage {
             timeout: Some(Duration::from_secs(30)),
             retry: RetryPolicy { attempts: 3, initial: Duration::from_millis(1), max: Duration::from_millis(2) },
             rate: None,
+            ordering: Ordering::None,
+            keys_go_on: false,
             seed: 1,
         };
         let actor = NodeActor::new(

@@ -67,13 +67,16 @@ impl NodeMachine {
     }
 
     /// Retries or letters for inputs that failed by name; failures that name none are passed over.
-    pub(super) fn fail_rows(&mut self, replica: u32, work: &mut InHand, failures: Vec<Failure>, now: Moment) {
+    pub(super) fn fail_rows(&mut self, replica: u32, work: &mut InHand, mut failures: Vec<Failure>, now: Moment) {
+        let behind = self.behind(work, &failures);
+        if !behind.is_empty() {
+            failures.retain(|failure| failure.index.is_none_or(|row| behind.binary_search(&row).is_err()));
+        }
         let mut again: BTreeMap<Fate, Vec<(u32, Failure)>> = BTreeMap::new();
         for failure in failures {
             let Some(row) = failure.index else { continue };
             let price = Price::of(&failure, work);
-            let exhausted = price == Price::Attempt && self.is_exhausted(work, row);
-            if failure.action == FailureAction::Reject || exhausted {
+            if self.is_final(work, row, &failure) {
                 self.letter(replica, work, row, failure, now);
             } else {
                 let fate = match price {
@@ -94,6 +97,13 @@ impl NodeMachine {
             let segment = self.retry(replica, work, &group, cost, Isolation::None, now);
             self.postpone(segment, attempt, retry_after, now);
         }
+        self.hold(replica, work, &behind, now);
+    }
+
+    /// Whether an input is not tried again after a failure that names it.
+    pub(super) fn is_final(&self, work: &InHand, row: u32, failure: &Failure) -> bool {
+        let costs = Price::of(failure, work) == Price::Attempt;
+        failure.action == FailureAction::Reject || (costs && self.is_exhausted(work, row))
     }
 
     /// A failure that names no event: the same events again as the same batch; those whose attempts have run out are
@@ -105,7 +115,12 @@ impl NodeMachine {
         if failure.action == FailureAction::Reject {
             return open.iter().map(named).for_each(|(row, failure)| self.letter(replica, work, row, failure, now));
         }
-        let (exhausted, left): (Vec<u32>, Vec<u32>) = open.iter().partition(|row| self.is_exhausted(work, **row));
+        let (mut exhausted, mut left): (Vec<u32>, Vec<u32>) =
+            open.iter().partition(|row| self.is_exhausted(work, **row));
+        if self.lines.is_on() && !exhausted.is_empty() {
+            // Two parts that stay as they are could wait for each other; halves never do.
+            (exhausted, left) = (open, Vec::new());
+        }
         if let ([row], []) = (&exhausted[..], &left[..]) {
             return self.letter(replica, work, *row, named(row).1, now);
         }
@@ -174,7 +189,7 @@ impl NodeMachine {
     }
 
     /// Closes inputs of a work and makes a segment in memory of its own of them, charged to its edges again.
-    fn take_back(
+    pub(super) fn take_back(
         &mut self,
         work: &mut InHand,
         rows: &[u32],
@@ -200,6 +215,11 @@ impl NodeMachine {
             attempts: work.attempts.select(rows, cost),
             parts,
             isolation,
+            tickets: if work.tickets.is_empty() {
+                Vec::new()
+            } else {
+                rows.iter().map(|row| work.tickets[*row as usize]).collect()
+            },
             // An answer, even a failure, is no death; and what is given back says what it was.
             suspicion: Suspicion::default(),
         }
@@ -215,6 +235,7 @@ impl NodeMachine {
             batch = batch.with_spans(vec![(0, context)]);
         }
         let deliveries = work.close(&[row]);
+        self.lines.leave(&work.tickets, &[row]);
         let Failure { reason, message, .. } = failure;
         let attempts = work.attempts.of(row);
         self.actions.push(Action::Letter(Letter { batch, deliveries, reason, message, attempts }));

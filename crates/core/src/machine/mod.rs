@@ -12,6 +12,8 @@ mod deaths;
 mod dispatch;
 mod failures;
 mod hop;
+mod lanes;
+mod order;
 mod pace;
 mod patience;
 mod quarantine;
@@ -19,14 +21,18 @@ mod retry;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod verdicts;
 
 use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
 
-use self::{batching::BatchSize, dispatch::Replica, hop::Ids, pace::Pace, quarantine::Quarantine, retry::Retries};
+use self::{
+    batching::BatchSize, dispatch::Replica, hop::Ids, order::Lines, pace::Pace, quarantine::Quarantine, retry::Retries,
+};
 pub use self::{
     deaths::End,
     hop::{Hop, Verdict},
+    order::Ordering,
     retry::RetryPolicy,
     segment::{Attempts, Part, Segment},
 };
@@ -57,6 +63,10 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// Most events per second; `None`: no limit.
     pub rate: Option<f64>,
+    /// What order holds among the events of the node.
+    pub ordering: Ordering,
+    /// Whether a node below is ordered by key: then outputs must have the keys of their inputs.
+    pub keys_go_on: bool,
     /// Seed of jitter and span ids.
     pub seed: u64,
 }
@@ -249,6 +259,7 @@ pub struct NodeMachine {
     /// Goes before the queue: retries that are due and work taken back.
     ready: VecDeque<Segment>,
     retries: Retries,
+    lines: Lines,
     replicas: Vec<Replica>,
     quarantine: Quarantine,
     size: BatchSize,
@@ -273,6 +284,7 @@ impl NodeMachine {
             queue: VecDeque::new(),
             ready: VecDeque::new(),
             retries: Retries::default(),
+            lines: Lines::new(settings.ordering),
             replicas: (0..replicas).map(|_| Replica::default()).collect(),
             quarantine: Quarantine::default(),
             size: BatchSize::new(settings.batch_events),
@@ -293,7 +305,8 @@ impl NodeMachine {
     /// Takes in what happened at `now`, with `room` bytes left in the memory budget, and says what to do.
     pub fn handle(&mut self, event: Event, now: Moment, room: u64) -> Vec<Action> {
         match event {
-            Event::Arrived(segment) => {
+            Event::Arrived(mut segment) => {
+                segment.tickets = self.lines.enter(&segment.batch);
                 self.books.received += u64::from(segment.len());
                 self.books.waiting += u64::from(segment.len());
                 self.queue.push_back(segment);
@@ -311,13 +324,15 @@ impl NodeMachine {
             Event::InputsEnded => self.ended = true,
             Event::Drain => {
                 self.draining = true;
-                self.ready.extend(self.retries.fire_all());
+                let all = self.retries.fire_all();
+                self.make_ready(all);
             }
             Event::Wake => {}
         }
         self.run_out_of_patience(now);
         self.half_open(now);
-        self.ready.extend(self.retries.due(now));
+        let due = self.retries.due(now);
+        self.make_ready(due);
         self.dispatch(now, room);
         debug_assert!(self.books_balance(), "{:?}", self.books);
         std::mem::take(&mut self.actions)
@@ -343,7 +358,8 @@ impl NodeMachine {
 
     /// Whether nothing is at the node but retries whose time has not come.
     pub fn only_waits_for_retries(&self) -> bool {
-        self.queue.is_empty() && self.ready.is_empty() && self.books.in_hand == 0
+        let none_ready = self.queue.is_empty() && self.ready.is_empty();
+        self.books.in_hand == 0 && (none_ready || self.all_wait_behind_retries())
     }
 
     /// The books now.

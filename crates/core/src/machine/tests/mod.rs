@@ -6,6 +6,8 @@ mod choice;
 mod failures;
 mod hops;
 mod model;
+mod ordering;
+mod ordering_model;
 mod patience;
 mod poison;
 mod rest;

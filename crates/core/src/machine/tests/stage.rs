@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::super::{Action, Event, Letter, NodeMachine, RetryPolicy, Segment, Settings};
+use super::super::{Action, Event, Letter, NodeMachine, Ordering, RetryPolicy, Segment, Settings};
 use crate::{
     batch::{self, Batch, BatchBuilder, SpanContext},
     exchange::{Action as FailureAction, Call, Failure, Limits, Work, WorkResult},
@@ -52,6 +52,8 @@ pub(super) fn settings() -> Settings {
         timeout: Some(30 * SECOND),
         retry: RetryPolicy { attempts: 3, initial: 100 * MS, max: SECOND },
         rate: None,
+        ordering: Ordering::None,
+        keys_go_on: false,
         seed: 7,
     }
 }

@@ -33,6 +33,10 @@ pub(super) struct Draft {
     pub(super) listen_span: Option<Span>,
     /// Where `replicas` stands.
     pub(super) replicas_span: Option<Span>,
+    /// Where the value of `ordering` stands.
+    pub(super) ordering_span: Option<Span>,
+    /// Whether that is in `defaults`.
+    pub(super) ordering_inherited: bool,
 }
 
 impl Load<'_> {
@@ -161,6 +165,7 @@ impl Load<'_> {
             replicas: replicas.unwrap_or(1),
             concurrency,
             ordering: self.ordering(fields),
+            keys_go_on: false,
             key: fields.value("key").and_then(|value| self.expression(value)),
             batch,
             queue,
@@ -185,6 +190,8 @@ impl Load<'_> {
             discard_spans,
             listen_span: None,
             replicas_span: fields.value("replicas").map(|value| value.span.clone()),
+            ordering_span: fields.value("ordering").map(|value| value.span.clone()),
+            ordering_inherited: fields.get("ordering").is_some_and(|entry| entry.inherited),
         }
     }
 

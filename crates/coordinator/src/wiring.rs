@@ -5,10 +5,13 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use meshloom_config::{NodeKind, Pipeline, budget as config, spec::Address};
+use meshloom_config::{
+    NodeKind, Pipeline, budget as config,
+    spec::{Address, Ordering as Ordered},
+};
 use meshloom_core::{
     graph::{EdgeId, NodeId, Port},
-    machine::{NodeMachine, RetryPolicy, Settings},
+    machine::{NodeMachine, Ordering as Order, RetryPolicy, Settings},
     outputs::NodeIdentity,
 };
 use meshloom_telemetry::{SpanId, Traces};
@@ -292,6 +295,12 @@ fn start_node(
             timeout: attached.is_none().then_some(spec.timeout),
             retry: RetryPolicy { attempts: spec.retry.attempts, initial: spec.retry.initial, max: spec.retry.max },
             rate: spec.rate.map(|rate| rate.per_second()),
+            ordering: match spec.ordering {
+                Ordered::None => Order::None,
+                Ordered::Key => Order::Key,
+                Ordered::All => Order::All,
+            },
+            keys_go_on: spec.keys_go_on,
             seed: u64::from_be_bytes(SpanId::random().to_bytes()),
         },
         replicas,

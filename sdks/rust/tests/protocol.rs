@@ -447,7 +447,8 @@ async fn rows_of_a_batch_behind_one_that_comes_again_are_held() {
         events.key = Some(column(&["a", "a", "a", "a", "a", "b", "e", "c", "c", "d", "d"]));
         events
     };
-    let mut stream = try_open(&served, OpenProcess { ordering: Ordering::Key.into(), ..open("") }).await.expect("opened");
+    let mut stream =
+        try_open(&served, OpenProcess { ordering: Ordering::Key.into(), ..open("") }).await.expect("opened");
     let answer = stream.run(keyed()).await;
     let held = "KEY_HELD";
     let mut reasons = answer.reasons();

@@ -1,6 +1,9 @@
 //! Order over real processes: kept per key through retries and killed replicas, and no key waits for another.
 
-use std::{collections::BTreeMap, fs, thread};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, thread,
+};
 
 use meshloom_e2e::{Project, lines, processes, toolchain::Language};
 use serde_json::{Value, json};
@@ -30,21 +33,23 @@ fn a_key_keeps_its_order_through_retries_and_deaths() {
     });
 }
 
-/// Three replicas; every seventh event is tried three times, some are rejected; two replicas are killed while the sink's
-/// gate is shut, so that there is work in hand.
+/// Three replicas; every seventh event is tried three times, some are rejected, and one kills whoever gets it; two replicas
+/// are killed from outside while the sink's gate is shut.
 fn retry_and_kill(language: Language) {
     const EVENTS: u64 = 3_000;
+    const DEADLY: u64 = 1_000;
     let (run, name) = (language.test_node(), language.name());
     let project = Project::new(&format!(
         "pipeline: ordered
 trace: {{ rate: 0 }}
 nodes:
   in: {{ use: file, with: {{ path: in.ndjson }}, key: data.key }}
-  map: {{ run: {run}, from: in, replicas: 3, with: {{ label: {name} }}, retry: {{ attempts: 4, initial: 5ms }}, restart: {{ initial: 10ms }}, batch: {{ events: 32 }}, queue: {{ events: 256 }} }}
+  map: {{ run: {run}, from: in, replicas: 3, with: {{ label: {name} }}, retry: {{ attempts: 4, initial: 5ms }}, restart: {{ initial: 10ms }}, batch: {{ events: 16 }}, queue: {{ events: 256 }} }}
   out: {{ exec: [sh, -c, 'while [ ! -e {{dir}}/open ]; do sleep 0.05; done; cat >> {{dir}}/out.ndjson'], mode: batch, concurrency: 1, timeout: 10m, from: map, ordering: key, batch: {{ events: 64 }}, queue: {{ events: 128 }} }}
 "
     ));
     let what = |n: u64| match n % 7 {
+        _ if n == DEADLY => "die",
         0 if n.is_multiple_of(5) => "reject",
         0 => "retry",
         3 if n.is_multiple_of(4) => "fail",
@@ -52,9 +57,9 @@ nodes:
     };
     lines::write(&project.path("in.ndjson"), (1..=EVENTS).map(|n| event(n, what(n))));
     let mut running = project.start();
-    let books = running.until("work in hand at replicas that are up", |books| {
+    let books = running.until("all replicas to be up and one to have answered", |books| {
         let map = books.node("map");
-        map.in_hand > 0 && map.replicas.iter().all(|replica| replica.pid.is_some())
+        map.answered > 0 && map.replicas.iter().all(|replica| replica.pid.is_some())
     });
     for replica in &books.node("map").replicas[..2] {
         processes::signal(replica.pid.unwrap(), "KILL");
@@ -63,14 +68,15 @@ nodes:
     let finished = running.finish();
     finished.assert_code(0);
     finished.books().assert_balanced();
-    assert!(finished.books().node("map").restarts >= 2, "{name}: {}", finished.log);
+    assert!(finished.books().node("map").restarts >= 5, "{name}: {}", finished.log);
+    let is_refused = |n| ["reject", "die"].contains(&what(n));
     let found = by_key(&project.lines("out.ndjson"));
     for key in 0..KEYS {
-        let expected: Vec<u64> = (1..=EVENTS).filter(|n| n % KEYS == key && what(*n) != "reject").collect();
+        let expected: Vec<u64> = (1..=EVENTS).filter(|n| n % KEYS == key && !is_refused(*n)).collect();
         assert_eq!(found.get(&key), Some(&expected), "{name}: key {key}");
     }
-    let rejected = (1..=EVENTS).filter(|n| what(*n) == "reject").count();
-    assert_eq!(project.letters().len(), rejected, "{name}: a rejected event lets go of its key");
+    let letters: BTreeSet<u64> = project.letters().iter().map(|letter| letter.n()).collect();
+    assert_eq!(letters, (1..=EVENTS).filter(|n| is_refused(*n)).collect(), "{name}: a letter lets go of its key");
 }
 
 /// One event of one key waits an hour for its next attempt: its key waits, the others pass. The next run goes on in order.

@@ -151,10 +151,13 @@ test("ordering by key in a batch handler: rows behind a retried one of their key
   const stream = await new Client(address).process({ ordering: Ordering.ORDERING_KEY });
   const said = ["retry", "x", "y", "drop", "reject", "reject", "z"];
   const answer = await stream.handle(said, {}, { key: strings(["a", "b", "c"], [0, 1, 0, 0, 0, 2, 2]) });
-  assert.deepEqual(
-    [...answer.failed].sort(),
-    ["0:RETRY:RETRY", "2:RETRY:KEY_HELD", "3:RETRY:KEY_HELD", "4:RETRY:KEY_HELD", "5:REJECT:BAD"],
-  );
+  assert.deepEqual([...answer.failed].sort(), [
+    "0:RETRY:RETRY",
+    "2:RETRY:KEY_HELD",
+    "3:RETRY:KEY_HELD",
+    "4:RETRY:KEY_HELD",
+    "5:REJECT:BAD",
+  ]);
   assert.equal(answer.outputs.length, 2);
   assert.equal(answer.consumed, 0);
 });

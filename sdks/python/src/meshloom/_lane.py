@@ -242,7 +242,7 @@ class BatchLane(Lane):
         try:
             with _tracing.batch_span(self.run, self._emitter._verdict):
                 self._call()
-                self._hold()
+                self._hold_behind()
         except BaseException as caught:
             error = caught
         self._end(error)
@@ -253,12 +253,12 @@ class BatchLane(Lane):
         try:
             with _tracing.batch_span(self.run, self._emitter._verdict):
                 await self._call()
-                self._hold()
+                self._hold_behind()
         except BaseException as caught:
             error = caught
         self._end(error)
 
-    def _hold(self) -> None:
+    def _hold_behind(self) -> None:
         if self.run.holds:
             self._emitter._hold(iter(self.run.strand, None))
 

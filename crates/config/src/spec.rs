@@ -74,8 +74,10 @@ pub struct NodeSpec {
     pub replicas: u32,
     /// Most handler calls at once per replica; `None`: the node's own limit.
     pub concurrency: Option<u32>,
-    /// What order holds.
+    /// What order holds: the node's own, or that of a node below. Sources have none: they are where it begins.
     pub ordering: Ordering,
+    /// Whether a node below is ordered by key, so that what comes out must have the keys of what went in.
+    pub keys_go_on: bool,
     /// At a source: the ordering key of an event that has none.
     pub key: Option<Expression>,
     /// How events are put together for this node.
@@ -217,6 +219,17 @@ pub enum Ordering {
     Key,
     /// Of all events.
     All,
+}
+
+impl Ordering {
+    /// The word for it in a pipeline file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Key => "key",
+            Self::All => "all",
+        }
+    }
 }
 
 /// How events are put together.

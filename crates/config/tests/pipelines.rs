@@ -337,3 +337,45 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_order_holds_from_the_sources_down() {
+    let pipeline = read(
+        "pipeline: p
+nodes:
+  a: { use: stdin, key: data.id }
+  b: { run: node, from: a, replicas: 3 }
+  c: { run: node, from: b, ordering: key }
+  d: { use: 'null', from: c }
+  e: { use: 'null', from: b }
+  f: { run: node, from: a }
+  g: { use: 'null', from: f, ordering: all }
+  h: { exec: cat, mode: batch, from: c, ordering: key }
+",
+    );
+    let found: Vec<(&str, Ordering, bool)> =
+        pipeline.nodes.iter().map(|node| (node.name.as_str(), node.ordering, node.keys_go_on)).collect();
+    let (none, key, all) = (Ordering::None, Ordering::Key, Ordering::All);
+    assert_eq!(
+        found,
+        [
+            ("a", none, true),
+            ("b", key, true),
+            ("c", key, true),
+            ("d", none, false),
+            ("e", none, false),
+            ("f", all, false),
+            ("g", all, false),
+            ("h", key, false),
+        ]
+    );
+}
+
+#[test]
+fn an_order_of_the_defaults_gives_way_to_a_stronger_one_below() {
+    let pipeline = read(
+        "pipeline: p\ndefaults: { ordering: key }\nnodes:\n  a: { run: node }\n  b: { run: node, from: a }\n  c: { use: 'null', from: b, ordering: all }\n",
+    );
+    let found: Vec<Ordering> = pipeline.nodes.iter().map(|node| node.ordering).collect();
+    assert_eq!(found, [Ordering::None, Ordering::All, Ordering::All]);
+}

@@ -5,10 +5,13 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use meshloom_config::{NodeKind, Pipeline, budget as config, spec::Address};
+use meshloom_config::{
+    NodeKind, Pipeline, budget as config,
+    spec::{Address, Ordering as Ordered},
+};
 use meshloom_core::{
     graph::{EdgeId, NodeId, Port},
-    machine::{NodeMachine, OutagePolicy, RetryPolicy, Settings},
+    machine::{NodeMachine, Ordering as Order, OutagePolicy, RetryPolicy, Settings},
     outputs::NodeIdentity,
 };
 use meshloom_telemetry::{SpanId, Traces};
@@ -329,6 +332,12 @@ fn start_node(
             on_exhausted: spec.on_exhausted,
             outage: OutagePolicy { events: spec.outage, ..OutagePolicy::default() },
             rate: spec.rate.map(|rate| rate.per_second()),
+            ordering: match spec.ordering {
+                Ordered::None => Order::None,
+                Ordered::Key => Order::Key,
+                Ordered::All => Order::All,
+            },
+            keys_go_on: spec.keys_go_on,
             seed: u64::from_be_bytes(SpanId::random().to_bytes()),
         },
         replicas,

@@ -138,6 +138,30 @@ test("ordering by key: one call per key at a time, in order; after a retry its l
   assert.deepEqual(everything.failed, ["2:RETRY:HANDLER_ERROR", "3:RETRY:KEY_HELD"]);
 });
 
+test("ordering by key in a batch handler: rows behind a retried one of their key are held, and their outputs discarded", async () => {
+  const verdicts = node("verdicts").batch((rows, out) => {
+    Array.from(rows, (event) => event.json<string>()).forEach((what, i) => {
+      if (what === "retry") out.retry(i, "later");
+      else if (what === "reject") out.reject(i, "bad", { reason: "BAD" });
+      else if (what === "drop") out.drop(i);
+      else out.emit(i, what);
+    });
+  });
+  const { address } = await start(verdicts);
+  const stream = await new Client(address).process({ ordering: Ordering.ORDERING_KEY });
+  const said = ["retry", "x", "y", "drop", "reject", "reject", "z"];
+  const answer = await stream.handle(said, {}, { key: strings(["a", "b", "c"], [0, 1, 0, 0, 0, 2, 2]) });
+  assert.deepEqual([...answer.failed].sort(), [
+    "0:RETRY:RETRY",
+    "2:RETRY:KEY_HELD",
+    "3:RETRY:KEY_HELD",
+    "4:RETRY:KEY_HELD",
+    "5:REJECT:BAD",
+  ]);
+  assert.equal(answer.outputs.length, 2);
+  assert.equal(answer.consumed, 0);
+});
+
 test("half-close: what is held is answered, then the stream ends OK", async () => {
   const { opened, open } = gate();
   const { address } = await start(node("slow").map(async () => (await opened, 1)));

@@ -10,6 +10,7 @@ import pytest
 import wire
 
 from meshloom import Batch, Context, Emitter, Node, Output, Reject, Retry, reasons
+from meshloom._pb import process_pb2
 from meshloom.testing import run
 
 
@@ -177,3 +178,40 @@ def test_series_of_routes() -> None:
         out.rows(batch.json(), route=pandas.Series([None, "hot"]))
 
     assert [o.route for o in run(node, [1, 2]).outputs] == [None, "hot"]
+
+
+def test_rows_behind_one_that_comes_again_are_held(serving: Any) -> None:
+    node = Node("n", concurrency=1)
+
+    @node.batch
+    def handle(batch: Batch, out: Emitter) -> None:
+        for row, value in enumerate(batch.json()):
+            if value == "retry":
+                out.retry(row, "later")
+            elif value == "reject":
+                out.reject(row, reason="BAD")
+            elif value == "drop":
+                out.drop(row)
+            elif value != "forget":
+                out.emit(row, value)
+                out.emit(row, value + "!")
+
+    values = ["a0", "retry", "a2", "drop", "reject", "b5", "none", "forget", "c8", "reject", "d10"]
+    keys = ["a", "a", "a", "a", "a", "b", None, "c", "c", "d", "d"]
+
+    address = serving(node)
+
+    def stream(ordering: Any) -> wire.Process:
+        opened = wire.Process(address, ordering=ordering)
+        opened.opened()
+        return opened
+
+    keyed = stream(process_pb2.ORDERING_KEY).run(values, keys=keys)
+    held = dict.fromkeys([2, 3, 4, 8], reasons.KEY_HELD)
+    assert keyed.reasons() == {1: "RETRY", **held, 7: "UNACCOUNTED", 9: "BAD"}
+    assert sorted({row for row, _ in keyed.json()}) == [0, 5, 6, 10]
+    assert keyed.consumed == 0
+    everything = stream(process_pb2.ORDERING_ALL).run(["a", "retry", "drop", "c"])
+    assert everything.reasons() == {1: "RETRY", 2: reasons.KEY_HELD, 3: reasons.KEY_HELD}
+    free = stream(process_pb2.ORDERING_NONE).run(values[:4], keys=keys[:4])
+    assert free.reasons() == {1: "RETRY"}

@@ -6,8 +6,10 @@ use std::{
     time::Duration,
 };
 
+use meshloom_proto::v1::Ordering;
+
 use crate::{
-    columns::ABSENT,
+    columns::{ABSENT, Batch},
     error::{Error, reason, reject, retry, retry_after},
     output::{IntoOutput, Output},
     result::{Answer, Routes},
@@ -154,25 +156,26 @@ impl Verdicts {
     }
 
     /// Ends the verdicts: the answer and how many rows are consumed, or why the whole batch fails.
-    pub(crate) fn finish(mut self) -> Result<(Answer, u32), Error> {
+    pub(crate) fn finish(mut self, batch: &Batch, ordering: Ordering) -> Result<(Answer, u32), Error> {
         if let Some(misuse) = self.misuse {
             return Err(Error::retry(reason::VERDICT_CONFLICT, misuse));
         }
-        let mut consumed = 0;
-        for (row, verdict) in self.rows.iter().enumerate() {
-            match verdict {
-                Row::Dropped => consumed += 1,
-                Row::Open if self.whole => consumed += 1,
-                Row::Open => self.answer.fail(
-                    row as u32,
-                    Error::retry(
-                        reason::UNACCOUNTED,
-                        "the batch handler left this row unmentioned; emit, pass, drop, reject or retry every row",
-                    ),
-                ),
-                Row::Emitted | Row::Failed => {}
+        let unmentioned = |(_, verdict): &(u32, &mut Row)| **verdict == Row::Open;
+        for (row, verdict) in (0..).zip(&mut self.rows).filter(unmentioned) {
+            if self.whole {
+                *verdict = Row::Dropped;
+                continue;
             }
+            let error = Error::retry(
+                reason::UNACCOUNTED,
+                "the batch handler left this row unmentioned; emit, pass, drop, reject or retry every row",
+            );
+            self.answer.fail(row, error);
         }
+        for row in self.answer.hold(batch, ordering) {
+            self.rows[row as usize] = Row::Failed;
+        }
+        let consumed = self.rows.iter().filter(|verdict| **verdict == Row::Dropped).count() as u32;
         Ok((self.answer, consumed))
     }
 }

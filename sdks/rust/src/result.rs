@@ -1,9 +1,12 @@
 //! The answer to a work while it is being made: output rows in columns, and failures.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use bytes::Bytes;
-use meshloom_proto::v1::{self, EventFailure, WorkResult};
+use meshloom_proto::v1::{self, EventFailure, FailureAction, Ordering, WorkResult};
 use serde::Serialize;
 
 use crate::{
@@ -15,6 +18,7 @@ use crate::{
         name_is_valid,
     },
     error::{Error, reason, reject},
+    handler::lanes,
     output::{Attributes, Output, Payload},
 };
 
@@ -185,7 +189,12 @@ impl Rows {
 
     /// Takes over the rows of another, in their order.
     pub(crate) fn absorb(&mut self, other: &Self) {
-        for (from, row) in other.rows.iter().enumerate() {
+        self.absorb_of(other, |_| true);
+    }
+
+    /// Takes over the rows of another that come from the parents that `chosen` names.
+    fn absorb_of(&mut self, other: &Self, chosen: impl Fn(u32) -> bool) {
+        for (from, row) in other.rows.iter().enumerate().filter(|(_, row)| chosen(row.parent)) {
             let to = self.rows.len();
             if row.payload == ABSENT {
                 self.add(row.parent, ABSENT);
@@ -364,6 +373,29 @@ impl Answer {
         let failure = error.into_failure(index);
         self.failure_bytes += failure.reason.len() + failure.message.len();
         self.failures.push(failure);
+    }
+
+    /// Turns the rows behind one of their key that will come again into rows that are held; these are returned.
+    pub(crate) fn hold(&mut self, batch: &Batch, ordering: Ordering) -> BTreeSet<u32> {
+        let mut first: HashMap<&str, u32> = HashMap::new();
+        for failure in self.failures.iter().filter(|failure| failure.action() != FailureAction::Reject) {
+            if let Some(key) = lanes::key_of(ordering, batch, failure.index) {
+                first.entry(key).and_modify(|row| *row = failure.index.min(*row)).or_insert(failure.index);
+            }
+        }
+        if first.is_empty() {
+            return BTreeSet::new();
+        }
+        let is_behind = |row: &u32| {
+            lanes::key_of(ordering, batch, *row).and_then(|key| first.get(key)).is_some_and(|first| first < row)
+        };
+        let held: BTreeSet<u32> = (0..batch.len() as u32).filter(is_behind).collect();
+        let mut rows = Rows::new(self.rows.routes.clone());
+        rows.absorb_of(&self.rows, |parent| !held.contains(&parent));
+        self.rows = rows;
+        self.failures.retain(|failure| !held.contains(&failure.index));
+        held.iter().for_each(|row| self.fail(*row, lanes::held()));
+        held
     }
 
     /// Whether enough is held that it should go out.

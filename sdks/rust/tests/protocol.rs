@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::{SOON, WHOLE, batch, column, open, serve, soon, start, try_open};
-use meshloom::{Config, ConfigError, Context, Event, Output, Result, node, reject, retry};
+use meshloom::{Batch, Config, ConfigError, Context, Emitter, Event, Output, Result, node, reject, retry};
 use meshloom_proto::v1::{DescribeRequest, OpenProcess, Ordering, ProtocolRange, Work, process_request};
 use serde::Deserialize;
 use tonic::Code;
@@ -421,4 +421,43 @@ async fn nodes_that_cannot_be_served_say_why() {
     let held = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
     let taken = why(vec![node("a").map(pass)], &held.local_addr().expect("an address").to_string()).await;
     assert_eq!(taken.exit_code(), 69);
+}
+
+#[tokio::test]
+async fn rows_of_a_batch_behind_one_that_comes_again_are_held() {
+    async fn handle(batch: Batch, mut out: Emitter) -> Result<()> {
+        for row in 0..batch.len() {
+            match std::str::from_utf8(batch.payload(row)).unwrap() {
+                "retry" => out.retry(row, "later"),
+                "reject" => out.reject(row, "BAD", "bad"),
+                "drop" => out.drop([row]),
+                "forget" => {}
+                text => {
+                    out.emit(row, Output::text(text.to_owned()).subject("first"));
+                    out.emit(row, Output::text(text.to_owned()));
+                }
+            }
+        }
+        Ok(())
+    }
+    let served = serve([node("m").batch(handle)]).await;
+    let texts = ["a", "retry", "a", "drop", "reject", "b", "none", "forget", "c", "reject", "d"];
+    let keyed = || {
+        let mut events = batch(&texts);
+        events.key = Some(column(&["a", "a", "a", "a", "a", "b", "e", "c", "c", "d", "d"]));
+        events
+    };
+    let mut stream =
+        try_open(&served, OpenProcess { ordering: Ordering::Key.into(), ..open("") }).await.expect("opened");
+    let answer = stream.run(keyed()).await;
+    let held = "KEY_HELD";
+    let mut reasons = answer.reasons();
+    reasons.sort_unstable();
+    assert_eq!(reasons, [(1, "RETRY"), (2, held), (3, held), (4, held), (7, "UNACCOUNTED"), (8, held), (9, "BAD")]);
+    assert_eq!(answer.outputs.iter().map(|(parent, _)| *parent).collect::<Vec<_>>(), [0, 0, 5, 5, 6, 6, 10, 10]);
+    assert_eq!(answer.consumed, 0);
+    let mut all = try_open(&served, OpenProcess { ordering: Ordering::All.into(), ..open("") }).await.expect("opened");
+    assert_eq!(all.run(batch(&["1", "retry", "drop"])).await.reasons(), [(1, "RETRY"), (2, held)]);
+    let mut none = try_open(&served, open("")).await.expect("opened");
+    assert_eq!(none.run(batch(&["1", "retry", "drop"])).await.reasons(), [(1, "RETRY")]);
 }

@@ -1,8 +1,8 @@
 //! `meshloom check`.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
-use meshloom_config::Pipeline;
+use meshloom_config::{Pipeline, spec::Ordering};
 
 use super::Output;
 use crate::{
@@ -30,6 +30,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
             let (nodes, edges) = counts(&pipeline);
             let found = serde_json::json!({
                 "pipeline": pipeline.name, "valid": true, "nodes": nodes, "edges": edges, "diagnostics": [],
+                "ordered": ordered(&pipeline).collect::<BTreeMap<_, _>>(),
             });
             println!("{found}");
         }
@@ -49,5 +50,19 @@ fn praise(pipeline: &Pipeline) -> String {
     let (nodes, edges) = counts(pipeline);
     let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let file = pipeline.file.display();
-    format!("{file}: pipeline {} is fine: {}, {}", pipeline.name, count(nodes, "node"), count(edges, "edge"))
+    let mut text =
+        format!("{file}: pipeline {} is fine: {}, {}", pipeline.name, count(nodes, "node"), count(edges, "edge"));
+    for (word, what) in [("key", "in order of their key"), ("all", "in order")] {
+        let names: Vec<&str> = ordered(pipeline).filter(|(_, order)| *order == word).map(|(name, _)| name).collect();
+        if !names.is_empty() {
+            text += &format!("\nevents go {what} through {}", names.join(", "));
+        }
+    }
+    text
+}
+
+/// The nodes that keep an order, because they or nodes below them ask for it.
+fn ordered(pipeline: &Pipeline) -> impl Iterator<Item = (&str, &'static str)> {
+    let nodes = pipeline.nodes.iter().filter(|node| node.ordering != Ordering::None);
+    nodes.map(|node| (node.name.as_str(), node.ordering.as_str()))
 }

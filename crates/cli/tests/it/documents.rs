@@ -30,6 +30,23 @@ fn a_good_file_is_praised() {
 }
 
 #[test]
+fn what_keeps_an_order_is_named() {
+    let folder = Folder::with(
+        "\
+pipeline: demo
+nodes:
+  made: { use: generate, with: { count: 10 }, key: string(data.n) }
+  kept: { exec: [cat], mode: lines, from: made }
+  gone: { use: 'null', from: kept, ordering: key }
+",
+    );
+    let ran = folder.run("check");
+    assert_eq!((ran.code, ran.out.lines().nth(1)), (0, Some("events go in order of their key through kept, gone")));
+    let found: serde_json::Value = serde_json::from_str(&folder.run("check --output json").out).unwrap();
+    assert_eq!(found["ordered"], serde_json::json!({ "kept": "key", "gone": "key" }));
+}
+
+#[test]
 fn everything_wrong_is_said_at_once() {
     let folder = Folder::with(BAD);
     let ran = folder.run("check");

@@ -67,6 +67,10 @@ codes! {
         "Say what realises the node, once.";
     NOT_YET: "The file asks for something that this version cannot do.",
         "Remove the key; a later version will accept it.";
+    ORDER_CANNOT_HOLD: "Events cannot be kept in the order that a node asks for.",
+        "Remove `ordering`, or change what breaks the order.";
+    ORDER_CONFLICT: "A node and one below it ask for different orders.",
+        "Ask for an order once, at the last node that needs it.";
     OUT_OF_RANGE: "A number is outside its range.",
         "Choose one inside the range.";
     PLAINTEXT_REMOTE: "A node on another machine would be spoken to without encryption.",

@@ -56,7 +56,7 @@ pub(super) const NODE: &[Rule] = &[
     rule("handler", SERVER, Any),
     rule("replicas", PROCESS, Any),
     rule("concurrency", &["run", "connect", "exec"], Inner),
-    rule("ordering", ALL, Any),
+    rule("ordering", ALL, Inner),
     rule("key", ALL, Source),
     rule("batch", ALL, Inner),
     rule("queue", ALL, Inner),

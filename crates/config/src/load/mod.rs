@@ -11,6 +11,7 @@ pub(crate) mod keys;
 mod kind;
 mod memory;
 mod node;
+mod ordering;
 mod settings;
 mod top;
 
@@ -153,8 +154,9 @@ impl Load<'_> {
         let environment = self.environment;
         yaml::interpolate(&mut root, &|name| environment.get(name), &mut self.report);
         let top = self.top(&root)?;
-        let drafts = self.nodes(&top);
+        let mut drafts = self.nodes(&top);
         let graph = self.check(&drafts, &top)?;
+        self.orders(&mut drafts, &graph);
         Some(Pipeline {
             name: top.name,
             file: file.to_path_buf(),

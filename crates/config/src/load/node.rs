@@ -35,6 +35,10 @@ pub(super) struct Draft {
     pub(super) durability_span: Option<Span>,
     /// Where `replicas` stands.
     pub(super) replicas_span: Option<Span>,
+    /// Where the value of `ordering` stands.
+    pub(super) ordering_span: Option<Span>,
+    /// Whether that is in `defaults`.
+    pub(super) ordering_inherited: bool,
 }
 
 impl Load<'_> {
@@ -163,6 +167,7 @@ impl Load<'_> {
             replicas: replicas.unwrap_or(1),
             concurrency,
             ordering: self.ordering(fields),
+            keys_go_on: false,
             key: fields.value("key").and_then(|value| self.expression(value)),
             batch,
             queue,
@@ -192,6 +197,8 @@ impl Load<'_> {
                 .filter(|entry| !entry.inherited)
                 .map(|entry| entry.key_span.clone()),
             replicas_span: fields.value("replicas").map(|value| value.span.clone()),
+            ordering_span: fields.value("ordering").map(|value| value.span.clone()),
+            ordering_inherited: fields.get("ordering").is_some_and(|entry| entry.inherited),
         }
     }
 

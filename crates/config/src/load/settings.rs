@@ -162,17 +162,9 @@ impl Load<'_> {
     }
 
     pub(super) fn ordering(&mut self, fields: &Fields<'_>) -> Ordering {
-        let choices = [("none", Ordering::None), ("key", Ordering::Key), ("all", Ordering::All)];
-        let Some(value) = fields.value("ordering") else {
-            return Ordering::None;
-        };
-        let ordering = read::choice(value, &choices, &mut self.report).unwrap_or_default();
-        if ordering != Ordering::None {
-            self.report
-                .add(&codes::NOT_YET, &value.span, "events cannot be kept in order in this version")
-                .help("remove it, or use `none`");
-        }
-        ordering
+        let choices = [Ordering::None, Ordering::Key, Ordering::All].map(|ordering| (ordering.as_str(), ordering));
+        let value = fields.value("ordering");
+        value.and_then(|value| read::choice(value, &choices, &mut self.report)).unwrap_or_default()
     }
 
     pub(super) fn durability(&mut self, fields: &Fields<'_>) -> Option<Durability> {

@@ -40,7 +40,7 @@ pub(super) struct Node {
     replicas: Option<Count>,
     /// Most handler calls at once per replica.
     concurrency: Option<Count>,
-    /// What order holds; only `none` in this version.
+    /// What order holds from the sources down to here: of each key, of all events, or none.
     ordering: Option<Ordering>,
     /// At a source: CEL for the ordering key of an event that has none.
     key: Option<String>,

@@ -8,7 +8,7 @@ use meshloom_core::{
     exchange::{Action, Failure, FromNode, Limits, ToNode, Work, WorkResult},
     graph::Port,
     ids::Uid,
-    machine::{End, NodeMachine, OnExhausted, OutagePolicy, RetryPolicy, Settings},
+    machine::{End, NodeMachine, OnExhausted, Ordering, OutagePolicy, RetryPolicy, Settings},
     origin::{Deliveries, Ledger, Origin, Outcome},
     outputs::{NodeIdentity, OutputEvent, OutputsBuilder},
 };
@@ -123,6 +123,8 @@ impl Stage {
             on_exhausted,
             outage: OutagePolicy::default(),
             rate: None,
+            ordering: Ordering::None,
+            keys_go_on: false,
             seed: 1,
         };
         let actor = NodeActor::new(

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use meshloom_config::{ConnectorSpec, NodeKind, NodeSpec};
+use meshloom_config::{ConnectorSpec, NodeKind, NodeSpec, spec::Ordering};
 use meshloom_core::{exchange::FromNode, machine::End};
 use tokio::sync::{mpsc, watch};
 
@@ -205,16 +205,22 @@ impl NodeSeat {
             () = overdue(&mut self.rest, &mut self.told, self.host.pipeline.drain) => None,
             () = self.host.stop.cancelled() => Some((self.failed("STOPPED", "the pipeline is ending"), End::Closed)),
         };
-        let why = match ended {
-            Some((why, end)) => {
-                // First the events back to the queue, then the end of the process, which may take its time.
-                voice.say(FromReplica::Down(end)).await;
-                Some(why)
-            }
-            None => None,
+        let Some((why, end)) = ended else {
+            launched.end().await;
+            return SessionEnd::Finished;
         };
-        launched.end().await;
-        why.map_or(SessionEnd::Finished, SessionEnd::Failed)
+        if self.spec.ordering == Ordering::None {
+            // First the events back to the queue, then the end of the process, which may take its time.
+            voice.say(FromReplica::Down(end)).await;
+            launched.end().await;
+        } else {
+            // First the end of the process: it may still be at an event that another replica would get.
+            launched.end().await;
+            voice.say(FromReplica::Down(end)).await;
+            // Until then the actor may have lost its patience with it.
+            while self.restart.try_recv().is_ok() {}
+        }
+        SessionEnd::Failed(why)
     }
 
     /// A stream ended. A process that died says so in a moment, and that says more than its stream.

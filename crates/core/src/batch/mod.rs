@@ -161,7 +161,7 @@ impl Batch {
     }
 
     /// A string attribute as its bytes, which spares the look at whether they are UTF-8.
-    fn attribute_bytes(&self, attribute: Attribute, row: usize) -> Option<&[u8]> {
+    pub(crate) fn attribute_bytes(&self, attribute: Attribute, row: usize) -> Option<&[u8]> {
         let column = self.parts().strings[attribute as usize].as_ref()?;
         let slot = column.data.slot(column.row(row)?)?;
         Some(column.data.values.get(slot)).filter(|value| !value.is_empty())

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::{
     deaths::Suspicion,
     hop::OpenHop,
+    order::Ticket,
     segment::{Attempts, Isolation, Part, Segment, since},
+    turns::Held,
 };
 use crate::{
     batch::Batch,
@@ -24,6 +26,9 @@ pub(super) struct InHand {
     pub(super) parts: Vec<Part>,
     pub(super) isolation: Isolation,
     pub(super) suspicion: Suspicion,
+    pub(super) tickets: Vec<Ticket>,
+    /// Inputs that wait for an earlier one of their key.
+    pub(super) held: Held,
     pub(super) hops: Vec<OpenHop>,
     /// Outputs of the whole batch went on in the trace of the first hop.
     pub(super) joins: bool,
@@ -73,7 +78,7 @@ fn repeated(message: impl Into<String>) -> Refused {
 
 impl InHand {
     pub(super) fn new(segment: Segment, hops: Vec<OpenHop>, dispatched: Moment) -> Self {
-        let Segment { batch, deliveries, attempts, parts, isolation, suspicion } = segment;
+        let Segment { batch, deliveries, attempts, parts, isolation, suspicion, tickets } = segment;
         let rows = batch.len();
         Self {
             closed: vec![false; rows],
@@ -84,6 +89,8 @@ impl InHand {
             parts,
             isolation,
             suspicion,
+            tickets,
+            held: Held::default(),
             hops,
             joins: false,
             dispatched,
@@ -145,12 +152,23 @@ impl InHand {
         self.deliveries.take(rows.iter().copied())
     }
 
+    /// Whether an input was to go on in the next result.
+    pub(super) fn goes_on(&self, row: u32) -> bool {
+        self.continuing == Some(row)
+    }
+
+    /// Inputs of which nothing is heard any more do not go on.
+    pub(super) fn stop_continuing(&mut self, rows: &BTreeSet<u32>) {
+        self.continuing.take_if(|row| rows.contains(row));
+    }
+
     /// Checks a result against what is open, and takes note of what goes on in the next one. Nothing is closed yet.
-    pub(super) fn hear(&mut self, result: &WorkResult) -> Result<Said, Refused> {
+    /// Outputs of the inputs in `unheard` are as if they were not there.
+    pub(super) fn hear(&mut self, result: &WorkResult, unheard: &BTreeSet<u32>) -> Result<Said, Refused> {
         let mut said = Said::default();
         let carried = self.continuing.take();
         if let Some(outputs) = &result.outputs {
-            self.hear_outputs(outputs, &mut said)?;
+            self.hear_outputs(outputs, unheard, &mut said)?;
         }
         let failed: BTreeSet<u32> = result.failures.iter().filter_map(|failure| failure.index).collect();
         if failed.len() < result.failures.iter().filter(|failure| failure.index.is_some()).count() {
@@ -175,9 +193,13 @@ impl InHand {
         Ok(said)
     }
 
-    fn hear_outputs(&mut self, outputs: &Outputs, said: &mut Said) -> Result<(), Refused> {
+    fn hear_outputs(&mut self, outputs: &Outputs, unheard: &BTreeSet<u32>, said: &mut Said) -> Result<(), Refused> {
         said.own = outputs.parents().own();
         said.whole = (outputs.len() - said.own.len()) as u32;
+        let goes_on = outputs.continued() && said.own.last().is_none_or(|row| !unheard.contains(row));
+        if !unheard.is_empty() {
+            said.own.retain(|row| !unheard.contains(row));
+        }
         if let Some(row) = said.own.iter().find(|row| **row >= self.rows()) {
             return Err((RESULT_MALFORMED, format!("an output names input {row} of {}", self.rows())));
         }
@@ -189,7 +211,7 @@ impl InHand {
         if let Some(row) = said.answered.iter().find(|row| self.closed[**row as usize]) {
             return Err(repeated(format!("an output names input {row}, which has been closed already")));
         }
-        if outputs.continued() && said.whole == 0 {
+        if goes_on && said.whole == 0 {
             self.continuing = said.answered.pop();
         }
         Ok(())

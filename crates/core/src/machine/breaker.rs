@@ -94,6 +94,11 @@ impl Breaker {
         }
     }
 
+    /// Whether no work may be sent for a while.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { .. })
+    }
+
     /// Whether a work may be sent.
     pub(super) fn admits(&self) -> bool {
         matches!(self.state, State::Closed | State::HalfOpen { probe: None })

@@ -94,6 +94,7 @@ impl NodeMachine {
         // The newest first, since each goes to the front of what waits.
         for mut work in works.into_values().rev() {
             self.give_up(replica, &mut work, end, alone, now);
+            self.lines.ended(&work.tickets);
         }
     }
 

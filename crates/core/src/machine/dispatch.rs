@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long a partial batch waits when every replica has something in hand and no linger was asked for.
-const SHORT_LINGER: Duration = Duration::from_millis(5);
+pub(super) const SHORT_LINGER: Duration = Duration::from_millis(5);
 
 /// One replica as the machine sees it.
 #[derive(Debug, Default)]
@@ -73,6 +73,17 @@ impl NodeMachine {
         }
         self.look_after_quarantine(now);
         self.dispatch_suspect(false, now, &mut room);
+        if self.lines.is_on() {
+            self.dispatch_in_order(now, &mut room);
+        } else {
+            self.dispatch_anywhere(now, &mut room);
+        }
+        self.dispatch_suspect(true, now, &mut room);
+        // Whoever waits above waits until the queue has been drawn up.
+        self.pressed &= !self.queue.is_empty();
+    }
+
+    fn dispatch_anywhere(&mut self, now: Moment, room: &mut u64) {
         while let Some(replica) = self.best_replica(now) {
             let allowed = match self.pace.allows(now) {
                 Ok(allowed) => allowed,
@@ -82,14 +93,11 @@ impl NodeMachine {
                 }
             };
             let Some(allowed) = self.ramp_allows(allowed) else { break };
-            let Some(segment) = self.next_work(replica, now, allowed, room) else {
+            let Some(segment) = self.next_work(replica, now, allowed, *room) else {
                 break;
             };
-            self.spend_and_send(replica, segment, now, &mut room);
+            self.spend_and_send(replica, segment, now, room);
         }
-        self.dispatch_suspect(true, now, &mut room);
-        // Whoever waits above waits until the queue has been drawn up.
-        self.pressed &= !self.queue.is_empty();
     }
 
     fn next_work(&mut self, replica: usize, now: Moment, allowed: u32, room: u64) -> Option<Segment> {
@@ -122,13 +130,17 @@ impl NodeMachine {
 
     /// Where a batch waits that must stay as it is and may go, of those in quarantine or of the others.
     pub(super) fn isolated_place(&self, quarantined: bool) -> Option<usize> {
-        let may_go = |segment: &Segment| match segment.isolation {
+        self.ready.iter().position(|segment| self.isolated_may_go(segment, quarantined))
+    }
+
+    pub(super) fn isolated_may_go(&self, segment: &Segment, quarantined: bool) -> bool {
+        let may_go = match segment.isolation {
             _ if segment.suspicion.is_quarantined() != quarantined => false,
             Isolation::None => false,
             Isolation::Exact => true,
             Isolation::Halving => !self.halving_in_hand,
         };
-        self.ready.iter().position(may_go)
+        may_go && (!self.lines.is_on() || self.lines.admit(&segment.tickets))
     }
 
     /// A batch that must stay as it is: cut only if the replica takes less than the one that it failed at, or for room.
@@ -251,6 +263,7 @@ impl NodeMachine {
 
     pub(super) fn send(&mut self, replica: usize, segment: Segment, now: Moment) {
         let work = self.take_in_hand(segment, now);
+        self.lines.sent(&work.tickets);
         self.halving_in_hand |= work.isolation == Isolation::Halving;
         let target = &mut self.replicas[replica];
         let sequence = target.next_sequence;

@@ -70,7 +70,7 @@ impl NodeMachine {
     }
 
     /// Retries or letters for inputs that failed by name; failures that name none are passed over.
-    pub(super) fn fail_rows(&mut self, replica: u32, work: &mut InHand, failures: Vec<Failure>, now: Moment) {
+    pub(super) fn fail_rows(&mut self, replica: u32, work: &mut InHand, mut failures: Vec<Failure>, now: Moment) {
         let charged = |failure: &&Failure| {
             failure.action == FailureAction::Retry
                 && failure.index.is_some()
@@ -78,6 +78,10 @@ impl NodeMachine {
         };
         if let Some(failure) = failures.iter().find(charged) {
             self.note_failure(work, failure, now);
+        }
+        let behind = self.behind(work, &failures);
+        if !behind.is_empty() {
+            failures.retain(|failure| failure.index.is_none_or(|row| behind.binary_search(&row).is_err()));
         }
         let mut again: BTreeMap<Fate, Vec<(u32, Failure)>> = BTreeMap::new();
         for failure in failures {
@@ -112,6 +116,14 @@ impl NodeMachine {
                 _ => self.postpone(segment, attempt, retry_after, now),
             }
         }
+        self.hold(replica, work, &behind, now);
+    }
+
+    /// Whether an input is not tried again after a failure that names it.
+    pub(super) fn is_final(&self, work: &InHand, row: u32, failure: &Failure) -> bool {
+        let costs = Price::of(failure, work) == Price::Attempt && !self.outage.holds();
+        let ends = self.settings.on_exhausted == OnExhausted::DeadLetter;
+        failure.action == FailureAction::Reject || (costs && ends && self.is_exhausted(work, row))
     }
 
     /// A failure that names no event: the same events again as the same batch; those whose attempts have run out are
@@ -132,7 +144,11 @@ impl NodeMachine {
             return self.hold_back(segment, failure.retry_after, now);
         }
         let ends_here = |row: &&u32| self.is_exhausted(work, **row) || (narrows && open.len() > 1);
-        let (exhausted, left): (Vec<u32>, Vec<u32>) = open.iter().partition(ends_here);
+        let (mut exhausted, mut left): (Vec<u32>, Vec<u32>) = open.iter().partition(ends_here);
+        if self.lines.is_on() && !exhausted.is_empty() {
+            // Two parts that stay as they are could wait for each other; halves never do.
+            (exhausted, left) = (open, Vec::new());
+        }
         if let ([row], []) = (&exhausted[..], &left[..]) {
             return self.exhaust(replica, work, *row, named(row).1, Isolation::Exact, now);
         }
@@ -227,7 +243,7 @@ impl NodeMachine {
     }
 
     /// Closes inputs of a work and makes a segment in memory of its own of them, charged to its edges again.
-    fn take_back(
+    pub(super) fn take_back(
         &mut self,
         work: &mut InHand,
         rows: &[u32],
@@ -253,6 +269,11 @@ impl NodeMachine {
             attempts: work.attempts.select(rows, cost),
             parts,
             isolation,
+            tickets: if work.tickets.is_empty() {
+                Vec::new()
+            } else {
+                rows.iter().map(|row| work.tickets[*row as usize]).collect()
+            },
             // An answer, even a failure, is no death; and what is given back says what it was.
             suspicion: Suspicion::default(),
         }
@@ -268,6 +289,7 @@ impl NodeMachine {
             batch = batch.with_spans(vec![(0, context)]);
         }
         let deliveries = work.close(&[row]);
+        self.lines.leave(&work.tickets, &[row]);
         let Failure { reason, message, .. } = failure;
         let attempts = work.attempts.of(row);
         self.actions.push(Action::Letter(Letter { batch, deliveries, reason, message, attempts }));

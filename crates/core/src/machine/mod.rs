@@ -13,6 +13,8 @@ mod deaths;
 mod dispatch;
 mod failures;
 mod hop;
+mod lanes;
+mod order;
 mod outage;
 mod pace;
 mod patience;
@@ -23,6 +25,7 @@ mod retry;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod verdicts;
 
 use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
@@ -32,14 +35,15 @@ pub use self::{
     breaker::BreakerState,
     deaths::End,
     hop::{Hop, Verdict},
+    order::Ordering,
     outage::{InOutage, OutagePolicy},
     pause::{Condition, OnExhausted, Standstill},
     retry::RetryPolicy,
     segment::{Attempts, Part, Segment},
 };
 use self::{
-    batching::BatchSize, dispatch::Replica, hop::Ids, outage::Outage, pace::Pace, pause::Pause, quarantine::Quarantine,
-    ramp::Ramp, retry::Retries,
+    batching::BatchSize, dispatch::Replica, hop::Ids, order::Lines, outage::Outage, pace::Pace, pause::Pause,
+    quarantine::Quarantine, ramp::Ramp, retry::Retries,
 };
 use crate::{
     exchange::{Call, Failure, Limits, WorkResult},
@@ -70,6 +74,10 @@ pub struct Settings {
     pub outage: OutagePolicy,
     /// Most events per second; `None`: no limit.
     pub rate: Option<f64>,
+    /// What order holds among the events of the node.
+    pub ordering: Ordering,
+    /// Whether a node below is ordered by key: then outputs must have the keys of their inputs.
+    pub keys_go_on: bool,
     /// Seed of jitter and span ids.
     pub seed: u64,
 }
@@ -178,6 +186,7 @@ pub struct NodeMachine {
     /// Goes before the queue: retries that are due and work taken back.
     ready: VecDeque<Segment>,
     retries: Retries,
+    lines: Lines,
     replicas: Vec<Replica>,
     quarantine: Quarantine,
     outage: Outage,
@@ -205,6 +214,7 @@ impl NodeMachine {
             queue: VecDeque::new(),
             ready: VecDeque::new(),
             retries: Retries::default(),
+            lines: Lines::new(settings.ordering),
             replicas: (0..replicas).map(|_| Replica::default()).collect(),
             quarantine: Quarantine::default(),
             outage: Outage::default(),
@@ -228,7 +238,8 @@ impl NodeMachine {
     /// Takes in what happened at `now`, with `room` bytes left in the memory budget, and says what to do.
     pub fn handle(&mut self, event: Event, now: Moment, room: u64) -> Vec<Action> {
         match event {
-            Event::Arrived(segment) => {
+            Event::Arrived(mut segment) => {
+                segment.tickets = self.lines.enter(&segment.batch);
                 self.books.received += u64::from(segment.len());
                 self.books.waiting += u64::from(segment.len());
                 self.queue.push_back(segment);
@@ -248,14 +259,16 @@ impl NodeMachine {
             Event::Resume => self.resume(),
             Event::Drain => {
                 self.draining = true;
-                self.ready.extend(self.retries.fire_all());
+                let all = self.retries.fire_all();
+                self.make_ready(all);
                 self.outage.hurry(now);
             }
             Event::Wake => {}
         }
         self.run_out_of_patience(now);
         self.half_open(now);
-        self.ready.extend(self.retries.due(now));
+        let due = self.retries.due(now);
+        self.make_ready(due);
         self.dispatch(now, room);
         debug_assert!(self.books_balance(), "{:?}", self.books);
         std::mem::take(&mut self.actions)
@@ -282,7 +295,8 @@ impl NodeMachine {
     /// Whether nothing is at the node but what will not be tried soon: retries whose time has not come, and all of it while
     /// the node is paused or, in a drain, out.
     pub fn only_waits_for_retries(&self) -> bool {
-        let nothing_goes = self.stands_still_to_the_end() || (self.queue.is_empty() && self.ready.is_empty());
+        let none_ready = self.queue.is_empty() && self.ready.is_empty();
+        let nothing_goes = none_ready || self.all_wait_behind_retries() || self.stands_still_to_the_end();
         nothing_goes && self.books.in_hand == 0
     }
 

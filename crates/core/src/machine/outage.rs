@@ -138,13 +138,14 @@ impl Outage {
     }
 }
 
-/// Whether a result closes an input otherwise than by asking for another attempt: then the node works. `answered` of its
-/// `open` inputs are closed by outputs.
-pub(super) fn shows_success(result: &WorkResult, answered: usize, open: u32) -> bool {
+/// Whether a result closes an input otherwise than by asking for another attempt: then the node works. `answered` of the
+/// `open` inputs that it may speak of are closed by outputs; of those that were taken back the node counts `silent` as
+/// consumed.
+pub(super) fn shows_success(result: &WorkResult, answered: usize, open: usize, silent: u32) -> bool {
     let rejects = result.failures.iter().any(|failure| failure.action == FailureAction::Reject);
     let names_all = result.failures.iter().all(|failure| failure.index.is_some());
-    let unnamed = (open as usize).saturating_sub(answered + result.failures.len());
-    let consumes = result.last && names_all && unnamed > 0 && result.consumed as usize == unnamed;
+    let unnamed = open.saturating_sub(answered + result.failures.len());
+    let consumes = result.last && names_all && unnamed > 0 && result.consumed as usize == unnamed + silent as usize;
     answered > 0 || rejects || consumes
 }
 
@@ -208,9 +209,11 @@ impl NodeMachine {
         self.actions.push(Action::Outage { began: true, message });
     }
 
-    /// Whether there are enough events here for an outage to be told from bad events.
+    /// Whether there are enough events here for an outage to be told from bad events. Where an order holds, only the
+    /// first of each line can be tried.
     fn has_witnesses(&self) -> bool {
-        self.books.waiting + self.books.in_hand >= WITNESSES as u64
+        let events = self.books.waiting + self.books.in_hand;
+        self.lines.candidates().unwrap_or(events) >= WITNESSES as u64
     }
 
     /// Sends what may go while works are held back: nothing but a probe, and what may have killed its replica, alone.
@@ -240,7 +243,8 @@ impl NodeMachine {
         let doubted_at = self.outage.failing_since.map(|since| since + self.settings.outage.after);
         match doubted_at.filter(|_| self.outage.hold.is_none()) {
             Some(at) if at <= now => {
-                self.ready.extend(self.retries.release());
+                let all = self.retries.release();
+                self.make_ready(all);
                 self.outage.hold = Some(Hold::new(now, self.settings.outage.probe_initial));
             }
             Some(at) => self.wake_at(at),
@@ -285,6 +289,9 @@ impl NodeMachine {
     /// An event for a probe, in turn from different waiting works; while the outage is unproven preferably one that has not
     /// failed as a probe.
     fn take_probe(&mut self) -> Option<super::Segment> {
+        if self.lines.is_on() {
+            return self.take_probe_in_order();
+        }
         let hold = self.outage.hold.as_mut()?;
         // What has arrived takes turns with what has failed before.
         if (hold.from_queue || self.ready.is_empty())
@@ -306,6 +313,28 @@ impl NodeMachine {
         let first = segment.split_front(1);
         self.ready.push_back(segment);
         Some(first)
+    }
+
+    /// As [`take_probe`](Self::take_probe) where an order holds: of the events that have their turn.
+    fn take_probe_in_order(&mut self) -> Option<super::Segment> {
+        let hold = self.outage.hold.as_ref()?;
+        let failed = if hold.proven.is_none() { &hold.failed[..] } else { &[] };
+        let waiting = self.ready.iter().chain(&self.queue).enumerate();
+        let free = waiting.filter(|(_, segment)| !segment.suspicion.is_quarantined());
+        let rows = free.flat_map(|(place, segment)| (0..segment.len()).map(move |row| (place, segment, row)));
+        let mut candidates = rows.filter(|(_, segment, row)| self.lines.admit(&[segment.tickets[*row as usize]]));
+        let unseen = |segment: &super::Segment, row: u32| !failed.contains(&segment.batch.uid(row as usize));
+        let first = candidates.next()?;
+        let (place, _, row) = match unseen(first.1, first.2) {
+            true => first,
+            false => candidates.find(|(_, segment, row)| unseen(segment, *row)).unwrap_or(first),
+        };
+        let ready = self.ready.len();
+        let from = if place < ready { &mut self.ready[place] } else { &mut self.queue[place - ready] };
+        let probe = from.extract(&[row]);
+        self.ready.retain(|segment| !segment.is_empty());
+        self.queue.retain(|segment| !segment.is_empty());
+        Some(probe)
     }
 
     /// The node works, so a batch that failed without naming an event has one in it that is to blame.

@@ -49,7 +49,18 @@ impl NodeMachine {
     /// Where other replicas take the rest, the ward is for suspects only. Else it gets as many other works as it takes at
     /// once, and then a suspect.
     fn is_turn_of_suspects(&self, ward: usize) -> bool {
-        self.other_up(ward).is_some() || self.quarantine.others >= self.replicas[ward].limits.works
+        self.other_up(ward).is_some()
+            || (self.quarantine.others >= self.replicas[ward].limits.works && self.a_suspect_may_go())
+    }
+
+    /// Where an order holds, suspects may have to wait for events that are none.
+    fn a_suspect_may_go(&self) -> bool {
+        !self.lines.is_on() || self.isolated_place(true).is_some()
+    }
+
+    /// Whether a replica has no lanes, because suspects are tried there and others take the rest.
+    pub(super) fn is_for_suspects_only(&self, replica: usize) -> bool {
+        self.quarantine.ward == Some(replica as u32) && self.other_up(replica).is_some()
     }
 
     fn suspect_in_hand(&self, ward: usize) -> bool {

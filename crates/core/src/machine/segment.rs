@@ -1,6 +1,6 @@
 //! Events on their way through a node, with what must not be lost of them.
 
-use super::deaths::Suspicion;
+use super::{deaths::Suspicion, order::Ticket};
 use crate::{batch::Batch, moment::Moment, origin::Deliveries};
 
 /// Which attempt the next one is, row by row.
@@ -98,6 +98,8 @@ pub struct Segment {
     pub parts: Vec<Part>,
     pub(super) isolation: Isolation,
     pub(super) suspicion: Suspicion,
+    /// The places of the events in their lines; empty where no order holds.
+    pub(super) tickets: Vec<Ticket>,
 }
 
 impl Segment {
@@ -112,6 +114,7 @@ impl Segment {
             parts: vec![part],
             isolation: Isolation::None,
             suspicion: Suspicion::default(),
+            tickets: Vec::new(),
         }
     }
 
@@ -165,7 +168,10 @@ impl Segment {
         };
         self.attempts = back;
         let parts = self.split_parts(rows, &batch);
-        Self { batch, deliveries, attempts: front, parts, isolation: self.isolation, suspicion: self.suspicion }
+        let later = self.tickets.split_off(self.tickets.len().min(rows as usize));
+        let tickets = std::mem::replace(&mut self.tickets, later);
+        let (isolation, suspicion) = (self.isolation, self.suspicion);
+        Self { batch, deliveries, attempts: front, parts, isolation, suspicion, tickets }
     }
 
     fn split_parts(&mut self, mut rows: u32, front: &Batch) -> Vec<Part> {
@@ -190,10 +196,44 @@ impl Segment {
         parts
     }
 
+    /// Takes (ascending) rows out; what is left may be nothing.
+    pub(super) fn extract(&mut self, rows: &[u32]) -> Self {
+        let all = self.len();
+        let mut chosen = rows.iter().copied().peekable();
+        let rest: Vec<u32> = (0..all).filter(|row| chosen.next_if_eq(row).is_none()).collect();
+        let (parts, rest_of_parts) = extract_parts(&self.parts, &self.batch, rows);
+        let pick = |rows: &[u32], tickets: &[Ticket]| rows.iter().map(|row| tickets[*row as usize]).collect();
+        let taken = Self {
+            batch: self.batch.select(rows),
+            deliveries: self.deliveries.take(rows.iter().copied()),
+            attempts: self.attempts.select(rows, 0),
+            parts,
+            isolation: self.isolation,
+            suspicion: self.suspicion,
+            tickets: pick(rows, &self.tickets),
+        };
+        if rest.is_empty() {
+            self.attempts = Attempts::One(1);
+        } else {
+            self.attempts = self.attempts.select(&rest, 0);
+        }
+        self.deliveries = self.deliveries.take(rest.iter().copied());
+        // What stays may stay for long, and must not keep in memory what goes.
+        self.batch = self.batch.select(&rest).compact();
+        (self.parts, self.tickets) = (rest_of_parts, pick(&rest, &self.tickets));
+        taken
+    }
+
+    /// Since when a row waits.
+    pub(super) fn since(&self, row: u32) -> Moment {
+        since(&self.parts, row)
+    }
+
     /// Puts `other` behind these, as one batch to be. The batches are gathered by the caller.
     pub(super) fn absorb(&mut self, batches: &mut Vec<Batch>, other: Self, rows_so_far: u32) {
         self.attempts.append(rows_so_far, &other.attempts, other.len());
         self.parts.extend(other.parts);
+        self.tickets.extend(other.tickets);
         self.deliveries.append(other.deliveries);
         batches.push(other.batch);
     }
@@ -223,6 +263,30 @@ pub(super) fn wait_again(parts: &[Part], batch: &Batch, rows: &[u32], now: Momen
         }
     }
     selected
+}
+
+/// The parts of (ascending) rows, and of the others. Together they have the bytes that they had.
+fn extract_parts(parts: &[Part], batch: &Batch, rows: &[u32]) -> (Vec<Part>, Vec<Part>) {
+    let (mut taken, mut left) = (Vec::with_capacity(1), Vec::with_capacity(1));
+    let (mut rows, mut end) = (rows, 0);
+    for part in parts {
+        end += part.rows;
+        let (here, later) = rows.split_at(rows.partition_point(|row| *row < end));
+        rows = later;
+        let count = here.len() as u32;
+        let bytes = if count == part.rows {
+            part.bytes
+        } else {
+            here.iter().map(|row| batch.bytes_of(*row as usize) as u64).sum::<u64>().min(part.bytes)
+        };
+        if count > 0 {
+            taken.push(Part { rows: count, bytes, ..*part });
+        }
+        if count < part.rows {
+            left.push(Part { rows: part.rows - count, bytes: part.bytes - bytes, ..*part });
+        }
+    }
+    (taken, left)
 }
 
 /// Since when a row waits.

@@ -56,6 +56,7 @@ impl NodeMachine {
     fn put_back(&mut self, replica: u32, sequence: u64, work: InHand, last: Option<Duration>, now: Moment) {
         match last {
             Some(busy) => {
+                self.lines.ended(&work.tickets);
                 self.close(replica, &work, busy, now);
                 self.work_ended(replica, sequence, work.void, now);
             }
@@ -71,20 +72,28 @@ impl NodeMachine {
 
     /// Applies a result: outputs first, so that they are counted before any input is settled.
     fn take_in(&mut self, replica: u32, work: &mut InHand, mut result: WorkResult, now: Moment) -> Result<(), Refused> {
-        let said = work.hear(&result)?;
-        let succeeds = shows_success(&result, said.answered.len(), work.open());
+        let unheard = self.out_of_turn(work, &mut result);
+        let said = work.hear(&result, &unheard)?;
+        let heard = work.open_rows().iter().filter(|row| !unheard.contains(row)).count();
+        let succeeds = shows_success(&result, said.answered.len(), heard, work.held.unnamed());
         if let Some(outputs) = &result.outputs {
             let mut answer = outputs
                 .apply(&work.batch, &self.settings.identity, work.ordinals)
                 .map_err(|error| (RESULT_MALFORMED, error.to_string()))?;
+            self.keys_go_on(work, &answer)?;
             work.ordinals = answer.ordinals;
+            if !unheard.is_empty() {
+                answer.leave_out(|parent| unheard.contains(&parent));
+            }
             let mut deliveries = work.fork(&said.own);
             if said.whole > 0 {
                 deliveries.append(work.deliveries.join(said.whole));
                 answer.batch = work.join_traces(answer.batch, answer.parents.whole_from());
             }
             self.books.produced += u64::from(deliveries.len());
-            self.actions.push(Action::Forward { answer, deliveries });
+            if !deliveries.is_empty() {
+                self.actions.push(Action::Forward { answer, deliveries });
+            }
         }
         if succeeds {
             self.note_success(work, now);
@@ -94,6 +103,7 @@ impl NodeMachine {
         let whole_failure = result.failures.iter().position(|failure| failure.index.is_none());
         let whole_failure = whole_failure.map(|place| result.failures.swap_remove(place));
         self.fail_rows(replica, work, result.failures, now);
+        self.hold_open(replica, work, &unheard, now);
         if let Some(failure) = whole_failure {
             self.fail_whole(replica, work, &failure, now);
         } else if result.last && work.open() > 0 {
@@ -105,17 +115,13 @@ impl NodeMachine {
     /// What nothing has named when the last result is in: consumed if the numbers agree, else a retry.
     fn end_unnamed(&mut self, replica: u32, work: &mut InHand, consumed: u32, now: Moment) {
         let rows = work.open_rows();
-        if consumed == work.open() {
+        if consumed == work.open() + work.held.unnamed() {
             self.books.consumed += rows.len() as u64;
             self.settle_rows(replica, work, &rows, &Verdict::Consumed, now);
             return;
         }
-        let message = format!(
-            "the node named {} of {} inputs and said that {consumed} were consumed; every input needs a verdict",
-            work.rows() - work.open(),
-            work.rows(),
-        );
-        let unnamed = rows.into_iter().map(|row| Failure { index: Some(row), ..whole("UNACCOUNTED", message.clone()) });
+        let failure = unaccounted(work.rows() - work.open(), work.rows(), consumed);
+        let unnamed = rows.into_iter().map(|row| Failure { index: Some(row), ..failure.clone() });
         self.fail_rows(replica, work, unnamed.collect(), now);
     }
 
@@ -127,6 +133,7 @@ impl NodeMachine {
         self.ramp.succeed(rows.len());
         self.end_hops(replica, work, rows, verdict, now);
         work.close(rows).settle();
+        self.lines.leave(&work.tickets, rows);
     }
 
     fn close(&mut self, replica: u32, work: &InHand, busy: Duration, now: Moment) {
@@ -142,4 +149,12 @@ impl NodeMachine {
         }
         self.actions.push(Action::Done { replica, events: work.rows(), busy, elapsed });
     }
+}
+
+/// The failure of inputs that a last result neither names nor counts.
+pub(super) fn unaccounted(named: u32, rows: u32, consumed: u32) -> Failure {
+    let message = format!(
+        "the node named {named} of {rows} inputs and said that {consumed} were consumed; every input needs a verdict"
+    );
+    whole("UNACCOUNTED", message)
 }

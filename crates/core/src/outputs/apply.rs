@@ -31,6 +31,22 @@ pub struct Ordinals {
     pub(super) whole: u32,
 }
 
+impl Answer {
+    /// Leaves out the outputs of the inputs that `leave` names.
+    pub(crate) fn leave_out(&mut self, leave: impl Fn(u32) -> bool) {
+        let kept: Vec<u32> = (0..)
+            .zip(self.parents.iter())
+            .filter(|(_, parent)| !parent.is_some_and(&leave))
+            .map(|(output, _)| output)
+            .collect();
+        if kept.len() < self.parents.len() {
+            self.batch = self.batch.select(&kept);
+            self.parents = self.parents.select(&kept);
+            self.routes = self.routes.select(&kept);
+        }
+    }
+}
+
 impl Outputs {
     /// The output events. `input` is the batch of the work that these outputs were validated for.
     ///

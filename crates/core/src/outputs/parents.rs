@@ -72,6 +72,13 @@ impl Parents {
         self.iter().flatten().filter(move |parent| previous.replace(*parent) != Some(*parent))
     }
 
+    /// Those of these (ascending) outputs.
+    pub(super) fn select(&self, outputs: &[u32]) -> Self {
+        let rows: Arc<[u32]> = outputs.iter().map(|output| self.get(*output as usize).unwrap_or(WHOLE)).collect();
+        let whole_from = rows.partition_point(|&parent| parent != WHOLE);
+        Self { len: rows.len(), rows: Some(rows), whole_from }
+    }
+
     pub(super) fn picker(&self) -> Picker {
         match &self.rows {
             None => Picker::range(0..self.len),

@@ -1,6 +1,6 @@
 //! Which route each output takes.
 
-use crate::batch::Strings;
+use crate::batch::{Strings, strings_of};
 
 /// The route of each output, if any. Cheap to clone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +21,14 @@ impl Routes {
     #[must_use]
     pub fn get(&self, output: usize) -> Option<&str> {
         self.0.as_ref()?.raw(output).filter(|route| !route.is_empty())
+    }
+
+    /// Those of these outputs.
+    pub(super) fn select(&self, outputs: &[u32]) -> Self {
+        if self.is_empty() {
+            return Self::default();
+        }
+        Self(strings_of(outputs.iter().map(|output| self.get(*output as usize))))
     }
 
     /// The first `outputs` outputs by route, in order of first appearance.

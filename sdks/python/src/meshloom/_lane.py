@@ -54,7 +54,7 @@ class Lane:
         return run.bound.node.role == "sink" or run.continuing == index or rows.start(index) < len(rows)
 
     def _hold(self, index: int) -> None:
-        self.held.fail(failure(index, reasons.KEY_HELD, "an earlier event of the same key is being retried"))
+        self.held.fail(failure(index, reasons.KEY_HELD, reasons.HELD_MESSAGE))
 
     def tick(self, now: float) -> Running | None:
         """What the lane is in, None between calls. Runs in the timer's thread."""
@@ -242,6 +242,7 @@ class BatchLane(Lane):
         try:
             with _tracing.batch_span(self.run, self._emitter._verdict):
                 self._call()
+                self._hold_behind()
         except BaseException as caught:
             error = caught
         self._end(error)
@@ -252,9 +253,14 @@ class BatchLane(Lane):
         try:
             with _tracing.batch_span(self.run, self._emitter._verdict):
                 await self._call()
+                self._hold_behind()
         except BaseException as caught:
             error = caught
         self._end(error)
+
+    def _hold_behind(self) -> None:
+        if self.run.holds:
+            self._emitter._hold(iter(self.run.strand, None))
 
     def _end(self, error: BaseException | None) -> None:
         run, emitter, started = self.run, self._emitter, self.call.started

@@ -166,6 +166,20 @@ class Emitter:
             return "delivered"
         return "retry" if self._state[row] == _OPEN and not self._whole else "consumed"
 
+    def _hold(self, strands: Iterable[Iterable[int]]) -> None:
+        """Rows behind one of their strand that comes again come again too, whatever was said of them."""
+        held: set[int] = set()
+        for strand in strands:
+            rows = iter(strand)
+            if any(self._verdict(row) == "retry" for row in rows):
+                held.update(rows)
+        if not held:
+            return
+        self._rows = self._rows.select([at for at, row in enumerate(self._rows.parents) if row not in held])
+        for row in held:
+            self._state[row] = _FAILED
+            self._failures[row] = (False, reasons.KEY_HELD, reasons.HELD_MESSAGE, None)
+
     def _unnamed(self) -> list[int]:
         """Rows that nothing names."""
         if self._whole or _OPEN not in self._state:

@@ -31,6 +31,9 @@ SOURCE_FAILED = "SOURCE_FAILED"
 CHECKPOINT_UNREADABLE = "CHECKPOINT_UNREADABLE"
 CHECKPOINT_REPEATED = "CHECKPOINT_REPEATED"
 
+#: The message of KEY_HELD.
+HELD_MESSAGE = "an earlier event of the same key is to be retried first"
+
 _PATTERN = re.compile(r"[A-Z0-9_]{1,64}")
 
 

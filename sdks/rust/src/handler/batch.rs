@@ -89,7 +89,7 @@ where
             running.idle();
             let ended = match outcome {
                 Outcome::Returned(Ok(())) => match home.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                    Some(verdicts) => verdicts.finish(),
+                    Some(verdicts) => verdicts.finish(&batch, self.session.opening.ordering),
                     None => Err(Error::retry(
                         reason::UNACCOUNTED,
                         "the handler kept its `Emitter` beyond the call; drop it before returning",

@@ -17,7 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Process, Task,
-    lanes::{Admission, Lanes, Next},
+    lanes::{self, Admission, Lanes, Next},
     link::Link,
     pending::{Finished, Pending, Slot, cancelled, clear, poll_in, timed_out},
 };
@@ -294,8 +294,7 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
     }
 
     fn hold(&mut self, row: u32) {
-        self.answer
-            .fail(row, Error::retry(reason::KEY_HELD, "an earlier event of the same key will be tried again first"));
+        self.answer.fail(row, lanes::held());
     }
 
     /// The span of a row, if it is sampled. Rows start in ascending order but for those that waited for their key.

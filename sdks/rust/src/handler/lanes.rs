@@ -4,7 +4,10 @@ use std::collections::{HashMap, VecDeque};
 
 use meshloom_proto::v1::Ordering;
 
-use crate::columns::Batch;
+use crate::{
+    columns::Batch,
+    error::{Error, reason},
+};
 
 /// Which rows wait for which.
 pub(crate) struct Lanes {
@@ -36,17 +39,27 @@ pub(crate) enum Next {
     Hold(VecDeque<u32>),
 }
 
+/// What rows must have in common to wait for each other; `None`: the row waits for nobody.
+pub(crate) fn key_of(ordering: Ordering, batch: &Batch, row: u32) -> Option<&str> {
+    match ordering {
+        Ordering::Unspecified | Ordering::None => None,
+        Ordering::Key => batch.key(row as usize).filter(|key| !key.is_empty()),
+        Ordering::All => Some(""),
+    }
+}
+
+/// What is said of a row behind one of its key that will come again.
+pub(crate) fn held() -> Error {
+    Error::retry(reason::KEY_HELD, "an earlier event of the same key will be tried again first")
+}
+
 impl Lanes {
     pub(crate) fn new(ordering: Ordering) -> Self {
         Self { ordering, lanes: HashMap::new() }
     }
 
     fn key<'a>(&self, batch: &'a Batch, row: u32) -> Option<&'a str> {
-        match self.ordering {
-            Ordering::Unspecified | Ordering::None => None,
-            Ordering::Key => batch.key(row as usize).filter(|key| !key.is_empty()),
-            Ordering::All => Some(""),
-        }
+        key_of(self.ordering, batch, row)
     }
 
     pub(crate) fn admit(&mut self, batch: &Batch, row: u32) -> Admission {

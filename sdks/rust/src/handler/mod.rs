@@ -5,7 +5,7 @@ mod credit;
 mod events;
 mod frame;
 mod kinds;
-mod lanes;
+pub(crate) mod lanes;
 mod link;
 mod pending;
 mod source;

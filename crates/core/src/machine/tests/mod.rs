@@ -8,6 +8,8 @@ mod hops;
 mod model;
 mod outage;
 mod outage_model;
+mod ordering;
+mod ordering_model;
 mod patience;
 mod pause;
 mod poison;

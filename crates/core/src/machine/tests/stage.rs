@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::super::{Action, Event, Letter, NodeMachine, OnExhausted, OutagePolicy, RetryPolicy, Segment, Settings};
+use super::super::{
+    Action, Event, Letter, NodeMachine, OnExhausted, Ordering, OutagePolicy, RetryPolicy, Segment, Settings,
+};
 use crate::{
     batch::{self, Batch, BatchBuilder, SpanContext},
     exchange::{Action as FailureAction, Call, Failure, Limits, Work, WorkResult},
@@ -55,6 +57,8 @@ pub(super) fn settings() -> Settings {
         // What is tested here besides outages is not disturbed by one.
         outage: OutagePolicy { after: 1_000_000 * SECOND, ..OutagePolicy::default() },
         rate: None,
+        ordering: Ordering::None,
+        keys_go_on: false,
         seed: 7,
     }
 }

@@ -48,7 +48,7 @@ def exhaust_memory() -> None:
     kept = []
     try:
         while True:
-            kept.append(bytearray(64 << 20))
+            kept.append(bytes(64 << 20))  # zeroed pages that nobody touches
     except MemoryError:
         os.abort()
 

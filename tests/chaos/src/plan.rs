@@ -40,6 +40,8 @@ pub enum Fault {
     KillAll,
     /// Every connection to the node that listens elsewhere is cut.
     Cut,
+    /// The coordinator may not write past the first bytes of any file, for this time: EFBIG, as from a full disk.
+    Full(Duration),
 }
 
 /// A fault and its moment.
@@ -90,6 +92,7 @@ impl Plan {
                 Fault::Kill(Victim::Guard("e")),
                 Fault::Kill(Victim::Node("side")),
                 Fault::Cut,
+                Fault::Full(random.random_range(STOPPED / 4..STOPPED)),
                 Fault::Kill(Victim::Coordinator),
                 stop(&mut random, Victim::Coordinator),
                 Fault::KillAll,
@@ -146,6 +149,7 @@ impl Plan {
             Fault::Stop(victim, time) => format!("SIGSTOP {} for {} ms", who(victim), time.as_millis()),
             Fault::KillAll => "SIGKILL everything".to_owned(),
             Fault::Cut => format!("cut d ({})", language("d")),
+            Fault::Full(time) => format!("files full for {} ms", time.as_millis()),
         };
         format!("at {} lines + {} ms: {what}", step.at, step.after.as_millis())
     }
@@ -161,7 +165,8 @@ fn any(random: &mut SmallRng) -> Fault {
         0 | 1 => Fault::Kill(Victim::Coordinator),
         2 => Fault::KillAll,
         3 => stop(random, Victim::Coordinator),
-        4..6 => Fault::Cut,
+        4 => Fault::Cut,
+        5 => Fault::Full(random.random_range(STOPPED / 20..STOPPED)),
         6..9 => {
             let victim = Victim::Node(node(random, &["a", "b", "c", "e", "count", "side"]));
             stop(random, victim)

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// Pause between looks at the gate.
 const LOOK: Duration = Duration::from_millis(3);
 
@@ -16,6 +18,9 @@ const LOOK: Duration = Duration::from_millis(3);
 /// # Errors
 /// What the system said; nothing whole was appended that is not acknowledged later.
 pub fn main(out: &Path, gate: &Path) -> io::Result<()> {
+    // What the coordinator is forbidden for a while is not meant for its sink.
+    let hard = getrlimit(Resource::Fsize).maximum;
+    setrlimit(Resource::Fsize, Rlimit { current: hard, maximum: hard })?;
     let mut lines = Vec::new();
     io::stdin().read_to_end(&mut lines)?;
     let mut file = OpenOptions::new().create(true).read(true).append(true).open(out)?;

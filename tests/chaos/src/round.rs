@@ -29,6 +29,8 @@ const LOOK: Duration = Duration::from_millis(4);
 const PAUSE: Duration = Duration::from_millis(100);
 /// Pause between searches for a victim.
 const SEARCH: Duration = Duration::from_millis(20);
+/// Where a full file ends: behind the small ones, which are replaced as wholes, before the ends of all that grow.
+const FULL: u64 = 4096;
 /// Bytes of each log that a failure shows.
 const TAIL: usize = 4_000;
 
@@ -226,6 +228,13 @@ impl Round<'_> {
             Fault::KillAll => self.kill_coordinator(true).map(|()| true),
             Fault::Kill(victim) => self.signal(victim, &[Signal::KILL], Duration::ZERO),
             Fault::Stop(victim, time) => self.signal(victim, &[Signal::STOP, Signal::CONT], time),
+            Fault::Full(time) => {
+                let pid = self.running.as_ref().expect("it runs between steps").pid();
+                let before = victims::limit_files(pid, Some(FULL));
+                thread::sleep(time);
+                victims::limit_files(pid, before);
+                Ok(true)
+            }
             Fault::Cut => self.wait_for("a connection to cut", false, |round| round.dialled.proxy.cut() > 0),
         }
     }

@@ -1,7 +1,7 @@
 //! Finding processes of a run, and signalling them.
 
 use meshloom_e2e::processes;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 /// The guards of a node: one, or one for each process of a batch.
 fn guards(mark: &str, node: &str) -> Vec<u32> {
@@ -27,6 +27,15 @@ pub fn node(mark: &str, node: &str) -> Option<u32> {
             && !processes::command_line(*pid).contains(" guard ")
     };
     processes::marked(mark).into_iter().find(is_ours)
+}
+
+/// Sets how long the files may be that a process writes, in bytes, and gives what it was. What it starts meanwhile
+/// inherits it; the hard limit stays, so that it may be set again.
+pub fn limit_files(pid: u32, bytes: Option<u64>) -> Option<u64> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
+    let maximum = rustix::process::getrlimit(Resource::Fsize).maximum;
+    let limit = Rlimit { current: bytes, maximum };
+    prlimit(Some(pid), Resource::Fsize, limit).expect("a process of ours may be limited").current
 }
 
 /// Sends a signal; whether the process was there.

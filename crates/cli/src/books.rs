@@ -90,6 +90,7 @@ pub(crate) fn to_json(status: &PipelineStatus, rates: &[f64]) -> Value {
         "phase": phase(status.phase()),
         "memory_used_bytes": status.memory_used_bytes,
         "memory_budget_bytes": status.memory_budget_bytes,
+        "journal": status.journal.as_ref().map(journal_json),
         "nodes": status.nodes.iter().enumerate().map(|(index, node)| node_json(status, node, rate(index))).collect::<Vec<_>>(),
         "edges": status.edges.iter().map(edge_json).collect::<Vec<_>>(),
     })
@@ -150,6 +151,24 @@ fn node_json(status: &PipelineStatus, node: &NodeStatus, rate: f64) -> Value {
         value.extend(books);
     }
     value
+}
+
+/// Time that one commit of the journal took; `None`: there was none.
+pub(crate) fn commit_time(journal: &v1::JournalStatus) -> Option<Duration> {
+    let commits = u32::try_from(journal.commits).ok().filter(|commits| *commits > 0)?;
+    Some(duration(journal.commit_time) / commits)
+}
+
+fn journal_json(journal: &v1::JournalStatus) -> Value {
+    json!({
+        "bytes": journal.bytes,
+        "limit_bytes": journal.limit_bytes,
+        "segments": journal.segments,
+        "open_frames": journal.open_frames,
+        "commits": journal.commits,
+        "commit_seconds": commit_time(journal).map(|time| time.as_secs_f64()),
+        "problems": journal.problems,
+    })
 }
 
 fn edge_json(edge: &EdgeStatus) -> Value {
@@ -239,6 +258,19 @@ pub(crate) mod tests {
             edges: vec![edge("ingest", "filter", 8759, 59), edge("filter.side", "alert", 8000, 0)],
             memory_used_bytes: 3 << 20,
             memory_budget_bytes: 256 << 20,
+            journal: None,
+        }
+    }
+
+    pub(crate) fn journal() -> v1::JournalStatus {
+        v1::JournalStatus {
+            bytes: 5 << 20,
+            limit_bytes: 256 << 20,
+            segments: 2,
+            open_frames: 7,
+            commits: 1500,
+            commit_time: seconds(3),
+            problems: vec!["ingest: the journal is full".into()],
         }
     }
 
@@ -283,5 +315,8 @@ pub(crate) mod tests {
         assert_eq!(value["nodes"][1]["events_per_second"], 2.0);
         assert_eq!(value["nodes"][2]["replicas"][0]["pid"], Value::Null);
         assert_eq!(value["edges"][1]["from"], "filter.side");
+        assert_eq!(value["journal"], Value::Null);
+        let value = to_json(&PipelineStatus { journal: Some(journal()), ..sample() }, &[]);
+        assert_eq!((&value["journal"]["bytes"], &value["journal"]["commit_seconds"]), (&json!(5 << 20), &json!(0.002)));
     }
 }

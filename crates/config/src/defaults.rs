@@ -17,6 +17,8 @@
 //! | `trace` | 10 events per second and source |
 //! | `drain` | 30 s |
 //! | `memory` | the larger of 256 MiB and twice what is reserved, see [`crate::budget`] |
+//! | `journal.size` | 256 MiB |
+//! | `durability` | `journal` at a source that cannot send events again |
 //! | `dead_letters.size` | 256 MiB |
 //! | `webhook.timeout` | 10 s |
 
@@ -50,6 +52,8 @@ pub const MAX_EVENT: u64 = 8 << 20;
 pub const TRACE_RATE: f64 = 10.0;
 /// Time to finish after a signal.
 pub const DRAIN: Duration = Duration::from_secs(30);
+/// Size of the journal.
+pub const JOURNAL_BYTES: u64 = 256 << 20;
 /// Size of the dead-letter store.
 pub const DEAD_LETTERS_BYTES: u64 = 256 << 20;
 /// Longest wait for an answer of a webhook.

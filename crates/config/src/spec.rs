@@ -29,6 +29,8 @@ pub struct Pipeline {
     pub memory: Option<u64>,
     /// Time to finish queued work after a signal.
     pub drain: Duration,
+    /// Largest size of the journal.
+    pub journal_bytes: u64,
     /// Largest size of the dead-letter store.
     pub dead_letters_bytes: u64,
 }

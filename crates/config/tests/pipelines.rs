@@ -85,6 +85,7 @@ fn defaults_are_those_of_the_table() {
     assert_eq!((b.max_event, b.replicas, b.concurrency), (8 << 20, 1, None));
     assert_eq!((b.config_json.as_str(), b.ordering, b.durability), ("{}", Ordering::None, None));
     assert_eq!((pipeline.memory, pipeline.drain), (None, Duration::from_secs(30)));
+    assert_eq!((pipeline.journal_bytes, pipeline.dead_letters_bytes), (256 << 20, 256 << 20));
 }
 
 #[test]
@@ -95,6 +96,7 @@ pipeline: all-keys
 trace: { ratio: 0.25 }
 memory: 1GiB
 drain: 1m
+journal: { size: 1GiB }
 dead_letters: { size: 64MiB }
 x-anything: { at: all }
 defaults:
@@ -134,6 +136,7 @@ nodes:
     );
     assert_eq!((pipeline.trace, pipeline.memory), (Sampling::Ratio(0.25), Some(1 << 30)));
     assert_eq!((pipeline.drain, pipeline.dead_letters_bytes), (Duration::from_secs(60), 64 << 20));
+    assert_eq!(pipeline.journal_bytes, 1 << 30);
     let [input, work, side, rest] = pipeline.nodes.as_slice() else { panic!() };
     let NodeKind::Connect(addresses) = &input.kind else { panic!() };
     let shown: Vec<String> = addresses.iter().map(ToString::to_string).collect();

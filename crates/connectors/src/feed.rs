@@ -15,7 +15,7 @@ const CHUNK: usize = 64 << 10;
 const FRAME_EVENTS: u64 = 4096;
 /// Largest frame, in bytes of payload; a larger event goes alone.
 const FRAME_BYTES: u64 = 1 << 20;
-/// How far a stream that cannot be read again is read ahead of what has settled: a crash loses no more than this.
+/// How far a stream that cannot be read again is read ahead of what is durable: a crash loses no more than this.
 const UNSETTLED: Credit = Credit { events: 16_384, bytes: 16 << 20 };
 
 /// How records become events.
@@ -127,7 +127,7 @@ impl Feed {
         Ok(())
     }
 
-    /// Reads a stream to its end, as fast as frames are taken and settle.
+    /// Reads a stream to its end, as fast as frames are taken and made durable.
     pub(crate) async fn pump(
         &mut self,
         link: &mut Link,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 use meshloom_core::{
     batch::Batch,
-    exchange::{FromSource, ToSource},
+    exchange::{FromSource, NotAccepted, ToSource},
 };
 use tokio::{sync::mpsc, time::timeout};
 
@@ -37,8 +37,17 @@ impl Credit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stopped;
 
-/// A frame that has settled.
+/// The number of a frame.
 pub(crate) type Sequence = u64;
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It may be forgotten: it is durable, or has settled, or the user wants no more than memory.
+    Settled,
+    /// It was not accepted.
+    Refused(NotAccepted),
+}
 
 /// The channels and what they have said so far.
 pub(crate) struct Link {
@@ -88,7 +97,7 @@ impl Link {
     }
 
     /// Takes the next word of the coordinator. Safe to cancel.
-    pub(crate) async fn hear(&mut self) -> Result<Option<Sequence>, Stopped> {
+    pub(crate) async fn hear(&mut self) -> Result<Option<(Sequence, Fate)>, Stopped> {
         if self.stopped {
             return Err(Stopped);
         }
@@ -119,7 +128,7 @@ impl Link {
         }
     }
 
-    fn take(&mut self, heard: Option<ToSource>) -> Result<Option<Sequence>, Stopped> {
+    fn take(&mut self, heard: Option<ToSource>) -> Result<Option<(Sequence, Fate)>, Stopped> {
         match heard {
             Some(ToSource::Demand { events, bytes }) => {
                 self.credit.events = self.credit.events.saturating_add(events);
@@ -128,17 +137,20 @@ impl Link {
                 self.peak.bytes = self.peak.bytes.max(self.credit.bytes);
                 Ok(None)
             }
-            Some(ToSource::Settled { sequence, .. }) => {
-                if let Some(size) = self.open.remove(&sequence) {
-                    self.unsettled.spend(size.events, size.bytes);
-                }
-                Ok(Some(sequence))
-            }
+            Some(ToSource::Settled { sequence, .. }) => Ok(Some(self.close(sequence, Fate::Settled))),
+            Some(ToSource::Refused { sequence, why }) => Ok(Some(self.close(sequence, Fate::Refused(why)))),
             Some(ToSource::Stop) | None => {
                 self.stopped = true;
                 Err(Stopped)
             }
         }
+    }
+
+    fn close(&mut self, sequence: Sequence, fate: Fate) -> (Sequence, Fate) {
+        if let Some(size) = self.open.remove(&sequence) {
+            self.unsettled.spend(size.events, size.bytes);
+        }
+        (sequence, fate)
     }
 
     /// Whether the coordinator has taken what was sent, or does so within `patience`. It leaves frames where they are
@@ -171,10 +183,11 @@ impl Link {
     }
 
     /// Goes on hearing after a stop, until the coordinator ends the channel: settlements still come.
-    pub(crate) async fn hear_after_stop(&mut self) -> Option<Sequence> {
+    pub(crate) async fn hear_after_stop(&mut self) -> Option<(Sequence, Fate)> {
         loop {
             match self.input.recv().await? {
-                ToSource::Settled { sequence, .. } => return Some(sequence),
+                ToSource::Settled { sequence, .. } => return Some((sequence, Fate::Settled)),
+                ToSource::Refused { sequence, why } => return Some((sequence, Fate::Refused(why))),
                 ToSource::Demand { .. } | ToSource::Stop => {}
             }
         }

@@ -18,8 +18,8 @@ use crate::{
     link::Link,
 };
 
-/// Reads a stream that cannot be read again. It is read on only as demand allows, and only so far ahead of what has
-/// settled: a crash loses no more.
+/// Reads a stream that cannot be read again. It is read on only as demand allows, and only so far ahead of what is
+/// durable: a crash loses no more.
 pub(crate) struct Stdin {
     spec: StdinSource,
     max_event: u64,

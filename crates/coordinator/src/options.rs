@@ -10,6 +10,8 @@ use meshloom_telemetry::export::ExportOptions;
 pub struct Options {
     /// Where state is kept.
     pub state: StateChoice,
+    /// Sources of which what earlier runs have left in the journal is given up.
+    pub discard_journal: Vec<String>,
     /// Nodes that were started by hand, and where they listen.
     pub attach: Vec<(String, Address)>,
     /// The collector; `None`: traces are only kept in memory.

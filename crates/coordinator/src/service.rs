@@ -26,7 +26,7 @@ use crate::{
     phase::Phase,
     process::{LogReceiver, Processes, log_channel},
     replica::Host,
-    state::{Checkpoints, LetterFile, SharedLetters, StateDir, Stored, run_letters},
+    state::{Checkpoints, LetterFile, OpenJournal, SharedLetters, StateDir, Stored, run_letters},
     status::Views,
     wiring::{self, Commons, Place, Wired},
 };
@@ -47,6 +47,7 @@ pub struct Service {
     host: Arc<Host>,
     traces: Traces,
     attach: Vec<(String, meshloom_config::spec::Address)>,
+    discard_journal: Vec<String>,
     otlp: JoinHandle<()>,
     sockets: tempfile::TempDir,
 }
@@ -116,6 +117,7 @@ impl Service {
         for (name, _) in &options.attach {
             check_attach(&pipeline, name)?;
         }
+        outlive_the_file_size_limit().map_err(no_socket)?;
         let state = open_state(&options.state)?;
         let traces = Traces::start(traces::Options { store_bytes: options.trace_bytes, export: options.export });
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(no_socket)?;
@@ -146,7 +148,8 @@ impl Service {
             draining: CancellationToken::new(),
             stop,
         });
-        Ok((Self { pipeline, state, host, traces, attach: options.attach, otlp, sockets }, log))
+        let Options { attach, discard_journal, .. } = options;
+        Ok((Self { pipeline, state, host, traces, attach, discard_journal, otlp, sockets }, log))
     }
 
     /// Builds and starts every node; returns once events flow.
@@ -154,11 +157,12 @@ impl Service {
     /// # Errors
     /// All that kept nodes from starting. Nothing is left behind.
     pub async fn start(self) -> Result<Handle, Vec<RunError>> {
-        let Self { pipeline, state, host, traces, attach, otlp, sockets } = self;
+        let Self { pipeline, state, host, traces, attach, discard_journal, otlp, sockets } = self;
         build(&pipeline.nodes, &host.processes).await.map_err(|error| vec![error])?;
         let one = |error: RunError| vec![error];
         let checkpoints = Checkpoints::open(state.path()).map_err(|error| one(error.into()))?;
         let positions = read_positions(&pipeline, &checkpoints).map_err(one)?;
+        let journal = OpenJournal::open(state.path(), &pipeline, &discard_journal).await?;
         let (store, cut) = LetterFile::open(state.path(), pipeline.dead_letters_bytes).map_err(|error| {
             one(RunError::system("STATE_UNUSABLE", format!("the dead letters cannot be opened: {error}")))
         })?;
@@ -177,17 +181,19 @@ impl Service {
         let (phase, phases) = watch::channel(Phase::Starting);
         let (fatal, failures) = mpsc::channel(1);
         let attached: HashSet<String> = attach.iter().map(|(name, _)| name.clone()).collect();
-        let commons = Commons {
+        let mut commons = Commons {
             host: host.clone(),
             traces: traces.clone(),
             letters,
             checkpoints,
             positions,
+            journal,
             attached: attach.into_iter().collect(),
             phase: phases,
             fatal,
         };
         let Wired { mut actors, mut drivers, starts, nodes, edges } = wiring::wire(&commons);
+        let journal = commons.journal.take();
         drop(commons);
         let mut errors = Vec::new();
         for start in starts {
@@ -205,13 +211,23 @@ impl Service {
             phase.send_replace(Phase::Abandoned);
             while actors.join_next().await.is_some() {}
             while drivers.join_next().await.is_some() {}
+            if let Some(journal) = journal {
+                journal.close().await;
+            }
             let real = errors.iter().any(|error| error.code != "STOPPED");
             errors.retain(|error| !real || error.code != "STOPPED");
             return Err(errors);
         }
         let memory = wiring::memory(&pipeline).0;
         let shared = Arc::new(Shared {
-            views: Views { started: SystemTime::now(), nodes, edges, budget: host.budget.clone(), memory },
+            views: Views {
+                started: SystemTime::now(),
+                nodes,
+                edges,
+                budget: host.budget.clone(),
+                memory,
+                journal: journal.as_ref().map(OpenJournal::meter),
+            },
             pipeline,
             traces,
             state_dir: state.path().to_owned(),
@@ -232,6 +248,7 @@ impl Service {
             actors,
             drivers,
             letters_done,
+            journal,
             resumed,
             failures,
             otlp,
@@ -305,6 +322,7 @@ struct Run {
     actors: tokio::task::JoinSet<()>,
     drivers: tokio::task::JoinSet<()>,
     letters_done: JoinHandle<Stored>,
+    journal: Option<OpenJournal>,
     resumed: Vec<Resumed>,
     failures: mpsc::Receiver<RunError>,
     otlp: JoinHandle<()>,
@@ -357,6 +375,9 @@ impl Run {
             self.host.stop.cancel();
             all(&mut self.drivers).await;
         }
+        if let Some(journal) = self.journal.take() {
+            journal.close().await;
+        }
         self.shared.traces.flush(FLUSH).await;
         self.host.stop.cancel();
         // Who still watches must not hold the end up.
@@ -382,8 +403,8 @@ async fn all(tasks: &mut tokio::task::JoinSet<()>) {
 
 fn redelivered(views: &Views) -> u64 {
     let sources = views.nodes.iter().filter_map(|view| match &view.place {
-        Place::Source(books) if books.replays.load(std::sync::atomic::Ordering::Relaxed) => Some(books.open()),
-        _ => None,
+        Place::Source(books) => Some(books.redelivered()),
+        Place::Node(_) => None,
     });
     sources.sum()
 }
@@ -393,6 +414,14 @@ async fn sleep_until(deadline: Option<tokio::time::Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
+}
+
+/// A file that grows past the limit of this process (`ulimit -f`) is an error to whoever writes it, not the end of the
+/// process. A handler, not an ignored signal: commands that are started get the default back when they are executed.
+fn outlive_the_file_size_limit() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Registering replaces the default action for as long as the process lives.
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
 fn open_state(choice: &StateChoice) -> Result<StateDir, RunError> {

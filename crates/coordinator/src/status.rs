@@ -3,6 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use meshloom_config::{NodeKind, NodeSpec, Pipeline};
+use meshloom_journal::Meter;
 use meshloom_proto::v1;
 
 use crate::{
@@ -18,6 +19,8 @@ pub(crate) struct Views {
     pub(crate) edges: Vec<EdgeView>,
     pub(crate) budget: Budget,
     pub(crate) memory: u64,
+    /// The journal's figures, and the bytes that it may have.
+    pub(crate) journal: Option<(Meter, u64)>,
 }
 
 impl Views {
@@ -32,7 +35,26 @@ impl Views {
             edges: self.edges.iter().map(edge).collect(),
             memory_used_bytes: self.budget.used(),
             memory_budget_bytes: self.memory,
+            journal: self.journal(),
         }
+    }
+
+    fn journal(&self) -> Option<v1::JournalStatus> {
+        let (meter, limit_bytes) = self.journal.as_ref()?;
+        let stats = meter.stats();
+        let sources = self.nodes.iter().filter_map(|view| match &view.place {
+            Place::Source(books) => Some(books.trouble()),
+            Place::Node(_) => None,
+        });
+        Some(v1::JournalStatus {
+            bytes: stats.bytes,
+            limit_bytes: *limit_bytes,
+            segments: stats.segments as u64,
+            open_frames: stats.open,
+            commits: stats.commits,
+            commit_time: duration(Duration::from_micros(stats.commit_micros)),
+            problems: sources.filter(|trouble| !trouble.is_empty()).collect(),
+        })
     }
 
     fn node(&self, spec: &NodeSpec, view: &NodeView) -> v1::NodeStatus {

@@ -26,7 +26,7 @@ use crate::{
     restart::Roller,
     source::{Admission, FrameLedger, SourceActor, SourceBooks, SourceWiring, Window},
     spans::{HopSpans, SourceSpans},
-    state::{Checkpoints, Position},
+    state::{Checkpoints, OpenJournal, Position},
 };
 
 /// Events that a source may be ahead of what was placed.
@@ -75,6 +75,8 @@ pub(crate) struct Commons {
     pub(crate) letters: mpsc::Sender<LetterNote>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) positions: HashMap<String, Position>,
+    /// The journal, and what each source has of it.
+    pub(crate) journal: Option<OpenJournal>,
     pub(crate) attached: HashMap<String, Address>,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) fatal: mpsc::Sender<RunError>,
@@ -207,6 +209,7 @@ fn start_source(
     let (reopen, reopens) = mpsc::channel(1);
     let (said, stream) = mpsc::channel(1);
     let books = Arc::new(SourceBooks::default());
+    let journal = commons.journal.as_ref().and_then(|journal| journal.seat(&spec.name));
     let in_process = placement.is_none();
     let actor = SourceActor::new(SourceWiring {
         node: name.clone(),
@@ -238,7 +241,9 @@ fn start_source(
         phase: commons.phase.clone(),
         fatal: commons.fatal.clone(),
         in_process,
-        answers_when_settled: answers_when_settled(&spec.kind),
+        durability: spec.durability,
+        journal,
+        tells_refusals: tells_refusals(&spec.kind),
     });
     wired.actors.spawn(actor.run());
     let board = ReplicaBoard::default();
@@ -261,10 +266,10 @@ fn start_source(
     NodeView { place: Place::Source(books), replicas: vec![board], roller: None }
 }
 
-/// Whether a source tells its clients only once their events have settled, so that a crash loses nothing unsaid.
-fn answers_when_settled(kind: &NodeKind) -> bool {
+/// Whether a source can pass on to its clients that their events were not accepted. The frames of others wait.
+fn tells_refusals(kind: &NodeKind) -> bool {
     use meshloom_config::ConnectorSpec;
-    matches!(kind, NodeKind::Use(ConnectorSpec::HttpSource(_) | ConnectorSpec::Stdin(_)))
+    matches!(kind, NodeKind::Use(ConnectorSpec::HttpSource(_)))
 }
 
 fn start_node(

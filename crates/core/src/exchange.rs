@@ -126,15 +126,34 @@ pub enum ToSource {
         /// Payload bytes.
         bytes: u64,
     },
-    /// All that came from a frame has settled, and the checkpoint is durable.
+    /// To a source that replays: all that came from a frame has settled, and the checkpoint is durable. To one that does
+    /// not: the frame is durable (or accepted, with `durability: memory`), so it may be forgotten.
     Settled {
         /// The frame.
         sequence: u64,
         /// The checkpoint now kept.
         checkpoint: Option<Bytes>,
     },
+    /// A frame was not accepted and none of it will be delivered. Only told to a connector that can pass it on.
+    Refused {
+        /// The frame.
+        sequence: u64,
+        /// Why.
+        why: NotAccepted,
+    },
     /// Produce no more; send what is in hand, then end.
     Stop,
+}
+
+/// Why a frame was not made durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAccepted {
+    /// The journal is full of events that have not settled: later there is room.
+    Full,
+    /// The journal cannot be written.
+    Failed,
+    /// The frame is larger than the journal takes at once.
+    TooLarge,
 }
 
 /// From a source.

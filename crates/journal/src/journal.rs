@@ -63,6 +63,27 @@ pub struct Stats {
     pub commit_micros: u64,
 }
 
+/// Tells of a journal without holding it open.
+#[derive(Debug, Clone)]
+pub struct Meter {
+    index: Arc<Mutex<Index>>,
+    counters: Arc<Counters>,
+}
+
+impl Meter {
+    /// Figures, as of now.
+    pub fn stats(&self) -> Stats {
+        let index = locked(&self.index);
+        Stats {
+            bytes: index.bytes(),
+            segments: index.segments.len(),
+            open: index.open(),
+            commits: self.counters.commits.load(Ordering::Relaxed),
+            commit_micros: self.counters.commit_micros.load(Ordering::Relaxed),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) commits: AtomicU64,
@@ -187,14 +208,12 @@ impl Journal {
 
     /// Figures, as of now.
     pub fn stats(&self) -> Stats {
-        let index = locked(&self.index);
-        Stats {
-            bytes: index.bytes(),
-            segments: index.segments.len(),
-            open: index.open(),
-            commits: self.counters.commits.load(Ordering::Relaxed),
-            commit_micros: self.counters.commit_micros.load(Ordering::Relaxed),
-        }
+        self.meter().stats()
+    }
+
+    /// What goes on telling the figures while and after this is closed.
+    pub fn meter(&self) -> Meter {
+        Meter { index: Arc::clone(&self.index), counters: Arc::clone(&self.counters) }
     }
 
     /// Drops this handle and waits until the writer has ended, which it does once all other handles are dropped too.

@@ -33,7 +33,7 @@ mod refusal_tests;
 
 pub use error::{JournalError, OpenError, SourceError};
 pub use format::VERSION;
-pub use journal::{Backlog, Journal, Recovery, SourceId, Stats};
+pub use journal::{Backlog, Journal, Meter, Recovery, SourceId, Stats};
 pub use limits::{
     GROUP_BYTES, MAX_FRAME_BYTES, MAX_SOURCE_NAME_BYTES, MAX_SOURCES, MIN_SIZE_BYTES, Options, QUEUE_REQUESTS,
 };

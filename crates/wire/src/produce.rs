@@ -9,9 +9,9 @@ use meshloom_proto::v1::{self, produce_request, produce_response};
 
 use crate::{WireError, batch};
 
-/// What a source is told, for the wire.
+/// What a source is told, for the wire; `None`: the wire has no word for it.
 #[must_use]
-pub fn encode_request(message: &ToSource) -> v1::ProduceRequest {
+pub fn encode_request(message: &ToSource) -> Option<v1::ProduceRequest> {
     use produce_request::Request;
     let request = match message {
         ToSource::Demand { events, bytes } => Request::Demand(v1::Demand { events: *events, bytes: *bytes }),
@@ -19,8 +19,10 @@ pub fn encode_request(message: &ToSource) -> v1::ProduceRequest {
             Request::Settled(v1::Settled { sequence: *sequence, checkpoint: checkpoint.clone() })
         }
         ToSource::Stop => Request::Stop(v1::Stop {}),
+        // Its frames wait until they are accepted.
+        ToSource::Refused { .. } => return None,
     };
-    v1::ProduceRequest { request: Some(request) }
+    Some(v1::ProduceRequest { request: Some(request) })
 }
 
 /// What a source says, for the wire.

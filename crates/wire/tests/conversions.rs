@@ -254,8 +254,10 @@ fn words_to_sources() {
         ToSource::Stop,
     ];
     for word in words {
-        let request = sent(produce::encode_request(&word)).request.unwrap();
+        let request = sent(produce::encode_request(&word).unwrap()).request.unwrap();
         let again = produce::decode_request(request).unwrap().unwrap();
         assert_eq!(format!("{again:?}"), format!("{word:?}"));
     }
+    let refused = ToSource::Refused { sequence: 1, why: meshloom_core::exchange::NotAccepted::Full };
+    assert!(produce::encode_request(&refused).is_none(), "a source behind gRPC is not told: its frames wait");
 }

@@ -122,7 +122,7 @@ async fn sources_are_served_too() {
     let opened = support::within(responses.message()).await.unwrap().unwrap();
     assert!(matches!(opened.response, Some(produce_response::Response::Opened(_))));
     let demand = meshloom_core::exchange::ToSource::Demand { events: 2, bytes: 100 };
-    requests.send(produce::encode_request(&demand)).await.unwrap();
+    requests.send(produce::encode_request(&demand).unwrap()).await.unwrap();
     for expected in 1..=2 {
         match support::within(responses.message()).await.unwrap().unwrap().response {
             Some(produce_response::Response::Produced(frame)) => {
@@ -134,7 +134,7 @@ async fn sources_are_served_too() {
     }
     let last = support::within(responses.message()).await.unwrap().unwrap();
     assert!(matches!(last.response, Some(produce_response::Response::Exhausted(_))));
-    requests.send(produce::encode_request(&meshloom_core::exchange::ToSource::Stop)).await.unwrap();
+    requests.send(produce::encode_request(&meshloom_core::exchange::ToSource::Stop).unwrap()).await.unwrap();
     assert!(support::within(responses.message()).await.unwrap().is_none());
     node.stop().await;
 }

@@ -13,6 +13,22 @@ pub struct Books {
     /// Bytes of payload that may be in memory.
     #[serde(default)]
     pub memory_budget_bytes: u64,
+    /// The journal; `None`: there is none.
+    #[serde(default)]
+    pub journal: Option<Journal>,
+}
+
+/// The journal.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the words of proto/meshloom/v1/coordinator.proto")]
+pub struct Journal {
+    pub bytes: u64,
+    pub limit_bytes: u64,
+    pub open_frames: u64,
+    pub commits: u64,
+    pub commit_seconds: Option<f64>,
+    pub problems: Vec<String>,
 }
 
 /// One node.

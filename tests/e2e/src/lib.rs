@@ -20,7 +20,7 @@ pub mod wait;
 pub mod web;
 
 pub use self::{
-    books::{Books, Edge, Node},
+    books::{Books, Edge, Journal, Node},
     checkout::root,
     letters::Letter,
     project::Project,

@@ -120,7 +120,26 @@ impl Project {
 
     /// Starts `meshloom run`.
     pub fn start(&self) -> Running {
-        let mut command = self.meshloom(["run", "--output", "json"]);
+        self.start_with(self.meshloom(["run", "--output", "json"]))
+    }
+
+    /// Starts `meshloom run` as the arguments of a program that becomes it.
+    pub fn start_under(&self, program: &Path) -> Running {
+        let meshloom = toolchain::meshloom();
+        let command = self.meshloom([meshloom.to_str().unwrap(), "run", "--output", "json"]);
+        // The same surroundings, another program.
+        let mut under = Command::new(program);
+        under.args(command.get_args()).current_dir(self.dir());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => under.env(name, value),
+                None => under.env_remove(name),
+            };
+        }
+        self.start_with(under)
+    }
+
+    fn start_with(&self, mut command: Command) -> Running {
         command.arg(self.file()).arg("--state").arg(self.state()).args(&self.args);
         let stdin = self.stdin.borrow_mut().take();
         command.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() });

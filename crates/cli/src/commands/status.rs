@@ -85,7 +85,8 @@ fn render(status: &PipelineStatus, rates: &[f64], up: Duration) -> String {
         ),
         None => "no bottleneck: the nodes keep up with their sources".to_owned(),
     };
-    let sections = [head, sources(status, rates), nodes(status, rates), edges(status), replicas(status), slowest];
+    let (sources, nodes) = (sources(status, rates), nodes(status, rates));
+    let sections = [head, sources, journal(status), nodes, edges(status), replicas(status), slowest];
     let sections: Vec<String> = sections.into_iter().filter(|section| !section.is_empty()).collect();
     let mut text = sections.iter().map(|section| section.trim_end()).collect::<Vec<_>>().join("\n\n");
     text.push('\n');
@@ -108,6 +109,18 @@ fn sources(status: &PipelineStatus, rates: &[f64]) -> String {
         [vec![node.name.clone()], counts.to_vec(), vec![rate(rates, index), state]].concat()
     });
     table::render(&header, rows)
+}
+
+fn journal(status: &PipelineStatus) -> String {
+    let Some(journal) = &status.journal else { return String::new() };
+    let mut text = format!("journal: {} of {}", text::bytes(journal.bytes), text::bytes(journal.limit_bytes));
+    if let Some(time) = books::commit_time(journal) {
+        text += &format!(", {} per commit of {}", text::handler_time(time), text::count(journal.commits));
+    }
+    for problem in &journal.problems {
+        text += &format!("\n  {problem}");
+    }
+    text
 }
 
 fn nodes(status: &PipelineStatus, rates: &[f64]) -> String {
@@ -196,12 +209,17 @@ fn replicas(status: &PipelineStatus) -> String {
 
 #[test]
 fn a_status_shows_everything_and_names_the_bottleneck() {
-    let text = render(&books::tests::sample(), &[10.0, 2.5, 0.0], Duration::from_secs(10));
+    let mut status = books::tests::sample();
+    status.journal = Some(books::tests::journal());
+    let text = render(&status, &[10.0, 2.5, 0.0], Duration::from_secs(10));
     let expected = "\
 anomaly running for 10 s, process 4242, 3.0 MiB of 256 MiB in memory
 
 source  accepted  settled  open  events/s
 ingest     8,759    8,000   759        10
+
+journal: 5.0 MiB of 256 MiB, 2.00 ms per commit of 1,500
+  ingest: the journal is full
 
 node       in    out  consumed  retried  rejected  in hand  waiting  events/s      p50     p99  starved    busy  blocked
 filter  8,700  8,000       500       40         3       97      100       2.5  12.0 µs  850 µs      0 s  8.00 s   1.00 s

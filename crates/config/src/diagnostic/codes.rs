@@ -55,6 +55,8 @@ codes! {
         "Add one.";
     FILE_UNREADABLE: "The pipeline file cannot be read.",
         "Check its path and permissions; it must be UTF-8 text of at most 1 MiB.";
+    JOURNAL_TOO_SMALL: "`journal: { size }` is less than four of the largest events.",
+        "Raise it, or lower `max_event`.";
     KEY_NOT_APPLICABLE: "A key does not apply to this kind of node.",
         "Remove it.";
     MEMORY_TOO_SMALL: "`memory` leaves a source less than four of the largest events.",

@@ -17,6 +17,7 @@ impl Load<'_> {
     /// Checks the nodes against each other; `None` if there is no graph.
     pub(super) fn check(&mut self, drafts: &[Draft], top: &Top<'_>) -> Option<Graph> {
         self.memory(drafts, top);
+        self.journal(drafts, top);
         self.ports(drafts);
         let mut complete = true;
         let mut edges = Vec::new();

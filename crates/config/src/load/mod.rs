@@ -6,6 +6,7 @@ mod defaults;
 mod edges;
 mod exec;
 mod http;
+mod journal;
 pub(crate) mod keys;
 mod kind;
 mod memory;
@@ -163,6 +164,7 @@ impl Load<'_> {
             trace: top.trace,
             memory: top.memory.map(|(bytes, _)| bytes),
             drain: top.drain,
+            journal_bytes: top.journal.map_or(crate::defaults::JOURNAL_BYTES, |(bytes, _)| bytes),
             dead_letters_bytes: top.dead_letters_bytes,
         })
     }

@@ -31,6 +31,8 @@ pub(super) struct Draft {
     pub(super) discard_spans: Vec<Span>,
     /// Where `listen` stands.
     pub(super) listen_span: Option<Span>,
+    /// Where the node itself says `durability`.
+    pub(super) durability_span: Option<Span>,
     /// Where `replicas` stands.
     pub(super) replicas_span: Option<Span>,
 }
@@ -184,6 +186,10 @@ impl Load<'_> {
             from_spans,
             discard_spans,
             listen_span: None,
+            durability_span: fields
+                .get("durability")
+                .filter(|entry| !entry.inherited)
+                .map(|entry| entry.key_span.clone()),
             replicas_span: fields.value("replicas").map(|value| value.span.clone()),
         }
     }

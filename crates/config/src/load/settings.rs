@@ -176,13 +176,7 @@ impl Load<'_> {
     pub(super) fn durability(&mut self, fields: &Fields<'_>) -> Option<Durability> {
         let value = fields.value("durability")?;
         let choices = [("journal", Durability::Journal), ("memory", Durability::Memory)];
-        let durability = read::choice(value, &choices, &mut self.report)?;
-        if durability == Durability::Journal {
-            self.report
-                .add(&codes::NOT_YET, &value.span, "there is no journal in this version")
-                .help("use `memory`, which loses what is in memory when the coordinator crashes");
-        }
-        Some(durability)
+        read::choice(value, &choices, &mut self.report)
     }
 
     /// Routes that are discarded on purpose.

@@ -16,6 +16,9 @@ pub(super) const LONGEST: Duration = Duration::from_secs(30 * 86400);
 /// The largest size that any key takes.
 pub(super) const LARGEST: u64 = 1 << 50;
 
+/// The smallest journal, in bytes.
+const LEAST_JOURNAL: u64 = 4 << 20;
+
 /// The file but for its nodes.
 pub(super) struct Top<'t> {
     pub(super) name: String,
@@ -25,6 +28,8 @@ pub(super) struct Top<'t> {
     /// With its place.
     pub(super) memory: Option<(u64, Span)>,
     pub(super) drain: Duration,
+    /// With its place.
+    pub(super) journal: Option<(u64, Span)>,
     pub(super) dead_letters_bytes: u64,
 }
 
@@ -38,10 +43,6 @@ impl Load<'_> {
                 self.unknown_top_key(entry);
             }
         }
-        let report = &mut self.report;
-        if let Some(journal) = file.get("journal") {
-            report.add(&codes::NOT_YET, &journal.key_span, "there is no journal in this version");
-        }
         let name = self.name_in(&file);
         let trace = file.value("trace").and_then(|value| self.sampling(value));
         let memory = file.value("memory").and_then(|value| {
@@ -49,6 +50,12 @@ impl Load<'_> {
         });
         let drain =
             file.value("drain").and_then(|value| read::duration(value, Duration::ZERO..=LONGEST, &mut self.report));
+        let journal = file.value("journal").and_then(|value| {
+            let fields = Fields::of(value, "a map with `size`", &mut self.report)?;
+            fields.only(&["size"], "`journal`", &mut self.report);
+            let size = fields.value("size")?;
+            Some((read::bytes(size, LEAST_JOURNAL..=LARGEST, &mut self.report)?, size.span.clone()))
+        });
         let dead_letters = file.value("dead_letters").and_then(|value| {
             let fields = Fields::of(value, "a map with `size`", &mut self.report)?;
             fields.only(&["size"], "`dead_letters`", &mut self.report);
@@ -81,6 +88,7 @@ impl Load<'_> {
             trace: trace.unwrap_or(Sampling::Rate(defaults::TRACE_RATE)),
             memory,
             drain: drain.unwrap_or(defaults::DRAIN),
+            journal,
             dead_letters_bytes: dead_letters.unwrap_or(defaults::DEAD_LETTERS_BYTES),
         })
     }

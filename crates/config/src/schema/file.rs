@@ -28,7 +28,8 @@ pub(super) struct File {
     memory: Option<Size>,
     /// Time to finish queued work after a signal; default 30 s.
     drain: Option<Time>,
-    /// The journal; not in this version.
+    /// The journal: holds the events of sources that cannot send them again until they have settled; at least four times
+    /// the largest `max_event`.
     journal: Option<Store>,
     /// The dead-letter store.
     dead_letters: Option<Store>,

@@ -65,7 +65,8 @@ pub(super) struct Node {
     rate: Option<PerTime>,
     /// At a source: largest event accepted; default 8 MiB, at most 16 MiB.
     max_event: Option<Size>,
-    /// At a source: what is durable before an event counts as accepted.
+    /// At a source that cannot send events again: `journal` (default), the event itself is durable before it counts as
+    /// accepted; `memory`, a crash of the coordinator loses what is on its way.
     durability: Option<Durability>,
     /// Routes that are discarded on purpose.
     routes: Option<Discards>,

@@ -72,7 +72,7 @@ impl Refusal {
     }
 }
 
-/// All events of a request have settled.
+/// All events of a request are accepted.
 pub(super) fn accepted(events: usize) -> Response<Full<Bytes>> {
     #[derive(Serialize)]
     struct Accepted {

@@ -6,22 +6,26 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use meshloom_core::limits;
+use meshloom_core::{exchange::NotAccepted, limits};
 use tokio::{
     net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::JoinSet,
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     answer::{Refusal, accepted},
+    connections::{Connections, Seat},
     parse,
     source::{Admission, Outcome},
 };
 
-/// Connections at a time; further ones wait to be accepted.
+/// Connections at a time. About 16 KiB each while they are idle.
 const CONNECTIONS: usize = 1024;
+/// Time between two words about connections that had to make way.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 /// Bytes of bodies held at a time, of all requests that have not been admitted.
 const BODIES_BYTES: usize = 64 << 20;
 /// Largest body.
@@ -39,7 +43,7 @@ pub(super) struct Settings {
     pub(super) path: String,
     /// Largest event, bytes.
     pub(super) max_event: usize,
-    /// Time for a body to arrive, and time for its events to settle.
+    /// Time for a body to arrive, and time for its events to become durable.
     pub(super) timeout: Duration,
 }
 
@@ -50,41 +54,62 @@ struct Service {
     stop: CancellationToken,
 }
 
-/// Serves until `stop`, then answers what is open.
+/// Serves until `stop`, then answers what is open. What the operator should know goes to `notices`.
 pub(super) async fn serve(
     listener: TcpListener,
     settings: Arc<Settings>,
     admissions: mpsc::Sender<Admission>,
+    notices: mpsc::Sender<String>,
     stop: CancellationToken,
 ) {
     let bodies = Arc::new(Semaphore::new(BODIES_BYTES));
     let service = Arc::new(Service { settings, admissions, bodies, stop: stop.clone() });
-    let mut connections = JoinSet::new();
+    let connections = Connections::new(CONNECTIONS);
+    let mut tasks = JoinSet::new();
+    let mut said: Option<Instant> = None;
     loop {
-        let stream = tokio::select! {
-            stream = listener.accept(), if connections.len() < CONNECTIONS => stream,
-            Some(_) = connections.join_next() => continue,
+        let accepted = tokio::select! {
+            accepted = async { connections.room().await; listener.accept().await } => accepted,
+            Some(_) = tasks.join_next() => continue,
             () = stop.cancelled() => break,
         };
-        match stream {
+        let trouble = match accepted {
             Ok((stream, _)) => {
-                connections.spawn(connection(stream, service.clone()));
+                let (seat, evicted) = connections.seat();
+                tasks.spawn(connection(stream, seat, service.clone()));
+                evicted.then(|| format!("{CONNECTIONS} connections are open"))
             }
-            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            Err(error) => {
+                if !connections.evict() {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+                Some(format!("a connection could not be accepted ({error})"))
+            }
+        };
+        if let Some(trouble) = trouble
+            && said.is_none_or(|said| said.elapsed() >= SAY_AGAIN)
+            // Who does not read notices now hears of the next.
+            && notices.try_send(format!("{trouble}; those that are idle make way for new ones")).is_ok()
+        {
+            said = Some(Instant::now());
         }
     }
     drop(listener);
-    let all_done = async { while connections.join_next().await.is_some() {} };
+    let all_done = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(FAREWELL, all_done).await.is_err() {
-        connections.shutdown().await;
+        tasks.shutdown().await;
     }
 }
 
-async fn connection(stream: tokio::net::TcpStream, service: Arc<Service>) {
+async fn connection(stream: tokio::net::TcpStream, seat: Seat, service: Arc<Service>) {
     let stop = service.stop.clone();
-    let handler = service_fn(move |request| {
-        let service = service.clone();
-        async move { Ok::<_, Infallible>(service.handle(request).await.unwrap_or_else(Refusal::into_response)) }
+    let seat = Arc::new(seat);
+    let handler = service_fn(|request| {
+        let (service, seat) = (service.clone(), seat.clone());
+        async move {
+            let _busy = seat.busy();
+            Ok::<_, Infallible>(service.handle(request).await.unwrap_or_else(Refusal::into_response))
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).half_close(true);
@@ -92,6 +117,7 @@ async fn connection(stream: tokio::net::TcpStream, service: Arc<Service>) {
     // A connection that breaks concerns nobody but its client.
     let _ = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = seat.evicted() => Ok(()),
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -117,20 +143,31 @@ impl Service {
         }
         let (reply, outcome) = oneshot::channel();
         let stopping = || Refusal::unavailable("STOPPING", "the pipeline is stopping; the events were not delivered");
-        let settled = async {
+        let durable = async {
             self.admissions.send(Admission { batch, reply }).await.map_err(|_| stopping())?;
             outcome.await.map_err(|_| stopping())
         };
-        let outcome = tokio::time::timeout(self.settings.timeout, settled).await.map_err(|_elapsed| {
+        let outcome = tokio::time::timeout(self.settings.timeout, durable).await.map_err(|_elapsed| {
             let message = format!(
-                "the events were not delivered within {:?}; they may still be, so send them with the same ids again",
+                "the events were not accepted within {:?}; they may still be, so send them with the same ids again",
                 self.settings.timeout
             );
             Refusal::unavailable("NOT_SETTLED", message)
         })??;
         match outcome {
-            Outcome::Settled => Ok(accepted(events)),
+            Outcome::Accepted => Ok(accepted(events)),
             Outcome::Busy => Err(Refusal::busy("the pipeline has no room now: send the request again later")),
+            Outcome::Refused(NotAccepted::Full) => {
+                Err(Refusal::busy("the journal is full of events that have not settled: send the request again later"))
+            }
+            Outcome::Refused(NotAccepted::Failed) => Err(Refusal::unavailable(
+                "JOURNAL_FAILED",
+                "the journal cannot be written, so none of the events was accepted: send the request again later; the \
+                 log of the coordinator says what to do",
+            )),
+            Outcome::Refused(NotAccepted::TooLarge) => Err(Refusal::too_large(
+                "more than the journal takes at once: send less per request, or raise `journal: { size }`",
+            )),
             Outcome::TooMany { events, bytes } => Err(Refusal::too_large(format!(
                 "more than the pipeline takes at once, {events} events and {bytes} bytes: send less per request, or \
                  raise `queue` of the node below"

@@ -1,11 +1,11 @@
-//! The source behind the server: admits whole requests within the demand, and lets them be answered when they settle.
+//! The source behind the server: admits whole requests within the demand, and lets them be answered once they are durable.
 
 use std::{collections::HashMap, net::TcpListener, sync::Arc, time::Duration};
 
 use meshloom_config::connector::HttpSource;
 use meshloom_core::{
     batch::Batch,
-    exchange::{FromSource, ToSource},
+    exchange::{FromSource, NotAccepted, ToSource},
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::server::{self, Settings};
 use crate::{
     BoxFuture, NodeError, OpenContext, OpenError, SourceNode,
-    link::{Link, Sequence, payload_bytes},
+    link::{Fate, Link, Sequence, payload_bytes},
 };
 
 /// Requests that wait for their admission.
@@ -37,10 +37,12 @@ pub(super) struct Admission {
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// All that came from it has settled.
-    Settled,
+    /// All of its events are durable, or accepted where the user wants no more than memory.
+    Accepted,
     /// No room now.
     Busy,
+    /// Its events could not be made durable, and none of them is accepted.
+    Refused(NotAccepted),
     /// No room ever, not even when the pipeline is empty.
     TooMany {
         /// Events that may come at once.
@@ -82,12 +84,14 @@ impl HttpSourceNode {
         // Whatever ends this source ends the server as well.
         let _stop_at_last = stop.clone().drop_guard();
         let (admissions, mut admitted) = mpsc::channel(WAITING);
-        let server = tokio::spawn(server::serve(listener, Arc::new(self.settings), admissions, stop.clone()));
+        let (notices, mut noticed) = mpsc::channel(1);
+        let server = server::serve(listener, Arc::new(self.settings), admissions, notices, stop.clone());
+        let server = tokio::spawn(server);
         let mut pending: HashMap<Sequence, oneshot::Sender<Outcome>> = HashMap::new();
         loop {
             tokio::select! {
                 heard = link.hear() => match heard {
-                    Ok(Some(sequence)) => settle(&mut pending, sequence),
+                    Ok(Some((sequence, fate))) => close(&mut pending, sequence, fate),
                     Ok(None) => {}
                     Err(_stopped) => break,
                 },
@@ -96,6 +100,7 @@ impl HttpSourceNode {
                         break;
                     }
                 }
+                Some(notice) = noticed.recv() => self.context.say(notice).await,
             }
         }
         stop.cancel();
@@ -103,11 +108,11 @@ impl HttpSourceNode {
         while let Ok(admission) = admitted.try_recv() {
             answer(admission.reply, Outcome::Stopping);
         }
-        // What is in the pipeline may still settle, and be answered as it should.
+        // What was handed over may still become durable, and be answered as it should.
         while !pending.is_empty()
-            && let Some(sequence) = link.hear_after_stop().await
+            && let Some((sequence, fate)) = link.hear_after_stop().await
         {
-            settle(&mut pending, sequence);
+            close(&mut pending, sequence, fate);
         }
         pending.into_values().for_each(|reply| answer(reply, Outcome::Stopping));
         server.await.map_err(|panic| NodeError::new("HANDLER_PANIC", panic.to_string(), "this is a bug"))
@@ -135,14 +140,20 @@ async fn admit(
     }
     let sequence = link.send(batch, None).await?;
     pending.insert(sequence, reply);
-    // Requests whose client has gone need no answer; their events settle all the same.
+    // Requests whose client has gone need no answer; their events are delivered all the same.
     pending.retain(|_, reply| !reply.is_closed());
     Ok(())
 }
 
-fn settle(pending: &mut HashMap<Sequence, oneshot::Sender<Outcome>>, sequence: Sequence) {
+fn close(pending: &mut HashMap<Sequence, oneshot::Sender<Outcome>>, sequence: Sequence, fate: Fate) {
     if let Some(reply) = pending.remove(&sequence) {
-        answer(reply, Outcome::Settled);
+        answer(
+            reply,
+            match fate {
+                Fate::Settled => Outcome::Accepted,
+                Fate::Refused(why) => Outcome::Refused(why),
+            },
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use meshloom_config::connector::{ConnectorSpec, HttpSource};
+use meshloom_core::exchange::NotAccepted;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -123,7 +124,7 @@ async fn every_form_of_events_is_taken() {
 }
 
 #[tokio::test]
-async fn an_answer_comes_only_once_all_has_settled() {
+async fn an_answer_comes_only_once_all_may_be_forgotten() {
     let mut http = start(|_| {}).await;
     http.source.demand(1000, 1 << 20).await;
     let first = http.post(&[JSON], "[1, 2]");
@@ -146,6 +147,27 @@ async fn what_does_not_settle_in_time_is_unavailable() {
     let reply = within(reply).await.unwrap();
     assert_eq!(reply.status, 503);
     assert!(reply.head.contains("retry-after: ") && reply.body.contains("NOT_SETTLED"), "{}", reply.body);
+}
+
+#[tokio::test]
+async fn what_the_journal_does_not_take_is_refused_with_the_reason() {
+    let mut http = start(|_| {}).await;
+    http.source.demand(1000, 1 << 20).await;
+    for (why, status, code) in [
+        (NotAccepted::Full, 429, "BUSY"),
+        (NotAccepted::Failed, 503, "JOURNAL_FAILED"),
+        (NotAccepted::TooLarge, 413, "TOO_LARGE"),
+    ] {
+        let reply = http.post(&[JSON], "[1, 2]");
+        let frame = http.source.frame().await.unwrap();
+        http.source.refuse(frame.sequence, why).await;
+        let reply = within(reply).await.unwrap();
+        assert_eq!(reply.status, status, "{}", reply.body);
+        assert!(reply.body.contains(code) && reply.body.contains("journal"), "{}", reply.body);
+        assert_eq!(reply.head.contains("retry-after: "), status != 413, "{}", reply.head);
+    }
+    // And the next is taken as before.
+    http.accepted(&[JSON], "1").await;
 }
 
 #[tokio::test]

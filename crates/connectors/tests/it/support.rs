@@ -12,7 +12,7 @@ use meshloom_connectors::{
 };
 use meshloom_core::{
     batch::{Batch, BatchBuilder, Event},
-    exchange::{Failure, FromNode, FromSource, ToNode, ToSource, Work, WorkResult},
+    exchange::{Failure, FromNode, FromSource, NotAccepted, ToNode, ToSource, Work, WorkResult},
     graph::Port,
     ids::Uid,
     outputs::{NodeIdentity, Ordinals},
@@ -316,6 +316,10 @@ impl SourceRun {
         let settled = ToSource::Settled { sequence, checkpoint: None };
         // An exhausted source has ended and need not hear it.
         let _ = self.to.as_ref().unwrap().send(settled).await;
+    }
+
+    pub(crate) async fn refuse(&self, sequence: u64, why: NotAccepted) {
+        self.to.as_ref().unwrap().send(ToSource::Refused { sequence, why }).await.unwrap();
     }
 
     pub(crate) async fn stop(&self) {

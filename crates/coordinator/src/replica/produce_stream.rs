@@ -53,7 +53,8 @@ impl ProduceStream {
             trace: Some(v1::TraceSampling { rule: Some(rule) }),
         };
         let first = v1::ProduceRequest { request: Some(Request::Open(open)) };
-        let rest = ReceiverStream::new(queue).map(|command| wire::produce::encode_request(&command));
+        let rest = ReceiverStream::new(queue)
+            .filter_map(|command| futures::future::ready(wire::produce::encode_request(&command)));
         let requests = futures::stream::iter([first]).chain(rest);
         let opening = async {
             let mut responses = NodeClient::new(channel, Arc::new(budget)).produce(requests).await?;

@@ -1,8 +1,17 @@
 //! The source's loop.
 
-use std::{collections::VecDeque, sync::Arc, sync::atomic::Ordering, time::Duration};
+mod journal;
+mod take_in;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use bytes::Bytes;
+use meshloom_config::spec::Durability;
 use meshloom_core::{
     batch::Batch,
     exchange::{FromSource, ToSource},
@@ -17,7 +26,9 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use self::journal::{Journalling, Said};
 use super::{
+    SourceJournal,
     admission::{Admission, Admitted},
     books::SourceBooks,
     credit::{Credit, Window},
@@ -27,7 +38,7 @@ use super::{
 use crate::{
     clock::Clock,
     error::RunError,
-    flow::{Budget, LetterNote, Outbox, Router},
+    flow::{Budget, Charge, LetterNote, Outbox, Router},
     phase::Phase,
     spans::SourceSpans,
     state::{Checkpoints, Position},
@@ -88,8 +99,12 @@ pub(crate) struct SourceWiring {
     pub(crate) fatal: mpsc::Sender<RunError>,
     /// It is part of the coordinator.
     pub(crate) in_process: bool,
-    /// Its clients learn of an event's fate only once it has settled, so that nothing is lost unsaid.
-    pub(crate) answers_when_settled: bool,
+    /// What its user wants; `None`: the journal, if it cannot send events again.
+    pub(crate) durability: Option<Durability>,
+    /// `None`: no source of the pipeline needs one.
+    pub(crate) journal: Option<SourceJournal>,
+    /// It passes on to others that a frame was not accepted.
+    pub(crate) tells_refusals: bool,
 }
 
 /// One source at work.
@@ -118,6 +133,11 @@ pub(crate) struct SourceActor {
     next_write: Instant,
     /// Whether the last write failed.
     write_failed: bool,
+    journal: Option<Journalling>,
+    /// Whether the frames of its stream go into the journal.
+    journalled: bool,
+    /// Frames of which several parts must become durable, and how many are not.
+    owed: HashMap<u64, usize>,
 }
 
 /// A position that was written, or not.
@@ -137,13 +157,22 @@ enum Turn {
     CommandRoom,
     Phase,
     BudgetRoom,
-    MustWrite,
+    Due,
+    Journal(Said),
 }
 
 impl SourceActor {
-    pub(crate) fn new(wiring: SourceWiring) -> Self {
+    pub(crate) fn new(mut wiring: SourceWiring) -> Self {
         wiring.books.position.store(wiring.position.settled, Ordering::Relaxed);
+        let seat = wiring.journal.take();
+        if let Some(backlog) = seat.as_ref().and_then(|seat| seat.backlog.as_ref()) {
+            wiring.books.accepted.store(backlog.events, Ordering::Relaxed);
+            wiring.books.journalled.store(backlog.events, Ordering::Relaxed);
+        }
         Self {
+            journal: seat.map(|seat| Journalling::new(seat, &wiring.ledger)),
+            journalled: false,
+            owed: HashMap::new(),
             wiring,
             frames: Frames::default(),
             credit: Credit::default(),
@@ -168,7 +197,7 @@ impl SourceActor {
     /// Runs until the source has ended and everything from it has settled, or the pipeline is given up.
     pub(crate) async fn run(mut self) {
         loop {
-            let no_room = self.grant();
+            let no_room = self.grant() | self.ask_journal();
             self.send_commands();
             // Asked only now, since what has just been sent may have been the last thing to do.
             if self.is_done() {
@@ -207,7 +236,8 @@ impl SourceActor {
                     self.ended = true;
                 }
                 Turn::Settled => self.settle().await,
-                Turn::Placed | Turn::BudgetRoom | Turn::CommandRoom | Turn::MustWrite => {}
+                Turn::Journal(said) => self.journal_said(said).await,
+                Turn::Placed | Turn::BudgetRoom | Turn::CommandRoom | Turn::Due => {}
                 Turn::Written(written) => self.written(written),
                 Turn::Phase => {
                     let phase = *self.wiring.phase.borrow_and_update();
@@ -216,13 +246,14 @@ impl SourceActor {
                     }
                     if phase == Phase::Draining && !self.stopping {
                         self.stopping = true;
+                        self.stop_reading();
                         self.unsent.push_back(ToSource::Stop);
                         self.ended |= self.commands.is_none();
                     }
                 }
             }
             self.wiring.outbox.place(self.wiring.router.edges());
-            if self.ended && !self.edges_ended && self.wiring.outbox.is_empty() {
+            if self.ended && !self.edges_ended && self.has_entered() && self.wiring.outbox.is_empty() {
                 self.edges_ended = true;
                 for edge in self.wiring.router.edges() {
                     edge.end().await;
@@ -235,6 +266,8 @@ impl SourceActor {
         {
             self.written(written);
         }
+        self.end_journal().await;
+        self.send_commands();
         self.wiring.outbox.abandon(&self.wiring.node);
         self.wiring.outbox.letters_taken().await;
         if !self.edges_ended {
@@ -245,13 +278,17 @@ impl SourceActor {
     }
 
     fn is_done(&self) -> bool {
-        self.edges_ended && self.frames.is_empty() && !self.dirty && self.write.is_none() && self.unsent.is_empty()
+        let written = !self.dirty && self.write.is_none();
+        let marked = self.journal.as_ref().is_none_or(|journal| journal.marks.is_idle());
+        self.edges_ended && self.frames.is_empty() && written && marked && self.unsent.is_empty()
     }
 
     async fn next_turn(&mut self, no_room: bool) -> Turn {
         let full = !self.wiring.outbox.is_empty();
-        let must_write = self.dirty && self.write.is_none();
-        let Self { wiring, write, next_write, commands, unsent, stream_closed, .. } = self;
+        let must_write = (self.dirty && self.write.is_none()).then_some(self.next_write);
+        let due = must_write.into_iter().chain(self.journal.as_ref().and_then(Journalling::due)).min();
+        let edges_ended = self.edges_ended;
+        let Self { wiring, write, commands, unsent, stream_closed, journal, .. } = self;
         tokio::select! {
             biased;
             changed = wiring.phase.changed() => match changed {
@@ -263,18 +300,23 @@ impl SourceActor {
                 Ok(written) => { *write = None; Turn::Written(written) }
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             },
+            said = said(journal.as_mut(), edges_ended) => Turn::Journal(said),
             () = wiring.freed.notified(), if full => Turn::Placed,
             () = wiring.outbox.store_has_room(), if wiring.outbox.waits_for_store() => Turn::Placed,
             () = command_room(commands.as_ref()), if !unsent.is_empty() => Turn::CommandRoom,
             said = wiring.stream.recv(), if !full && !*stream_closed => Turn::Stream(said),
             () = wiring.budget.freed(), if no_room => Turn::BudgetRoom,
-            () = sleep_until(*next_write), if must_write => Turn::MustWrite,
+            () = reached(due) => Turn::Due,
         }
     }
 
     /// The numbers that frames had on a stream say nothing to the next.
     fn forget_stream(&mut self) {
         self.frames.forget_stream();
+        if let Some(journal) = &mut self.journal {
+            journal.intake.forget_stream();
+        }
+        self.owed.clear();
         self.settled_sequence = None;
         self.generation += 1;
     }
@@ -282,12 +324,14 @@ impl SourceActor {
     /// Grants credit while what was sent has been placed and there is room. Says whether room is what is missing.
     fn grant(&mut self) -> bool {
         let running = *self.wiring.phase.borrow() == Phase::Running;
-        let ready = running && !self.stopping && !self.ended && self.wiring.outbox.is_empty();
+        let free = self.wiring.outbox.is_empty() && !self.journal_goes_first();
+        let ready = running && !self.stopping && !self.ended && free;
         if !ready || self.commands.is_none() || self.frames.len() >= MAX_FRAMES_AHEAD {
             return false;
         }
         self.wiring.budget.mark_seen();
-        let fits = self.wiring.budget.room() >= self.wiring.window.bytes || self.frames.is_empty();
+        let alone = self.frames.is_empty() && self.has_entered();
+        let fits = alone || self.wiring.budget.room() >= self.wiring.window.bytes;
         if !fits {
             return true;
         }
@@ -321,12 +365,13 @@ impl SourceActor {
             // It was being opened while events were lost: from there they would never come.
             return self.reopen("it resumed behind events that were lost".into());
         }
-        self.wiring.ledger.set_redelivers(replays);
+        self.journalled = !replays && self.journal.is_some() && self.wiring.durability != Some(Durability::Memory);
+        self.wiring.ledger.set_redelivers(replays || self.journalled);
         self.wiring.books.replays.store(replays, Ordering::Relaxed);
-        if !replays && !self.announced && !self.wiring.answers_when_settled {
+        if !replays && !self.journalled && !self.announced {
             self.announced = true;
             tracing::warn!(
-                "{}: this source cannot send events again, so it runs as `durability: memory`: a crash of the coordinator loses what is on its way",
+                "{}: this source cannot send events again and has `durability: memory`: a crash of the coordinator loses what is on its way",
                 self.wiring.node
             );
         }
@@ -368,17 +413,24 @@ impl SourceActor {
         if let Some(checkpoint) = &checkpoint {
             self.wiring.resume.send_replace(Some(checkpoint.clone()));
         }
+        if self.journalled {
+            return self.take_in(sequence, batch, refused, checkpoint);
+        }
         let mut deliveries = Origin::frame(self.wiring.ledger.clone(), self.frames.next(), events as u32);
-        self.frames.push(Frame {
-            sequence: Some(sequence),
+        self.push_frame(Frame {
+            sequence: replays.then_some(sequence),
+            journal: None,
             events,
             settled: false,
             kept: (!replays).then(|| batch.clone()),
             memory: self.wiring.in_process.then(|| self.wiring.budget.take(batch.bytes() as u64)),
-            _charge: self.wiring.budget.take(checkpoint.as_ref().map_or(0, Bytes::len) as u64),
+            _charge: self.checkpoint_charge(checkpoint.as_ref()),
             checkpoint,
         });
-        self.wiring.books.accepted.fetch_add(events, Ordering::Relaxed);
+        if !replays {
+            // Its user wants no more than memory.
+            self.unsent.push_back(ToSource::Settled { sequence, checkpoint: None });
+        }
         if refused.is_empty() {
             self.wiring.router.route(batch, &Routes::default(), deliveries, &mut self.wiring.outbox);
             return;
@@ -407,6 +459,15 @@ impl SourceActor {
         }
     }
 
+    fn push_frame(&mut self, frame: Frame) {
+        self.wiring.books.accepted.fetch_add(frame.events, Ordering::Relaxed);
+        self.frames.push(frame);
+    }
+
+    fn checkpoint_charge(&self, checkpoint: Option<&Bytes>) -> Charge {
+        self.wiring.budget.take(checkpoint.map_or(0, Bytes::len) as u64)
+    }
+
     /// A frame that was not accepted: the stream is opened again, and fails the pipeline at the third in a row.
     async fn violated(&mut self, code: &'static str, why: &str) {
         self.violations += 1;
@@ -426,20 +487,23 @@ impl SourceActor {
     /// Takes note of frames that ended, and moves the position past those below which all has settled.
     async fn settle(&mut self) {
         let replays = self.wiring.books.replays.load(Ordering::Relaxed);
-        let mut lost = Vec::new();
+        let (mut lost, mut journalled_lost) = (Vec::new(), Vec::new());
         for (number, outcome) in self.wiring.ledger.take() {
             let Some(frame) = self.frames.get_mut(number) else { continue };
             if outcome == Outcome::Lost {
-                lost.push(number);
+                match frame.journal {
+                    Some(sequence) => journalled_lost.push((number, sequence)),
+                    None => lost.push(number),
+                }
                 continue;
             }
             frame.settled = true;
             frame.kept = None;
             frame.memory = None;
             self.wiring.books.settled.fetch_add(frame.events, Ordering::Relaxed);
-            // A source without replay has no order to keep: it may forget each frame at once.
+            // The part of a frame that became letters.
             if let (Some(sequence), false) = (frame.sequence, replays) {
-                self.unsent.push_back(ToSource::Settled { sequence, checkpoint: None });
+                self.is_durable(sequence);
             }
         }
         if let Some(advance) = self.frames.advance() {
@@ -450,8 +514,18 @@ impl SourceActor {
                 self.dirty |= checkpoint != self.wiring.position.checkpoint;
                 self.wiring.position.checkpoint = checkpoint;
             }
+            self.wiring.books.journalled.fetch_sub(advance.journalled, Ordering::Relaxed);
+            if let (Some(through), Some(journal)) = (advance.journal, &mut self.journal) {
+                journal.marks.moved(through);
+            }
         }
-        if *self.wiring.phase.borrow() == Phase::Abandoned || lost.is_empty() {
+        if *self.wiring.phase.borrow() == Phase::Abandoned {
+            return;
+        }
+        if !journalled_lost.is_empty() {
+            self.journalled_lost(journalled_lost).await;
+        }
+        if lost.is_empty() {
             return;
         }
         if replays {
@@ -551,6 +625,21 @@ impl SourceActor {
 async fn join<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, tokio::task::JoinError> {
     match task {
         Some(task) => task.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What the journal says; never, if there is none or nothing was asked of it.
+async fn said(journal: Option<&mut Journalling>, last: bool) -> Said {
+    match journal {
+        Some(journal) => journal.said(last).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn reached(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
     }
 }

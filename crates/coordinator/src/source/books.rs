@@ -1,6 +1,9 @@
 //! What a source has done: accepted = settled + open.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
 
 /// Shared between a source's actor, which writes, and those who ask.
 #[derive(Debug, Default)]
@@ -11,9 +14,29 @@ pub(crate) struct SourceBooks {
     pub(crate) position: AtomicU64,
     pub(crate) exhausted: AtomicBool,
     pub(crate) replays: AtomicBool,
+    /// Events in the journal above the mark: a run that ended now would leave them to the next.
+    pub(crate) journalled: AtomicU64,
+    /// Why the journal takes nothing, for a person; empty: it does.
+    trouble: Mutex<String>,
 }
 
 impl SourceBooks {
+    /// Durable events that come again if the run ends now.
+    pub(crate) fn redelivered(&self) -> u64 {
+        if self.replays.load(Ordering::Relaxed) { self.open() } else { self.journalled.load(Ordering::Relaxed) }
+    }
+
+    /// What is wrong with the journal, for this source.
+    pub(crate) fn trouble(&self) -> String {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_trouble(&self, trouble: &str) {
+        let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clear();
+        known.push_str(trouble);
+    }
+
     /// Events that were accepted and have not settled.
     pub(crate) fn open(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed).saturating_sub(self.settled.load(Ordering::Relaxed))

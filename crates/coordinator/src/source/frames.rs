@@ -12,6 +12,8 @@ use crate::flow::Charge;
 pub(super) struct Frame {
     /// Its number on the stream that it came from, while that stream lives.
     pub(super) sequence: Option<u64>,
+    /// Its number in the journal, if it is there.
+    pub(super) journal: Option<u64>,
     pub(super) events: u64,
     pub(super) checkpoint: Option<Bytes>,
     pub(super) settled: bool,
@@ -40,6 +42,10 @@ pub(super) struct Advance {
     pub(super) checkpoint: Option<Bytes>,
     /// The last frame that it passed, if its stream still lives.
     pub(super) sequence: Option<u64>,
+    /// The last frame in the journal that it passed.
+    pub(super) journal: Option<u64>,
+    /// Events of the frames in the journal that it passed.
+    pub(super) journalled: u64,
 }
 
 impl Frames {
@@ -74,6 +80,10 @@ impl Frames {
             let advance = advance.get_or_insert_default();
             advance.events += frame.events;
             advance.sequence = frame.sequence;
+            if frame.journal.is_some() {
+                advance.journal = frame.journal;
+                advance.journalled += frame.events;
+            }
             advance.checkpoint = frame.checkpoint.or(advance.checkpoint.take());
         }
         advance
@@ -104,7 +114,8 @@ mod tests {
     fn frame(sequence: u64, checkpoint: Option<&'static [u8]>) -> Frame {
         let checkpoint = checkpoint.map(Bytes::from_static);
         let _charge = Budget::new(1).take(0);
-        Frame { sequence: Some(sequence), events: 2, checkpoint, settled: false, kept: None, memory: None, _charge }
+        let (journal, kept, memory) = (sequence.checked_sub(1), None, None);
+        Frame { sequence: Some(sequence), journal, events: 2, checkpoint, settled: false, kept, memory, _charge }
     }
 
     #[test]
@@ -114,7 +125,8 @@ mod tests {
         frames.push(frame(2, None));
         frames.get_mut(0).unwrap().settled = true;
         frames.get_mut(1).unwrap().settled = true;
-        let expected = Advance { events: 4, checkpoint: Some(Bytes::from_static(b"a")), sequence: Some(2) };
+        let checkpoint = Some(Bytes::from_static(b"a"));
+        let expected = Advance { events: 4, checkpoint, sequence: Some(2), journal: Some(1), journalled: 4 };
         assert_eq!(frames.advance(), Some(expected));
         assert_eq!(frames.advance(), None);
     }
@@ -146,6 +158,9 @@ mod tests {
                     events: 2 * (mark - passed),
                     checkpoint: None,
                     sequence: Some(mark - 1),
+                    // The first frame is not in the journal.
+                    journal: (mark - 1).checked_sub(1),
+                    journalled: 2 * (mark - passed - u64::from(passed == 0)),
                 });
                 prop_assert_eq!(frames.advance(), expected);
                 passed = mark;

@@ -1,7 +1,7 @@
 //! Where frames report how they ended.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -41,5 +41,22 @@ impl Ledger for FrameLedger {
 
     fn redelivers(&self) -> bool {
         self.redelivers.load(Ordering::Acquire)
+    }
+}
+
+/// The ledger for frames of which it is known whether they come again, whatever the source's others do.
+#[derive(Debug)]
+pub(super) struct KnownFrames {
+    pub(super) ledger: Arc<FrameLedger>,
+    pub(super) redelivers: bool,
+}
+
+impl Ledger for KnownFrames {
+    fn closed(&self, frame: u64, outcome: Outcome) {
+        self.ledger.closed(frame, outcome);
+    }
+
+    fn redelivers(&self) -> bool {
+        self.redelivers
     }
 }

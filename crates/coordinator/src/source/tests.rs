@@ -3,7 +3,10 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use meshloom_config::{Sampling, spec::Overflow};
+use meshloom_config::{
+    Sampling,
+    spec::{Durability, Overflow},
+};
 use meshloom_core::{
     batch::{Batch, BatchBuilder, Event},
     exchange::{FromSource, ToSource},
@@ -16,7 +19,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Admission, FrameLedger, FromStream, SourceActor, SourceBooks, SourceWiring, Window};
+use super::{Admission, FrameLedger, FromStream, SourceActor, SourceBooks, SourceJournal, SourceWiring, Window};
 use crate::{
     clock::Clock,
     error::RunError,
@@ -28,28 +31,43 @@ use crate::{
 
 const WINDOW: Window = Window { events: 4, bytes: 1000 };
 
-struct Stage {
-    stream: mpsc::Sender<FromStream>,
-    resume: watch::Receiver<Option<Bytes>>,
-    reopen: mpsc::Receiver<String>,
-    inbox: Inbox,
-    room: Arc<Room>,
-    letters: mpsc::Receiver<LetterNote>,
-    fatal: mpsc::Receiver<RunError>,
-    phase: watch::Sender<Phase>,
-    books: Arc<SourceBooks>,
-    budget: Budget,
-    checkpoints: Checkpoints,
-    actor: JoinHandle<()>,
+/// What makes a source different from another.
+pub(super) struct Given {
+    /// Events that its edge holds.
+    pub(super) events: u32,
+    pub(super) journal: Option<SourceJournal>,
+    pub(super) durability: Option<Durability>,
+    pub(super) tells_refusals: bool,
+}
+
+impl Default for Given {
+    fn default() -> Self {
+        Self { events: 100, journal: None, durability: None, tells_refusals: false }
+    }
+}
+
+pub(super) struct Stage {
+    pub(super) stream: mpsc::Sender<FromStream>,
+    pub(super) resume: watch::Receiver<Option<Bytes>>,
+    pub(super) reopen: mpsc::Receiver<String>,
+    pub(super) inbox: Inbox,
+    pub(super) room: Arc<Room>,
+    pub(super) letters: mpsc::Receiver<LetterNote>,
+    pub(super) fatal: mpsc::Receiver<RunError>,
+    pub(super) phase: watch::Sender<Phase>,
+    pub(super) books: Arc<SourceBooks>,
+    pub(super) budget: Budget,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) actor: JoinHandle<()>,
     _state: tempfile::TempDir,
 }
 
 /// Waits for something that must happen.
-async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(super) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("it happens in time")
 }
 
-fn frame(ids: &[&str]) -> Batch {
+pub(super) fn frame(ids: &[&str]) -> Batch {
     let mut builder = BatchBuilder::new();
     for id in ids {
         builder.push(Event { payload: id.as_bytes(), id: Some(id), ..Event::default() }).unwrap();
@@ -58,8 +76,13 @@ fn frame(ids: &[&str]) -> Batch {
 }
 
 impl Stage {
-    /// A running source whose edge holds `events` events.
-    fn new(events: u32) -> Self {
+    /// A running source whose edge holds `events` events, without a journal.
+    pub(super) fn new(events: u32) -> Self {
+        Self::with(Given { events, ..Given::default() })
+    }
+
+    pub(super) fn with(given: Given) -> Self {
+        let events = given.events;
         let state = tempfile::tempdir().unwrap();
         let checkpoints = Checkpoints::open(state.path()).unwrap();
         let (freed, books) = (Arc::new(Notify::new()), Arc::new(SourceBooks::default()));
@@ -103,7 +126,9 @@ impl Stage {
             phase: phases,
             fatal,
             in_process: true,
-            answers_when_settled: false,
+            durability: given.durability,
+            journal: given.journal,
+            tells_refusals: given.tells_refusals,
         });
         Self {
             stream: said,
@@ -123,18 +148,18 @@ impl Stage {
     }
 
     /// Asks as the driver does when the stream has ended behind `Exhausted`.
-    async fn ended(&self) -> Result<(), oneshot::error::RecvError> {
+    pub(super) async fn ended(&self) -> Result<(), oneshot::error::RecvError> {
         let (agreed, answer) = oneshot::channel();
         self.say(FromStream::Ended(agreed)).await;
         soon(answer).await
     }
 
-    async fn say(&self, said: FromStream) {
+    pub(super) async fn say(&self, said: FromStream) {
         soon(self.stream.send(said)).await.unwrap();
     }
 
     /// Opens the stream where the actor wants it and returns its commands, the first credit taken.
-    async fn open(&self, replays: bool) -> mpsc::Receiver<ToSource> {
+    pub(super) async fn open(&self, replays: bool) -> mpsc::Receiver<ToSource> {
         let resumed = self.resume.borrow().clone();
         let mut commands = self.open_at(replays, resumed).await;
         let ToSource::Demand { events: 4, bytes: 1000 } = soon(commands.recv()).await.unwrap() else {
@@ -143,19 +168,19 @@ impl Stage {
         commands
     }
 
-    async fn open_at(&self, replays: bool, resumed: Option<Bytes>) -> mpsc::Receiver<ToSource> {
+    pub(super) async fn open_at(&self, replays: bool, resumed: Option<Bytes>) -> mpsc::Receiver<ToSource> {
         let (sender, commands) = mpsc::channel(100);
         self.say(FromStream::Opened { replays, resumed, commands: sender }).await;
         commands
     }
 
-    async fn produce(&self, sequence: u64, ids: &[&str], checkpoint: Option<&'static str>) {
+    pub(super) async fn produce(&self, sequence: u64, ids: &[&str], checkpoint: Option<&'static str>) {
         let checkpoint = checkpoint.map(|text| Bytes::from_static(text.as_bytes()));
         self.say(FromStream::Said(FromSource::Produced { sequence, batch: frame(ids), checkpoint })).await;
     }
 
     /// The next events at the node below; their room is free again.
-    async fn take(&mut self) -> (Batch, Deliveries) {
+    pub(super) async fn take(&mut self) -> (Batch, Deliveries) {
         let Some(Input::Events { batch, deliveries, .. }) = soon(self.inbox.recv()).await else {
             panic!("the edge has ended")
         };
@@ -163,17 +188,17 @@ impl Stage {
         (batch, deliveries)
     }
 
-    fn stored(&self) -> Option<Bytes> {
+    pub(super) fn stored(&self) -> Option<Bytes> {
         self.checkpoints.read("source").unwrap().map(|position| position.checkpoint)
     }
 
-    async fn letter(&mut self) -> LetterNote {
+    pub(super) async fn letter(&mut self) -> LetterNote {
         soon(self.letters.recv()).await.unwrap()
     }
 }
 
 /// The next `Settled` of a stream, whatever credit comes before it.
-async fn settled(commands: &mut mpsc::Receiver<ToSource>) -> (u64, Option<Bytes>) {
+pub(super) async fn settled(commands: &mut mpsc::Receiver<ToSource>) -> (u64, Option<Bytes>) {
     loop {
         if let ToSource::Settled { sequence, checkpoint } = soon(commands.recv()).await.unwrap() {
             return (sequence, checkpoint);
@@ -287,11 +312,13 @@ async fn a_stream_that_resumed_behind_lost_events_is_opened_again() {
 }
 
 #[tokio::test]
-async fn a_source_that_cannot_replay_has_its_lost_events_dead_lettered() {
-    let mut stage = Stage::new(100);
+async fn a_source_in_memory_may_forget_at_once_and_has_its_lost_events_dead_lettered() {
+    let mut stage = Stage::with(Given { durability: Some(Durability::Memory), ..Given::default() });
     let mut commands = stage.open(false).await;
     stage.produce(1, &["a"], None).await;
     stage.produce(2, &["b"], None).await;
+    assert_eq!(settled(&mut commands).await, (1, None));
+    assert_eq!(settled(&mut commands).await, (2, None));
     let (_, first) = stage.take().await;
     let (_, second) = stage.take().await;
     // In one turn of the actor: neither may be forgotten over the other.
@@ -299,9 +326,13 @@ async fn a_source_that_cannot_replay_has_its_lost_events_dead_lettered() {
     second.settle();
     let note = stage.letter().await;
     assert_eq!((&*note.letter.reason, note.letter.batch.payload(0)), ("LOST", &b"a"[..]));
-    assert_eq!(settled(&mut commands).await, (2, None));
     note.letter.deliveries.settle();
-    assert_eq!(settled(&mut commands).await, (1, None));
+    soon(async {
+        while stage.books.open() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

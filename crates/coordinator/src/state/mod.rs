@@ -3,12 +3,14 @@
 mod checkpoints;
 mod directory;
 mod durable;
+mod journal;
 mod letter_file;
 mod letter_filter;
 mod letters;
 
 pub(crate) use self::{
     checkpoints::{Checkpoints, Position},
+    journal::OpenJournal,
     letter_file::SharedLetters,
     letter_filter::timestamp,
     letters::{Stored, run_letters},

@@ -201,6 +201,34 @@ pub struct PipelineStatus {
     /// The memory budget in bytes.
     #[prost(uint64, tag = "8")]
     pub memory_budget_bytes: u64,
+    /// The journal; absent: no source of the pipeline needs one.
+    #[prost(message, optional, tag = "9")]
+    pub journal: ::core::option::Option<JournalStatus>,
+}
+/// State of the journal, in which events of sources that cannot send them again are kept until they have settled.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JournalStatus {
+    /// Bytes on the disk.
+    #[prost(uint64, tag = "1")]
+    pub bytes: u64,
+    /// Bytes that it may have.
+    #[prost(uint64, tag = "2")]
+    pub limit_bytes: u64,
+    /// Files.
+    #[prost(uint64, tag = "3")]
+    pub segments: u64,
+    /// Frames in it that have not settled.
+    #[prost(uint64, tag = "4")]
+    pub open_frames: u64,
+    /// Groups of frames and marks that were written and synced since the start.
+    #[prost(uint64, tag = "5")]
+    pub commits: u64,
+    /// Time spent writing and syncing them.
+    #[prost(message, optional, tag = "6")]
+    pub commit_time: ::core::option::Option<::prost_types::Duration>,
+    /// What keeps sources from it, and what to do; empty: nothing does.
+    #[prost(string, repeated, tag = "7")]
+    pub problems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// State and books of one node.
 #[derive(Clone, PartialEq, ::prost::Message)]

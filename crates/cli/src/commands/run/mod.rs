@@ -54,6 +54,9 @@ pub(crate) struct Args {
     /// Keep no state: positions, dead letters and traces go with the run
     #[arg(long)]
     ephemeral: bool,
+    /// Give up the accepted events that the journal still holds of this source; may be repeated
+    #[arg(long, value_name = "SOURCE")]
+    discard_journal: Vec<String>,
     /// Send traces to this collector or Jaeger (OTLP over gRPC); OTEL_EXPORTER_OTLP_* are followed too
     #[arg(long, value_name = "URL", env = "MESHLOOM_OTLP")]
     otlp: Option<String>,
@@ -167,6 +170,7 @@ fn options(args: &Args, state: PathBuf) -> Result<Options, Failure> {
             (_, true) => StateChoice::Fresh(state),
             _ => StateChoice::Keep(state),
         },
+        discard_journal: args.discard_journal.clone(),
         attach: args.attach.iter().map(|attach| (attach.node.clone(), attach.address.clone())).collect(),
         export: ExportOptions::resolve(args.otlp.as_deref(), &|name| std::env::var(name).ok())
             .map_err(|error| Failure::Usage(error.into()))?,

@@ -23,6 +23,8 @@ use crate::{
 
 /// Longest time for anything to come: only a pipeline that is stuck needs it.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Exit status of a run that a node keeps from beginning.
+const NOT_AVAILABLE: i32 = 69;
 /// Pause between looks at the sink.
 const LOOK: Duration = Duration::from_millis(4);
 /// First pause between two times that the sink is moved on for a victim's sake.
@@ -84,6 +86,7 @@ pub fn run(plan: &Plan, chaos: &Path) -> Result<Outcome, Failed> {
         runs: 0,
         sink: Lines::default(),
         gate: 0,
+        may_not_start: false,
         done: 0,
         faults: 0,
     };
@@ -110,6 +113,8 @@ struct Round<'p> {
     sink: Lines,
     /// How many lines the sink may record.
     gate: u64,
+    /// Another than the coordinator was struck in this run of it, perhaps before it was up.
+    may_not_start: bool,
     /// Steps that are over.
     done: usize,
     /// Those of them that struck.
@@ -153,6 +158,7 @@ impl Round<'_> {
 
     fn start(&mut self) {
         self.client.direct(String::new());
+        self.may_not_start = false;
         self.running = Some(self.project.start());
         self.runs += 1;
     }
@@ -183,6 +189,10 @@ impl Round<'_> {
         while !holds(self) {
             self.direct();
             if let Some(status) = self.running.as_mut().and_then(Running::ended) {
+                if status.code() == Some(NOT_AVAILABLE) && self.may_not_start {
+                    self.start_again()?;
+                    continue;
+                }
                 return if holds(self) { Ok(()) } else { Err(vec![format!("it ended before {what}: {status}")]) };
             }
             if began.elapsed() > PATIENCE {
@@ -191,6 +201,19 @@ impl Round<'_> {
             }
             thread::sleep(LOOK);
         }
+        Ok(())
+    }
+
+    /// A node that was struck before it was up: such a run refuses to begin, and whoever started it starts it again.
+    fn start_again(&mut self) -> Checked {
+        let finished = self.running.take().expect("it has ended").finish();
+        self.log(&format!("{}, since a node was struck before it was up", finished.status));
+        let told = ["START_FAILED", "SPAWN_FAILED"].iter().any(|code| finished.log.contains(&format!("error[{code}]")));
+        if !told {
+            return Err(vec![format!("{} for another reason than a node that did not start", finished.status)]);
+        }
+        self.check(false)?;
+        self.start();
         Ok(())
     }
 
@@ -223,6 +246,7 @@ impl Round<'_> {
 
     /// Says whether it struck.
     fn strike(&mut self, step: &Step) -> Result<bool, Vec<String>> {
+        self.may_not_start |= !matches!(step.fault, Fault::Kill(Victim::Coordinator) | Fault::KillAll);
         match step.fault {
             Fault::Kill(Victim::Coordinator) => self.kill_coordinator(false).map(|()| true),
             Fault::KillAll => self.kill_coordinator(true).map(|()| true),
@@ -274,7 +298,8 @@ impl Round<'_> {
             }
         }
         let finished = running.finish_beside();
-        if finished.status.code().is_some() {
+        let began = finished.status.code() != Some(NOT_AVAILABLE) || !self.may_not_start;
+        if finished.status.code().is_some() && began {
             return Err(vec![format!("it ended before it was killed: {}", finished.status)]);
         }
         self.check(false)?;

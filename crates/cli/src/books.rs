@@ -2,10 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use meshloom_proto::v1::{self, EdgeStatus, NodeStatus, PipelineStatus};
+use meshloom_proto::v1::{self, EdgeStatus, NodeCondition, NodeStatus, PipelineStatus};
 use serde_json::{Value, json};
 
 /// Time over which a rate is measured.
@@ -91,8 +91,20 @@ pub(crate) fn to_json(status: &PipelineStatus, rates: &[f64]) -> Value {
         "memory_used_bytes": status.memory_used_bytes,
         "memory_budget_bytes": status.memory_budget_bytes,
         "journal": status.journal.as_ref().map(journal_json),
+        "dead_letter_store": store_json(status),
         "nodes": status.nodes.iter().enumerate().map(|(index, node)| node_json(status, node, rate(index))).collect::<Vec<_>>(),
         "edges": status.edges.iter().map(edge_json).collect::<Vec<_>>(),
+    })
+}
+
+fn store_json(status: &PipelineStatus) -> Value {
+    let store = status.dead_letters.unwrap_or_default();
+    json!({
+        "letters": store.letters,
+        "bytes": store.bytes,
+        "size_bytes": store.size_bytes,
+        "waiting": store.waiting,
+        "full": store.full,
     })
 }
 
@@ -121,7 +133,9 @@ fn node_json(status: &PipelineStatus, node: &NodeStatus, rate: f64) -> Value {
             "sdk": replica.sdk,
             "works": replica.works,
             "last_error": replica.last_error,
+            "breaker": if replica.breaker.is_empty() { Value::Null } else { replica.breaker.as_str().into() },
         })).collect::<Vec<_>>(),
+        "condition": node.condition.as_ref().map(condition_json),
     });
     let books = match role(status, node) {
         Role::Source => json!({
@@ -171,6 +185,33 @@ fn journal_json(journal: &v1::JournalStatus) -> Value {
     })
 }
 
+/// What keeps a node from its work, in one word.
+pub(crate) fn standstill(standstill: v1::Standstill) -> &'static str {
+    match standstill {
+        v1::Standstill::Unspecified => "unknown",
+        v1::Standstill::Probing => "probing",
+        v1::Standstill::Outage => "outage",
+        v1::Standstill::Paused => "paused",
+    }
+}
+
+/// A uid as it is shown everywhere; empty: there is none.
+pub(crate) fn uid(condition: &NodeCondition) -> String {
+    condition.uid.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn condition_json(condition: &NodeCondition) -> Value {
+    let since = condition.since.and_then(|since| SystemTime::try_from(since).ok());
+    let since = since.and_then(|since| since.duration_since(SystemTime::UNIX_EPOCH).ok());
+    json!({
+        "standstill": standstill(condition.standstill()),
+        "since_unix_seconds": since.map(|since| since.as_secs_f64()),
+        "reason": condition.reason,
+        "message": condition.message,
+        "uid": if condition.uid.is_empty() { Value::Null } else { uid(condition).into() },
+    })
+}
+
 fn edge_json(edge: &EdgeStatus) -> Value {
     json!({
         "from": edge.from,
@@ -201,6 +242,7 @@ pub(crate) mod tests {
             sdk: sdk.into(),
             works: 1,
             last_error: last_error.into(),
+            breaker: "closed".into(),
         };
         let edge = |from: &str, to: &str, produced, queued| EdgeStatus {
             from: from.into(),
@@ -259,6 +301,7 @@ pub(crate) mod tests {
             memory_used_bytes: 3 << 20,
             memory_budget_bytes: 256 << 20,
             journal: None,
+            dead_letters: None,
         }
     }
 
@@ -318,5 +361,32 @@ pub(crate) mod tests {
         assert_eq!(value["journal"], Value::Null);
         let value = to_json(&PipelineStatus { journal: Some(journal()), ..sample() }, &[]);
         assert_eq!((&value["journal"]["bytes"], &value["journal"]["commit_seconds"]), (&json!(5 << 20), &json!(0.002)));
+        assert_eq!(value["nodes"][1]["replicas"][0]["breaker"], "closed");
+        assert_eq!(value["nodes"][1]["condition"], Value::Null);
+    }
+
+    #[test]
+    fn json_says_what_keeps_a_node_from_its_work() {
+        let mut status = sample();
+        status.nodes[2].condition = Some(paused());
+        let value = to_json(&status, &[]);
+        let expected = json!({
+            "standstill": "paused",
+            "since_unix_seconds": 1_700_000_000.5,
+            "reason": "HTTP_503",
+            "message": "try later",
+            "uid": "0707070707070707".repeat(2),
+        });
+        assert_eq!(value["nodes"][2]["condition"], expected);
+    }
+
+    pub(crate) fn paused() -> NodeCondition {
+        NodeCondition {
+            standstill: v1::Standstill::Paused.into(),
+            since: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 500_000_000 }),
+            reason: "HTTP_503".into(),
+            message: "try later".into(),
+            uid: vec![7; 16].into(),
+        }
     }
 }

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::{
-    commands::{check, completions, dead_letters, drain, graph, restart, run, schema, sidecar, status, trace},
+    commands::{check, completions, dead_letters, drain, graph, restart, resume, run, schema, sidecar, status, trace},
     failure::Failure,
 };
 
@@ -55,6 +55,7 @@ enum Command {
     Trace(trace::Args),
     DeadLetters(dead_letters::Args),
     Restart(restart::Args),
+    Resume(resume::Args),
     Drain(drain::Args),
     Sidecar(Box<sidecar::Args>),
     Schema(schema::Args),
@@ -82,6 +83,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Trace(args) => trace::main(&args),
         Command::DeadLetters(args) => dead_letters::main(&args),
         Command::Restart(args) => restart::main(&args),
+        Command::Resume(args) => resume::main(&args),
         Command::Drain(args) => drain::main(&args),
         Command::Sidecar(args) => sidecar::main(*args),
         Command::Schema(args) => schema::main(&args),

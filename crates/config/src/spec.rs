@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use meshloom_core::graph::{Graph, NodeId, Port};
+use meshloom_core::{
+    graph::{Graph, NodeId, Port},
+    machine::{InOutage, OnExhausted},
+};
 
 use crate::{connector::ConnectorSpec, exec::ExecSpec, expression::Expression};
 
@@ -83,6 +86,10 @@ pub struct NodeSpec {
     pub overflow: Overflow,
     /// How failed events are tried again.
     pub retry: RetrySpec,
+    /// What happens when an event's attempts are used up.
+    pub on_exhausted: OnExhausted,
+    /// What becomes of events that wait while the node is out.
+    pub outage: InOutage,
     /// Time of one handler call, above zero.
     pub timeout: Duration,
     /// Time from spawn to ready, above zero.

@@ -6,6 +6,7 @@ use meshloom_config::{
     ConnectorSpec, Environment, NodeKind, Pipeline, Rate, Sampling, budget, connector::ReadFormat, exec::*, parse,
     spec::*,
 };
+use meshloom_core::machine::{InOutage, OnExhausted};
 use proptest::prelude::*;
 
 fn read(source: &str) -> Pipeline {
@@ -125,7 +126,8 @@ nodes:
     batch: { events: 10, bytes: 64KiB, linger: 1s, latency: 5ms }
     queue: { events: 100, bytes: 1MiB }
     overflow: drop_newest
-    on_exhausted: dead_letter
+    on_exhausted: pause
+    outage: dead_letter
     retry: { initial: 1s, max: 1m }
     start_timeout: 2m
     rate: 30/m
@@ -157,6 +159,8 @@ nodes:
     assert_eq!(work.rate, Some(Rate { count: 30.0, per: Duration::from_secs(60) }));
     assert_eq!(work.rate.unwrap().per_second(), 0.5);
     assert_eq!((work.overflow, side.overflow), (Overflow::DropNewest, Overflow::Block));
+    assert_eq!((work.on_exhausted, side.on_exhausted), (OnExhausted::Pause, OnExhausted::DeadLetter));
+    assert_eq!((work.outage, side.outage), (InOutage::DeadLetter, InOutage::Hold));
     assert_eq!(work.discards, ["noise"]);
     assert_eq!(work.start_timeout, Duration::from_secs(120));
     let upstreams: Vec<String> = side.from.iter().map(|edge| edge.upstream.to_string()).collect();

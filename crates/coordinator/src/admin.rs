@@ -15,7 +15,7 @@ use tokio::{
     net::{UnixListener, UnixStream},
     task::JoinHandle,
 };
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Response, Status,
@@ -25,14 +25,17 @@ use tower::service_fn;
 
 use crate::{
     restart::restart,
+    resume::resume,
     service::Shared,
-    state::{LetterFile, LetterFilter, LetterRecord, StateDir, timestamp},
+    state::{LetterFilter, LetterRecord, Page, StateDir, timestamp},
 };
 
 /// Pause between two states of a watch.
 const WATCH: Duration = Duration::from_millis(100);
 /// Letters in one message of a list.
 const LETTERS: usize = 256;
+/// Bytes of letters in one message of a list, if there are several.
+const LETTERS_BYTES: u64 = 4 << 20;
 
 /// Why a coordinator cannot be reached.
 #[derive(Debug, thiserror::Error)]
@@ -107,12 +110,12 @@ struct Admin {
 }
 
 impl Admin {
-    /// All dead letters, oldest first.
-    async fn letters(&self) -> Result<Vec<LetterRecord>, Status> {
-        let state = self.shared.state_dir.clone();
-        let letters = tokio::task::spawn_blocking(move || LetterFile::read(&state));
-        let letters = letters.await.map_err(|error| Status::internal(error.to_string()))?;
-        letters.map_err(|error| Status::internal(format!("the dead letters cannot be read: {error}")))
+    /// Dead letters behind a generation, oldest first.
+    async fn letters(&self, after: u64, count: usize, filter: &LetterFilter) -> Result<Page, Status> {
+        let (letters, filter) = (self.shared.letters.clone(), filter.clone());
+        let page = tokio::task::spawn_blocking(move || letters.page(after, count, LETTERS_BYTES, &filter));
+        let page = page.await.map_err(|error| Status::internal(error.to_string()))?;
+        page.map_err(|error| Status::internal(format!("the dead letters cannot be read: {error}")))
     }
 }
 
@@ -123,6 +126,7 @@ impl CoordinatorService for Admin {
     type WatchStream = BoxStream<v1::WatchResponse>;
     type TapStream = BoxStream<v1::TapResponse>;
     type ListDeadLettersStream = BoxStream<v1::ListDeadLettersResponse>;
+    type ReplayDeadLettersStream = BoxStream<v1::ReplayDeadLettersResponse>;
 
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
         Ok(Response::new(v1::StatusResponse { status: Some(self.shared.status()) }))
@@ -173,15 +177,19 @@ impl CoordinatorService for Admin {
     ) -> Result<Response<Self::ListDeadLettersStream>, Status> {
         let request = request.into_inner();
         let filter = decode_filter(request.filter)?;
-        let letters = self.letters().await?;
         let limit = if request.limit == 0 { usize::MAX } else { request.limit as usize };
-        let chosen: Vec<v1::DeadLetter> =
-            letters.iter().filter(|letter| filter.takes(letter)).take(limit).map(to_wire).collect();
-        let chunks: Vec<_> = chosen
-            .chunks(LETTERS)
-            .map(|letters| Ok(v1::ListDeadLettersResponse { letters: letters.to_vec() }))
-            .collect();
-        Ok(Response::new(futures::stream::iter(chunks).boxed()))
+        let admin = Self { shared: self.shared.clone() };
+        let pages = futures::stream::try_unfold(Some((0, limit)), move |at| {
+            let (admin, filter) = (Self { shared: admin.shared.clone() }, filter.clone());
+            async move {
+                let Some((after, left)) = at.filter(|(_, left)| *left > 0) else { return Ok(None) };
+                let page = admin.letters(after, LETTERS.min(left), &filter).await?;
+                let next = page.next.map(|next| (next, left - page.letters.len()));
+                let letters = page.letters.iter().map(to_wire).collect();
+                Ok(Some((v1::ListDeadLettersResponse { letters }, next)))
+            }
+        });
+        Ok(Response::new(pages.boxed()))
     }
 
     async fn show_dead_letter(
@@ -193,17 +201,23 @@ impl CoordinatorService for Admin {
             return Err(Status::invalid_argument("a dead letter is named by its node and the uid of its event"));
         }
         let filter = decode_filter(Some(v1::DeadLetterFilter { node, uid, ..Default::default() }))?;
-        // What failed there again has a newer letter, which says more.
-        let newest = self.letters().await?.into_iter().rfind(|letter| filter.takes(letter));
+        // An event that came from several upstreams may have several: the newest tells most.
+        let (mut newest, mut after) = (None, Some(0));
+        while let Some(from) = after {
+            let mut page = self.letters(from, usize::MAX, &filter).await?;
+            newest = page.letters.pop().or(newest);
+            after = page.next;
+        }
         let newest = newest.ok_or_else(|| Status::not_found("that event has no dead letter at that node"))?;
         Ok(Response::new(v1::ShowDeadLetterResponse { letter: Some(to_wire(&newest)) }))
     }
 
     async fn replay_dead_letters(
         &self,
-        _: Request<v1::ReplayDeadLettersRequest>,
-    ) -> Result<Response<v1::ReplayDeadLettersResponse>, Status> {
-        Err(not_yet("ReplayDeadLetters"))
+        request: Request<v1::ReplayDeadLettersRequest>,
+    ) -> Result<Response<Self::ReplayDeadLettersStream>, Status> {
+        let progress = self.shared.replayer.begin(decode_filter(request.into_inner().filter)?)?;
+        Ok(Response::new(ReceiverStream::new(progress).boxed()))
     }
 
     async fn discard_dead_letters(
@@ -222,6 +236,11 @@ impl CoordinatorService for Admin {
     async fn restart(&self, request: Request<v1::RestartRequest>) -> Result<Response<v1::RestartResponse>, Status> {
         let restarted = restart(&self.shared, &request.into_inner().node).await?;
         Ok(Response::new(v1::RestartResponse { restarted }))
+    }
+
+    async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::ResumeResponse>, Status> {
+        let resumed = resume(&self.shared, &request.into_inner().node).await?;
+        Ok(Response::new(v1::ResumeResponse { resumed }))
     }
 
     async fn drain(&self, _: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
@@ -248,6 +267,18 @@ fn to_wire(letter: &LetterRecord) -> v1::DeadLetter {
         attempts: letter.attempts,
         time: Some(timestamp(letter.time)),
         event: letter.batch().map(|batch| meshloom_wire::batch::encode(&batch)),
+        route: letter.route.clone().unwrap_or_default(),
+        repeats: letter.repeats,
+        history: letter
+            .history
+            .iter()
+            .map(|earlier| v1::EarlierFailure {
+                time: Some(timestamp(earlier.time)),
+                reason: earlier.reason.clone(),
+                message: earlier.message.clone(),
+                attempts: earlier.attempts,
+            })
+            .collect(),
     }
 }
 

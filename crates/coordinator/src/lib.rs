@@ -13,8 +13,10 @@ mod node;
 mod options;
 mod phase;
 pub mod process;
+mod replay;
 mod replica;
 mod restart;
+mod resume;
 mod service;
 mod source;
 mod spans;
@@ -28,7 +30,7 @@ pub use self::{
     options::{Options, StateChoice},
     process::{LogLine, LogReceiver},
     service::{Ended, Handle, LetterCount, Resumed, Service},
-    state::{LetterFile, LetterFilter, LetterRecord, StateDir, StateError, StoreLetters},
+    state::{EarlierFailure, LetterFilter, LetterRecord, LetterStore, Opened, StateDir, StateError},
 };
 
 /// How a process ended, with its last words.

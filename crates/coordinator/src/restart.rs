@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use meshloom_config::{ExecSpec, NodeKind, NodeSpec, exec::ExecMode, suggest};
+use meshloom_config::{ExecSpec, NodeKind, NodeSpec, exec::ExecMode};
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
@@ -51,14 +51,9 @@ impl Drop for Turn<'_> {
 /// # Errors
 /// The node is unknown or has nothing to restart, the pipeline is ending, or a replica does not start again.
 pub(crate) async fn restart(shared: &Shared, name: &str) -> Result<u32, Status> {
-    let nodes = &shared.pipeline.nodes;
-    let Some(at) = nodes.iter().position(|node| node.name == name) else {
-        let near = suggest(name, nodes.iter().map(|node| node.name.as_str()));
-        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        return Err(Status::not_found(format!("the pipeline has no node `{name}`{hint}")));
-    };
+    let at = shared.find(name)?;
     let view = &shared.views.nodes[at];
-    if let Some(why) = why_not(&nodes[at], shared.attached.contains(name)) {
+    if let Some(why) = why_not(&shared.pipeline.nodes[at], shared.attached.contains(name)) {
         return Err(Status::failed_precondition(format!("`{name}` cannot be restarted: {why}")));
     }
     let Some(roller) = &view.roller else {

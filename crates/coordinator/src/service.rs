@@ -21,20 +21,21 @@ use crate::{
     builds::build,
     clock::Clock,
     error::RunError,
-    flow::Budget,
+    flow::{Budget, LetterDesk},
     options::{Options, StateChoice},
     phase::Phase,
     process::{LogReceiver, Processes, log_channel},
+    replay::Replayer,
     replica::Host,
-    state::{Checkpoints, LetterFile, OpenJournal, SharedLetters, StateDir, Stored, run_letters},
+    state::{
+        Checkpoints, LetterStore, LettersWaiting, OpenJournal, Opened, SharedLetters, StateDir, Stored, run_letters,
+    },
     status::Views,
     wiring::{self, Commons, Place, Wired},
 };
 
 /// Log lines of nodes that may wait to be written.
 const LOG_LINES: usize = 4096;
-/// Dead letters that may wait to be stored; past that their nodes wait.
-const LETTERS: usize = 1024;
 /// Time for those who ask the admin service to hang up.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// Time for the last spans to reach the collector.
@@ -102,6 +103,7 @@ pub(crate) struct Shared {
     pub(crate) traces: Traces,
     pub(crate) state_dir: std::path::PathBuf,
     pub(crate) letters: SharedLetters,
+    pub(crate) replayer: Replayer,
     /// Nodes that were started by hand.
     pub(crate) attached: HashSet<String>,
     phase: watch::Sender<Phase>,
@@ -163,21 +165,19 @@ impl Service {
         let checkpoints = Checkpoints::open(state.path()).map_err(|error| one(error.into()))?;
         let positions = read_positions(&pipeline, &checkpoints).map_err(one)?;
         let journal = OpenJournal::open(state.path(), &pipeline, &discard_journal).await?;
-        let (store, cut) = LetterFile::open(state.path(), pipeline.dead_letters_bytes).map_err(|error| {
-            one(RunError::system("STATE_UNUSABLE", format!("the dead letters cannot be opened: {error}")))
-        })?;
-        if cut > 0 {
-            tracing::warn!("{cut} bytes of a dead letter that a crash left unfinished were cut; its event comes again");
-        }
+        let (store, opened) =
+            LetterStore::open(state.path(), pipeline.dead_letters_bytes).map_err(|error| one(error.into()))?;
+        tell_of(opened);
         let resumed = positions.iter().map(|(node, position)| Resumed {
             node: node.clone(),
             settled: position.settled,
             written: SystemTime::UNIX_EPOCH + Duration::from_nanos(position.written),
         });
         let resumed = resumed.collect();
-        let (letters, notes) = mpsc::channel(LETTERS);
+        let (letters, desk) = LetterDesk::new(host.budget.clone());
         let store = SharedLetters::new(store);
-        let letters_done = tokio::spawn(run_letters(Box::new(store.clone()), notes));
+        let letters_waiting = Arc::new(LettersWaiting::default());
+        let letters_done = tokio::spawn(run_letters(store.clone(), desk, letters_waiting.clone()));
         let (phase, phases) = watch::channel(Phase::Starting);
         let (fatal, failures) = mpsc::channel(1);
         let attached: HashSet<String> = attach.iter().map(|(name, _)| name.clone()).collect();
@@ -191,8 +191,10 @@ impl Service {
             attached: attach.into_iter().collect(),
             phase: phases,
             fatal,
+            open_sources: watch::channel(pipeline.nodes.iter().filter(|spec| spec.is_source()).count()).0,
         };
-        let Wired { mut actors, mut drivers, starts, nodes, edges } = wiring::wire(&commons);
+        let Wired { mut actors, mut drivers, starts, nodes, edges, doors, replayed } = wiring::wire(&commons);
+        let (desk, phases) = (commons.letters.downgrade(), commons.phase.clone());
         let journal = commons.journal.take();
         drop(commons);
         let mut errors = Vec::new();
@@ -224,13 +226,17 @@ impl Service {
                 started: SystemTime::now(),
                 nodes,
                 edges,
+                replayed,
                 budget: host.budget.clone(),
                 memory,
+                letters: store.holding(),
+                letters_waiting,
                 journal: journal.as_ref().map(OpenJournal::meter),
             },
             pipeline,
             traces,
             state_dir: state.path().to_owned(),
+            replayer: Replayer::new(doors, store.clone(), desk, host.budget.clone(), phases),
             letters: store,
             attached,
             phase,
@@ -299,6 +305,19 @@ impl Shared {
         self.views.status(&self.pipeline, (*self.phase.borrow()).into())
     }
 
+    /// Where a node stands among the pipeline's.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub(crate) fn find(&self, name: &str) -> Result<usize, tonic::Status> {
+        let nodes = &self.pipeline.nodes;
+        nodes.iter().position(|node| node.name == name).ok_or_else(|| {
+            let near = suggest(name, nodes.iter().map(|node| node.name.as_str()));
+            let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            tonic::Status::not_found(format!("the pipeline has no node `{name}`{hint}"))
+        })
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         *self.phase.borrow()
     }
@@ -362,6 +381,8 @@ impl Run {
                 }
             }
         }
+        // A replay must not wait for verdicts that nobody will give any more.
+        self.shared.phase.send_replace(Phase::Abandoned);
         // Every event has its verdict or was given up; letters become durable before anything is reported.
         let stored = self.letters_done.await.unwrap_or_else(|error| {
             failure.get_or_insert(RunError::system("INTERNAL", format!("the store of dead letters failed: {error}")));
@@ -394,6 +415,20 @@ impl Run {
         };
         drop((self.sockets, self.state));
         ended
+    }
+}
+
+fn tell_of(opened: Opened) {
+    if opened.cut > 0 {
+        tracing::warn!(
+            "{} bytes of dead letters that a crash left unfinished were cut; their events come again",
+            opened.cut
+        );
+    }
+    if let Some(letters) = opened.converted {
+        tracing::info!(
+            "{letters} dead letters of an earlier version were taken over; that version cannot read them any more"
+        );
     }
 }
 

@@ -1,14 +1,20 @@
 //! The state of a pipeline, in the words of the admin service.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use meshloom_config::{NodeKind, NodeSpec, Pipeline};
 use meshloom_journal::Meter;
+use meshloom_core::machine::{Condition, Standstill};
 use meshloom_proto::v1;
+use tokio::sync::watch;
 
 use crate::{
     flow::Budget,
     phase::Phase,
+    state::{Holding, LettersWaiting, timestamp},
     wiring::{EdgeView, NodeView, Place},
 };
 
@@ -17,10 +23,14 @@ pub(crate) struct Views {
     pub(crate) started: std::time::SystemTime,
     pub(crate) nodes: Vec<NodeView>,
     pub(crate) edges: Vec<EdgeView>,
+    /// Of replays; shown where there was one.
+    pub(crate) replayed: Vec<EdgeView>,
     pub(crate) budget: Budget,
     pub(crate) memory: u64,
     /// The journal's figures, and the bytes that it may have.
     pub(crate) journal: Option<(Meter, u64)>,
+    pub(crate) letters: watch::Receiver<Holding>,
+    pub(crate) letters_waiting: Arc<LettersWaiting>,
 }
 
 impl Views {
@@ -32,10 +42,22 @@ impl Views {
             started: Some(self.started.into()),
             phase: phase.into(),
             nodes: pipeline.nodes.iter().zip(&self.nodes).map(|(spec, view)| self.node(spec, view)).collect(),
-            edges: self.edges.iter().map(edge).collect(),
+            edges: self.edges.iter().chain(self.replayed.iter().filter(|view| view.is_used())).map(edge).collect(),
             memory_used_bytes: self.budget.used(),
             memory_budget_bytes: self.memory,
             journal: self.journal(),
+            dead_letters: Some(self.dead_letters()),
+        }
+    }
+
+    fn dead_letters(&self) -> v1::DeadLetterStatus {
+        let Holding { letters, bytes, max_bytes } = *self.letters.borrow();
+        v1::DeadLetterStatus {
+            letters,
+            bytes,
+            size_bytes: max_bytes,
+            waiting: self.letters_waiting.letters.load(Ordering::Relaxed),
+            full: self.letters_waiting.full.load(Ordering::Relaxed),
         }
     }
 
@@ -76,6 +98,7 @@ impl Views {
                     sdk: board.sdk,
                     works: 0,
                     last_error: board.last_error,
+                    breaker: String::new(),
                 })
                 .collect(),
             ..v1::NodeStatus::default()
@@ -90,14 +113,18 @@ impl Views {
             }
             Place::Node(books) => {
                 let page = books.snapshot();
-                for (replica, works) in status.replicas.iter_mut().zip(&page.works) {
+                let into = self.edges.iter().chain(&self.replayed).filter(|edge| *edge.to == *spec.name);
+                let refused: u64 = into.map(|edge| edge.books.refused.load(Ordering::Relaxed)).sum();
+                for (replica, (works, breaker)) in status.replicas.iter_mut().zip(&page.replicas) {
                     replica.works = *works;
+                    replica.breaker = breaker.as_str().to_owned();
                 }
-                status.received = page.books.received;
+                status.condition = page.condition.map(condition);
+                status.received = page.books.received + refused;
                 status.answered = page.books.answered;
                 status.consumed = page.books.consumed;
                 status.retried = page.books.retried;
-                status.dead_lettered = page.books.dead_lettered;
+                status.dead_lettered = page.books.dead_lettered + refused;
                 status.in_hand = page.books.in_hand;
                 status.waiting = page.books.waiting;
                 status.produced = page.books.produced;
@@ -114,6 +141,21 @@ impl Views {
     }
 }
 
+fn condition(condition: Condition) -> v1::NodeCondition {
+    let standstill = match condition.standstill {
+        Standstill::Probing => v1::Standstill::Probing,
+        Standstill::Outage => v1::Standstill::Outage,
+        Standstill::Paused => v1::Standstill::Paused,
+    };
+    v1::NodeCondition {
+        standstill: standstill.into(),
+        since: Some(timestamp(condition.since.0)),
+        reason: condition.reason.into_owned(),
+        message: condition.message,
+        uid: condition.uid.map(|uid| uid.as_bytes().to_vec()).unwrap_or_default().into(),
+    }
+}
+
 fn edge(view: &EdgeView) -> v1::EdgeStatus {
     let load = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
     v1::EdgeStatus {
@@ -123,7 +165,7 @@ fn edge(view: &EdgeView) -> v1::EdgeStatus {
         skipped: load(&view.books.skipped),
         dropped: load(&view.books.dropped),
         queued: view.queued(),
-        received: load(&view.books.received),
+        received: view.received(),
         queued_bytes: view.room.used().1,
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use meshloom_config::{NodeKind, Pipeline, budget as config, spec::Address};
 use meshloom_core::{
     graph::{EdgeId, NodeId, Port},
-    machine::{NodeMachine, RetryPolicy, Settings},
+    machine::{NodeMachine, OutagePolicy, RetryPolicy, Settings},
     outputs::NodeIdentity,
 };
 use meshloom_telemetry::{SpanId, Traces};
@@ -19,11 +19,13 @@ use tokio::{
 
 use crate::{
     error::RunError,
-    flow::{Edge, EdgeBooks, Input, LetterNote, Outbox, Room, Router},
+    flow::{Edge, EdgeBooks, Input, LetterDesk, Outbox, Room, Router},
     node::{NodeActor, NodeBooks, ReplicaLink, Wiring},
     phase::Phase,
+    replay::{self, Doors, ReplayInput},
     replica::{Host, NodeSeat, Placement, ReplicaBoard, SourceSeat, drive_node, drive_source},
     restart::Roller,
+    resume::Resume,
     source::{Admission, FrameLedger, SourceActor, SourceBooks, SourceWiring, Window},
     spans::{HopSpans, SourceSpans},
     state::{Checkpoints, OpenJournal, Position},
@@ -48,6 +50,8 @@ pub(crate) struct NodeView {
     pub(crate) replicas: Vec<ReplicaBoard>,
     /// Restarts its replicas; a source has none.
     pub(crate) roller: Option<Roller>,
+    /// Lets it go on where it has paused; a source does not pause.
+    pub(crate) resumes: Option<mpsc::Sender<Resume>>,
 }
 
 /// An edge as `status` sees it.
@@ -66,13 +70,17 @@ pub(crate) struct Wired {
     pub(crate) starts: Vec<oneshot::Receiver<Result<(), RunError>>>,
     pub(crate) nodes: Vec<NodeView>,
     pub(crate) edges: Vec<EdgeView>,
+    /// Where replays of dead letters enter.
+    pub(crate) doors: Doors,
+    /// What they have brought to each node.
+    pub(crate) replayed: Vec<EdgeView>,
 }
 
 /// What all actors share.
 pub(crate) struct Commons {
     pub(crate) host: Arc<Host>,
     pub(crate) traces: Traces,
-    pub(crate) letters: mpsc::Sender<LetterNote>,
+    pub(crate) letters: LetterDesk,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) positions: HashMap<String, Position>,
     /// The journal, and what each source has of it.
@@ -80,6 +88,8 @@ pub(crate) struct Commons {
     pub(crate) attached: HashMap<String, Address>,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) fatal: mpsc::Sender<RunError>,
+    /// How many sources are not exhausted.
+    pub(crate) open_sources: watch::Sender<usize>,
 }
 
 /// Bytes of the budget, and of it what is left for sources and works after the reserves.
@@ -98,14 +108,21 @@ pub(crate) fn wire(commons: &Commons) -> Wired {
         starts: Vec::new(),
         nodes: Vec::new(),
         edges: Vec::new(),
+        doors: Doors::default(),
+        replayed: Vec::new(),
     };
     let ends: Vec<NodeEnds> = graph.nodes().map(|node| NodeEnds::new(&pipeline, node)).collect();
     let mut inboxes = Vec::new();
+    let mut replay_inputs = Vec::new();
     let mut inputs: Vec<Vec<(Arc<Room>, Arc<EdgeBooks>)>> = vec![Vec::new(); ends.len()];
     let mut outputs: Vec<Vec<(Port, Edge)>> = ends.iter().map(|_| Vec::new()).collect();
+    let mut replay_outputs: Vec<Vec<(Port, Edge)>> = ends.iter().map(|_| Vec::new()).collect();
     for ((node, end), node_inputs) in graph.nodes().zip(&ends).zip(&mut inputs) {
         let (sender, inbox) = mpsc::channel::<Input>(end.inbox_places);
         inboxes.push(inbox);
+        let edges = graph.inputs(node).len();
+        let (freed, pressed) = (wired.doors.freed.clone(), end.pressed.clone());
+        let replay = ReplayInput::new(pipeline.node(node).name.as_str().into(), edges, sender.clone(), freed, pressed);
         for (index, edge) in graph.inputs(node).iter().enumerate() {
             let made = make_edge(&pipeline, *edge, index, &ends, sender.clone());
             node_inputs.push((made.room.clone(), made.books.clone()));
@@ -116,9 +133,21 @@ pub(crate) fn wire(commons: &Commons) -> Wired {
                 room: made.room.clone(),
             });
             let from = graph.edge(*edge);
+            replay_outputs[from.from.index()].push((from.port.clone(), replay.twin(&made)));
             outputs[from.from.index()].push((from.port.clone(), made));
         }
+        if edges > 0 {
+            node_inputs.push((replay.room.clone(), replay.books.clone()));
+            wired.replayed.push(EdgeView {
+                label: ReplayInput::label(),
+                to: replay.node.clone(),
+                books: replay.books.clone(),
+                room: replay.room.clone(),
+            });
+        }
+        replay_inputs.push(replay);
     }
+    wired.doors.add(&pipeline, &replay_inputs, replay_outputs);
     let share = config::source_share(memory(&pipeline).0, &pipeline.nodes);
     for (((node, inbox), inputs), outputs) in graph.nodes().zip(inboxes).zip(inputs).zip(outputs) {
         let spec = pipeline.node(node);
@@ -148,7 +177,8 @@ impl NodeEnds {
     fn new(pipeline: &Pipeline, node: NodeId) -> Self {
         let edges = pipeline.graph.inputs(node).len();
         // Every message holds an event that an edge has admitted, or says that an edge has ended.
-        let inbox_places = (pipeline.node(node).queue.events as usize + 1) * edges + edges + 1;
+        let replayed = replay::EVENTS as usize + 1;
+        let inbox_places = (pipeline.node(node).queue.events as usize + 1) * edges + replayed + edges + 1;
         Self { inbox_places, freed: Arc::default(), pressed: Arc::default() }
     }
 }
@@ -208,7 +238,8 @@ fn start_source(
     let (resume, resume_from) = watch::channel(start);
     let (reopen, reopens) = mpsc::channel(1);
     let (said, stream) = mpsc::channel(1);
-    let books = Arc::new(SourceBooks::default());
+    let open_sources = commons.open_sources.clone();
+    let books = Arc::new(SourceBooks { open_sources, ..SourceBooks::default() });
     let journal = commons.journal.as_ref().and_then(|journal| journal.seat(&spec.name));
     let in_process = placement.is_none();
     let actor = SourceActor::new(SourceWiring {
@@ -263,7 +294,7 @@ fn start_source(
         fatal: commons.fatal.clone(),
     };
     wired.drivers.spawn(drive_source(seat, first));
-    NodeView { place: Place::Source(books), replicas: vec![board], roller: None }
+    NodeView { place: Place::Source(books), replicas: vec![board], roller: None, resumes: None }
 }
 
 /// Whether a source can pass on to its clients that their events were not accepted. The frames of others wait.
@@ -296,6 +327,8 @@ fn start_node(
             // A node in a debugger stands still as long as its user likes.
             timeout: attached.is_none().then_some(spec.timeout),
             retry: RetryPolicy { attempts: spec.retry.attempts, initial: spec.retry.initial, max: spec.retry.max },
+            on_exhausted: spec.on_exhausted,
+            outage: OutagePolicy { events: spec.outage, ..OutagePolicy::default() },
             rate: spec.rate.map(|rate| rate.per_second()),
             seed: u64::from_be_bytes(SpanId::random().to_bytes()),
         },
@@ -331,16 +364,20 @@ fn start_node(
     }
     let books = Arc::new(NodeBooks::new());
     let (rolls, asked) = mpsc::channel(1);
+    let (resumes, resumed) = mpsc::channel(1);
     let actor = NodeActor::new(
         machine,
         Wiring {
             inbox: ends.inbox,
+            edges_in: pipeline.graph.inputs(node).len(),
             inputs: ends.inputs,
             router,
             outbox,
             replicas: links,
             from_replicas,
             rolls: asked,
+            resumes: resumed,
+            open_sources: commons.open_sources.subscribe(),
             freed: ends.freed,
             pressed: ends.pressed,
             budget: host.budget.clone(),
@@ -352,14 +389,25 @@ fn start_node(
         },
     );
     wired.actors.spawn(actor.run());
-    NodeView { place: Place::Node(books), replicas: boards, roller: Some(Roller::new(rolls)) }
+    let roller = Some(Roller::new(rolls));
+    NodeView { place: Place::Node(books), replicas: boards, roller, resumes: Some(resumes) }
 }
 
 impl EdgeView {
+    /// Whether anything has come this way.
+    pub(crate) fn is_used(&self) -> bool {
+        self.books.produced.load(Ordering::Relaxed) > 0
+    }
+
+    /// Events that the node below has, refused ones among them.
+    pub(crate) fn received(&self) -> u64 {
+        self.books.received.load(Ordering::Relaxed) + self.books.refused.load(Ordering::Relaxed)
+    }
+
     /// Events that the node below has not taken yet.
     pub(crate) fn queued(&self) -> u64 {
         let load = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-        let gone = load(&self.books.skipped) + load(&self.books.dropped) + load(&self.books.received);
+        let gone = load(&self.books.skipped) + load(&self.books.dropped) + self.received();
         load(&self.books.produced).saturating_sub(gone)
     }
 }

@@ -10,6 +10,15 @@ pub struct Books {
     /// The edges.
     #[serde(default)]
     pub edges: Vec<Edge>,
+    /// What the pipeline does.
+    #[serde(default)]
+    pub phase: String,
+    /// How the run ended: `done`, `stopped` or `failed`; only in a summary.
+    #[serde(default)]
+    pub outcome: String,
+    /// The store of dead letters.
+    #[serde(default)]
+    pub dead_letter_store: LetterStore,
     /// Bytes of payload that may be in memory.
     #[serde(default)]
     pub memory_budget_bytes: u64,
@@ -29,6 +38,17 @@ pub struct Journal {
     pub commits: u64,
     pub commit_seconds: Option<f64>,
     pub problems: Vec<String>,
+}
+
+/// The store of dead letters.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the words of proto/meshloom/v1/coordinator.proto")]
+pub struct LetterStore {
+    pub letters: u64,
+    pub bytes: u64,
+    pub waiting: u64,
+    pub full: bool,
 }
 
 /// One node.
@@ -52,6 +72,7 @@ pub struct Node {
     pub restarts: u64,
     pub exhausted: bool,
     pub replicas: Vec<Replica>,
+    pub condition: Option<Condition>,
 }
 
 /// One replica.
@@ -64,6 +85,19 @@ pub struct Replica {
     pub state: String,
     pub pid: Option<u32>,
     pub last_error: String,
+    pub breaker: Option<String>,
+}
+
+/// What keeps a node from its work.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the words of proto/meshloom/v1/coordinator.proto")]
+pub struct Condition {
+    pub standstill: String,
+    pub since_unix_seconds: f64,
+    pub reason: String,
+    pub message: String,
+    pub uid: Option<String>,
 }
 
 /// One edge.
@@ -78,6 +112,13 @@ pub struct Edge {
     pub dropped: u64,
     pub queued: u64,
     pub received: u64,
+}
+
+impl Node {
+    /// What keeps it from its work, in one word; empty: nothing does.
+    pub fn standstill(&self) -> &str {
+        self.condition.as_ref().map_or("", |condition| &condition.standstill)
+    }
 }
 
 impl Books {
@@ -97,6 +138,24 @@ impl Books {
     /// Whether `node` is fed by an edge.
     fn is_source(&self, node: &Node) -> bool {
         !self.edges.iter().any(|edge| edge.to == node.name)
+    }
+
+    /// That the books balance, at an end that may have left events unfinished.
+    #[track_caller]
+    pub fn assert_true(&self) {
+        for node in self.nodes.iter().filter(|node| !self.is_source(node)) {
+            let known = node.answered + node.consumed + node.dead_lettered + node.in_hand + node.waiting;
+            assert_eq!(node.received, known, "{}: received = closed + open in {self:#?}", node.name);
+            let came: u64 = self.edges.iter().filter(|edge| edge.to == node.name).map(|edge| edge.received).sum();
+            assert_eq!(node.received, came, "{}: received what its edges brought in {self:#?}", node.name);
+        }
+        for edge in &self.edges {
+            let passed = edge.skipped + edge.dropped + edge.queued + edge.received;
+            assert_eq!(edge.produced, passed, "{} -> {} in {self:#?}", edge.from, edge.to);
+        }
+        if self.outcome == "done" {
+            self.assert_balanced();
+        }
     }
 
     /// That the books balance and nothing is under way.

@@ -19,6 +19,9 @@ pub struct Letter {
     pub message: String,
     /// Attempts made.
     pub attempts: u32,
+    /// How often it had failed there before.
+    #[serde(default)]
+    pub repeats: u64,
     /// The event as a CloudEvent.
     pub event: Value,
 }

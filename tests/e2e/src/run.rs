@@ -118,6 +118,7 @@ impl Running {
     #[track_caller]
     pub fn finish_within(mut self, limit: Duration) -> Finished {
         let finished = self.wait(limit);
+        finished.check_books();
         self.assert_nothing_left();
         finished
     }
@@ -125,7 +126,9 @@ impl Running {
     /// Waits for its end while other processes with its mark go on.
     #[track_caller]
     pub fn finish_beside(mut self) -> Finished {
-        self.wait(RUN)
+        let finished = self.wait(RUN);
+        finished.check_books();
+        finished
     }
 
     #[track_caller]
@@ -170,6 +173,15 @@ impl Finished {
     pub fn books(&self) -> Books {
         serde_json::from_str(&self.out)
             .unwrap_or_else(|error| panic!("{error} in the summary:\n{}\n{}", self.out, self.log))
+    }
+
+    /// That the books of a run which came to an orderly end are true. Every run of every test is looked at, but for those
+    /// whose standard output is their data.
+    #[track_caller]
+    fn check_books(&self) {
+        if let (Some(0), Ok(books)) = (self.status.code(), serde_json::from_str::<Books>(&self.out)) {
+            books.assert_true();
+        }
     }
 
     /// That it ended with this exit status.

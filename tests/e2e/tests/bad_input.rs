@@ -135,7 +135,8 @@ nodes:
     assert_eq!((letter.node.as_str(), letter.reason.as_str()), ("out", "WHEN_FAILED"));
     assert!(letter.message.contains("level"), "the path is named: {}", letter.message);
     let edge = books.edge("in", "out");
-    assert_eq!((edge.produced, edge.skipped, edge.received), (3, 2, 1), "a letter of the edge did not pass it");
+    assert_eq!((edge.produced, edge.skipped, edge.received), (3, 1, 2), "the condition did not keep it off");
+    assert_eq!((books.node("out").received, books.node("out").dead_lettered), (2, 1));
 }
 
 #[test]

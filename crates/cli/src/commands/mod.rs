@@ -6,6 +6,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod drain;
 pub(crate) mod graph;
 pub(crate) mod restart;
+pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod sidecar;
@@ -13,6 +14,7 @@ pub(crate) mod status;
 pub(crate) mod trace;
 
 use anyhow::anyhow;
+use tonic::Code;
 
 use meshloom_telemetry::logs;
 
@@ -55,4 +57,13 @@ fn refused(status: tonic::Status) -> Failure {
         status.message(),
         status.code()
     ))
+}
+
+/// The coordinator's own words where it says why.
+pub(crate) fn refused_with_reason(status: tonic::Status) -> Failure {
+    match status.code() {
+        Code::NotFound | Code::FailedPrecondition => Failure::Other(anyhow!("{}", status.message())),
+        Code::Unavailable if !status.message().is_empty() => Failure::Unavailable(anyhow!("{}", status.message())),
+        _ => refused(status),
+    }
 }

@@ -2,10 +2,8 @@
 
 use std::{collections::HashMap, path::PathBuf, process::ExitCode};
 
-use anyhow::anyhow;
 use meshloom_coordinator::connect_admin;
 use meshloom_proto::v1::{PipelineStatus, ReplicaStatus, RestartRequest, WatchRequest};
-use tonic::Code;
 
 use crate::{failure::Failure, place::StateOf, runtime, text};
 
@@ -37,7 +35,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
         let mut watching = true;
         loop {
             tokio::select! {
-                answer = &mut restart => return answer.map(|answer| answer.into_inner().restarted).map_err(refused),
+                answer = &mut restart => return answer.map(|answer| answer.into_inner().restarted).map_err(super::refused_with_reason),
                 change = changes.message(), if watching => match change {
                     Ok(Some(change)) => {
                         let status = change.status.unwrap_or_default();
@@ -51,15 +49,6 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
     })??;
     eprintln!("{} of {} restarted", text::plural(restarted.into(), "replica"), args.node);
     Ok(ExitCode::SUCCESS)
-}
-
-/// The coordinator's own words where it says why.
-fn refused(status: tonic::Status) -> Failure {
-    match status.code() {
-        Code::NotFound | Code::FailedPrecondition => Failure::Other(anyhow!("{}", status.message())),
-        Code::Unavailable if !status.message().is_empty() => Failure::Unavailable(anyhow!("{}", status.message())),
-        _ => super::refused(status),
-    }
 }
 
 /// What was said of each replica last.

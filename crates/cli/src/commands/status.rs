@@ -7,7 +7,7 @@ use std::{
 };
 
 use meshloom_coordinator::connect_admin;
-use meshloom_proto::v1::{PipelineStatus, StatusRequest};
+use meshloom_proto::v1::{NodeStatus, PipelineStatus, Standstill, StatusRequest};
 
 use super::Output;
 use crate::{
@@ -86,11 +86,33 @@ fn render(status: &PipelineStatus, rates: &[f64], up: Duration) -> String {
         None => "no bottleneck: the nodes keep up with their sources".to_owned(),
     };
     let (sources, nodes) = (sources(status, rates), nodes(status, rates));
-    let sections = [head, sources, journal(status), nodes, edges(status), replicas(status), slowest];
+    let conditions = conditions(status, SystemTime::now());
+    let sections = [head, store(status), sources, journal(status), nodes, conditions, edges(status), replicas(status), slowest];
     let sections: Vec<String> = sections.into_iter().filter(|section| !section.is_empty()).collect();
     let mut text = sections.iter().map(|section| section.trim_end()).collect::<Vec<_>>().join("\n\n");
     text.push('\n');
     text
+}
+
+/// The store of dead letters, if there is anything to say of it.
+fn store(status: &PipelineStatus) -> String {
+    let store = status.dead_letters.unwrap_or_default();
+    if store.letters == 0 && store.waiting == 0 {
+        return String::new();
+    }
+    let held = format!(
+        "dead letters: {} in {} of {}",
+        text::count(store.letters),
+        text::bytes(store.bytes),
+        text::bytes(store.size_bytes)
+    );
+    match store.full {
+        false => held,
+        true => format!(
+            "{held}: full, {} more wait and the sources stand still; `meshloom dead-letters replay` or `discard` makes room",
+            text::count(store.waiting)
+        ),
+    }
 }
 
 fn rate(rates: &[f64], index: usize) -> String {
@@ -172,6 +194,31 @@ fn nodes(status: &PipelineStatus, rates: &[f64]) -> String {
     if rows.is_empty() { String::new() } else { table::render(&header, rows) + legend }
 }
 
+/// A line for each node that something keeps from its work.
+fn conditions(status: &PipelineStatus, now: SystemTime) -> String {
+    let of_node = |node: &NodeStatus| {
+        let condition = node.condition.as_ref()?;
+        let since = condition.since.and_then(|since| SystemTime::try_from(since).ok());
+        let time = text::clock(since.and_then(|since| now.duration_since(since).ok()).unwrap_or_default());
+        let (name, why) = (&node.name, format!("{}: {}", condition.reason, condition.message));
+        Some(match condition.standstill() {
+            Standstill::Paused => format!(
+                "{name}: paused for {time}, since event {} has used up its attempts ({why}); once the cause is gone: meshloom resume {name}\n",
+                books::uid(condition)
+            ),
+            Standstill::Outage => {
+                format!(
+                    "{name}: outage for {time}; events wait until one that is tried now and then succeeds; last failure {why}\n"
+                )
+            }
+            Standstill::Probing | Standstill::Unspecified => {
+                format!("{name}: everything has failed for {time}; single events are tried; last failure {why}\n")
+            }
+        })
+    };
+    status.nodes.iter().filter_map(of_node).collect()
+}
+
 fn edges(status: &PipelineStatus) -> String {
     use Align::{Left, Right};
     let header = [
@@ -194,17 +241,45 @@ fn edges(status: &PipelineStatus) -> String {
 
 fn replicas(status: &PipelineStatus) -> String {
     use Align::{Left, Right};
-    let header =
-        [("replica", Left), ("state", Left), ("pid", Right), ("works", Right), ("sdk", Left), ("last error", Left)];
+    let header = [
+        ("replica", Left),
+        ("state", Left),
+        ("breaker", Left),
+        ("pid", Right),
+        ("works", Right),
+        ("sdk", Left),
+        ("last error", Left),
+    ];
     let rows = status.nodes.iter().flat_map(|node| {
         node.replicas.iter().map(|replica| {
             let pid = if replica.pid == 0 { String::new() } else { replica.pid.to_string() };
             let name = format!("{}[{}]", node.name, replica.index);
             let works = replica.works.to_string();
-            vec![name, replica.state.clone(), pid, works, replica.sdk.clone(), replica.last_error.clone()]
+            vec![
+                name,
+                replica.state.clone(),
+                replica.breaker.clone(),
+                pid,
+                works,
+                replica.sdk.clone(),
+                replica.last_error.clone(),
+            ]
         })
     });
     table::render(&header, rows)
+}
+
+#[test]
+fn a_status_shows_the_store_of_dead_letters_and_that_it_is_full() {
+    let mut status = books::tests::sample();
+    assert_eq!(store(&status), "");
+    let held =
+        meshloom_proto::v1::DeadLetterStatus { letters: 1234, bytes: 2048, size_bytes: 4096, waiting: 0, full: false };
+    status.dead_letters = Some(held);
+    assert_eq!(store(&status), "dead letters: 1,234 in 2.0 KiB of 4.0 KiB");
+    status.dead_letters = Some(meshloom_proto::v1::DeadLetterStatus { waiting: 7, full: true, ..held });
+    assert!(store(&status).contains("full, 7 more wait"), "{}", store(&status));
+    assert!(render(&status, &[10.0, 2.5, 0.0], Duration::from_secs(10)).contains("stand still"));
 }
 
 #[test]
@@ -230,10 +305,10 @@ edge                  produced  skipped  dropped  queued           received
 ingest -> filter         8,759        0        0      59  5.8 KiB     8,700
 filter.side -> alert     8,000        0        0       0      0 B     8,000
 
-replica    state   pid  works  sdk         last error
-ingest[0]  up     4243      1  rust 0.1.0
-filter[0]  up     4244      1  go 0.1.0
-alert[0]   down             1              connection refused
+replica    state  breaker   pid  works  sdk         last error
+ingest[0]  up     closed   4243      1  rust 0.1.0
+filter[0]  up     closed   4244      1  go 0.1.0
+alert[0]   down   closed             1              connection refused
 
 bottleneck: filter, whose events waited 7.00 s for a free replica; more replicas or a faster handler would help
 ";
@@ -241,4 +316,20 @@ bottleneck: filter, whose events waited 7.00 s for a free replica; more replicas
     let words =
         |text: &str| text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
     assert_eq!(words(&text), words(expected));
+}
+
+#[test]
+fn a_status_says_what_keeps_a_node_from_its_work() {
+    let mut status = books::tests::sample();
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_060);
+    assert_eq!(conditions(&status, now), "");
+    let paused = books::tests::paused();
+    status.nodes[1].condition =
+        Some(meshloom_proto::v1::NodeCondition { standstill: Standstill::Outage.into(), ..paused.clone() });
+    status.nodes[2].condition = Some(paused);
+    let expected = "\
+filter: outage for 59 s; events wait until one that is tried now and then succeeds; last failure HTTP_503: try later
+alert: paused for 59 s, since event 07070707070707070707070707070707 has used up its attempts (HTTP_503: try later); once the cause is gone: meshloom resume alert
+";
+    assert_eq!(conditions(&status, now), expected);
 }

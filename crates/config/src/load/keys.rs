@@ -63,7 +63,7 @@ pub(super) const NODE: &[Rule] = &[
     rule("overflow", ALL, Inner),
     rule("retry", ALL, Inner),
     rule("on_exhausted", ALL, Inner),
-    not_yet("outage"),
+    rule("outage", ALL, Inner),
     rule("timeout", ALL, Any),
     rule("start_timeout", &["run", "connect", "exec"], Any),
     rule("rate", ALL, Inner),

@@ -168,6 +168,8 @@ impl Load<'_> {
             queue,
             overflow: self.overflow(fields),
             retry: self.retry(fields),
+            on_exhausted: self.on_exhausted(fields),
+            outage: self.outage(fields),
             timeout: self.time(fields, "timeout").unwrap_or(defaults::TIMEOUT),
             start_timeout: self.time(fields, "start_timeout").unwrap_or(defaults::START_TIMEOUT),
             rate,
@@ -178,7 +180,6 @@ impl Load<'_> {
             trace: fields.value("trace").and_then(|value| self.sampling(value)),
             build: None,
         };
-        self.only_default(fields, "on_exhausted", &["dead_letter", "pause"]);
         Draft {
             spec,
             name_span: node.key_span.clone(),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use meshloom_core::machine::{InOutage, OnExhausted};
+
 use super::{
     Load,
     top::{LARGEST, LONGEST},
@@ -18,18 +20,6 @@ use crate::{
 const LARGEST_BATCH: (u32, u64) = (65_536, 32 << 20);
 
 impl Load<'_> {
-    /// A key of which only the first word is built.
-    pub(super) fn only_default(&mut self, fields: &Fields<'_>, key: &str, words: &[&'static str; 2]) {
-        let Some(value) = fields.value(key) else {
-            return;
-        };
-        let choices = [(words[0], true), (words[1], false)];
-        if read::choice(value, &choices, &mut self.report) == Some(false) {
-            let message = format!("`{key}: {}` cannot be used in this version", words[1]);
-            self.report.add(&codes::NOT_YET, &value.span, message).help(format!("remove it, or use `{}`", words[0]));
-        }
-    }
-
     /// A time above zero.
     pub(super) fn time(&mut self, fields: &Fields<'_>, key: &str) -> Option<Duration> {
         read::duration(fields.value(key)?, Duration::from_millis(1)..=LONGEST, &mut self.report)
@@ -104,6 +94,18 @@ impl Load<'_> {
     pub(super) fn overflow(&mut self, fields: &Fields<'_>) -> Overflow {
         let choices = [("block", Overflow::Block), ("drop_newest", Overflow::DropNewest)];
         let value = fields.value("overflow");
+        value.and_then(|value| read::choice(value, &choices, &mut self.report)).unwrap_or_default()
+    }
+
+    pub(super) fn on_exhausted(&mut self, fields: &Fields<'_>) -> OnExhausted {
+        let choices = [("dead_letter", OnExhausted::DeadLetter), ("pause", OnExhausted::Pause)];
+        let value = fields.value("on_exhausted");
+        value.and_then(|value| read::choice(value, &choices, &mut self.report)).unwrap_or_default()
+    }
+
+    pub(super) fn outage(&mut self, fields: &Fields<'_>) -> InOutage {
+        let choices = [("hold", InOutage::Hold), ("dead_letter", InOutage::DeadLetter)];
+        let value = fields.value("outage");
         value.and_then(|value| read::choice(value, &choices, &mut self.report)).unwrap_or_default()
     }
 

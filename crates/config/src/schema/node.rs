@@ -53,9 +53,11 @@ pub(super) struct Node {
     overflow: Option<Overflow>,
     /// How failed events are tried again.
     retry: Option<Retry>,
-    /// What happens when attempts run out; only `dead_letter` in this version.
+    /// What happens when an event's attempts are used up: `dead_letter` (default), or `pause`: the node waits for
+    /// `meshloom resume NODE`, and its sources with it.
     on_exhausted: Option<OnExhausted>,
-    /// What happens while a node is out; not in this version.
+    /// What becomes of events while the node is out (everything fails for 10 s, and then three different events one after
+    /// the other): `hold` (default), they wait and lose no attempt; `dead_letter`.
     outage: Option<Outage>,
     /// Time of one handler call; default 30 s.
     timeout: Option<Time>,

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use meshloom_wire::Meter;
@@ -23,6 +23,8 @@ struct Account {
     limit: u64,
     used: AtomicU64,
     freed: watch::Sender<()>,
+    /// Shares of it have no room.
+    closed: AtomicBool,
     /// The whole that this is a share of.
     whole: Option<Arc<Account>>,
 }
@@ -30,7 +32,11 @@ struct Account {
 impl Account {
     fn room(&self) -> u64 {
         let own = self.limit.saturating_sub(self.used.load(Ordering::Relaxed));
-        self.whole.as_ref().map_or(own, |whole| own.min(whole.room()))
+        match &self.whole {
+            Some(whole) if whole.closed.load(Ordering::Relaxed) => 0,
+            Some(whole) => own.min(whole.room()),
+            None => own,
+        }
     }
 
     fn add(&self, bytes: u64) {
@@ -71,12 +77,28 @@ impl Budget {
         // What comes free in the whole must wake those who wait for room in a share.
         let sender = watch::Sender::new(());
         let freed = whole.as_ref().map_or_else(|| sender.subscribe(), |whole| whole.freed.subscribe());
-        Self { account: Arc::new(Account { limit, used: AtomicU64::new(0), freed: sender, whole }), freed }
+        Self {
+            account: Arc::new(Account {
+                limit,
+                used: AtomicU64::new(0),
+                freed: sender,
+                closed: AtomicBool::new(false),
+                whole,
+            }),
+            freed,
+        }
     }
 
     /// Bytes charged now.
     pub(crate) fn used(&self) -> u64 {
         self.account.used.load(Ordering::Relaxed)
+    }
+
+    /// Lets shares of it have no room, whatever is left, or lets them have it again: whether sources may go on.
+    pub(crate) fn close_shares(&self, closed: bool) {
+        if self.account.closed.swap(closed, Ordering::Relaxed) && !closed {
+            self.account.freed.send_replace(());
+        }
     }
 
     /// Bytes left, here and in the whole.
@@ -129,6 +151,18 @@ mod tests {
         assert_eq!((share.room(), whole.room()), (5, 5));
         drop((charge, other));
         assert_eq!((share.room(), whole.room(), whole.used()), (40, 100, 0));
+    }
+
+    #[tokio::test]
+    async fn sources_wait_while_shares_are_closed_and_go_on_when_they_are_not() {
+        let whole = Budget::new(100);
+        let mut share = whole.share(40);
+        whole.close_shares(true);
+        share.mark_seen();
+        assert_eq!((share.room(), whole.room()), (0, 100));
+        whole.close_shares(false);
+        share.freed().await;
+        assert_eq!(share.room(), 40);
     }
 
     #[tokio::test]

@@ -95,13 +95,16 @@ impl Room {
     }
 }
 
-/// The books of an edge: produced = skipped + dropped + queued + received.
+/// The books of an edge: produced = skipped + dropped + queued + received + refused. To an operator what was refused is
+/// received: the node has it, as dead letters.
 #[derive(Debug, Default)]
 pub(crate) struct EdgeBooks {
     pub(crate) produced: AtomicU64,
     pub(crate) skipped: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) received: AtomicU64,
+    /// Dead-lettered at the node below before it took them: their condition failed, or the pipeline was given up.
+    pub(crate) refused: AtomicU64,
 }
 
 /// Sending end of one edge.

@@ -1,6 +1,7 @@
 //! How events get from one actor to the next: bounded edges, the routing of outputs, and the memory budget.
 
 mod budget;
+mod desk;
 mod edge;
 mod outbox;
 mod router;
@@ -9,7 +10,8 @@ mod tests;
 
 pub(crate) use self::{
     budget::{Budget, Charge},
+    desk::{LetterDesk, LetterNote, LettersIn, WeakDesk},
     edge::{Edge, EdgeBooks, Inbox, Input, Room},
-    outbox::{LetterNote, Outbox},
+    outbox::Outbox,
     router::{Router, event_of, with_reason},
 };

@@ -14,10 +14,7 @@ use meshloom_core::{
     outputs::Routes,
 };
 
-use super::{
-    edge::Edge,
-    outbox::{LetterNote, Outbox},
-};
+use super::{desk::LetterNote, edge::Edge, outbox::Outbox};
 
 /// The outputs of one node.
 #[derive(Debug)]
@@ -72,20 +69,25 @@ impl Router {
             let selected = select(&batch, &rows);
             match route {
                 None => self.spread(&self.main, &self.unmatched, selected, taken, outbox),
-                Some(name) => match self.routes.get(name) {
-                    Some(edges) => self.spread(edges, &[], selected, taken, outbox),
-                    None if self.discards.contains(name) => taken.settle(),
-                    None => self.unrouted(name, &selected, taken, outbox),
-                },
+                Some(name) => self.take_route(name, selected, taken, outbox),
             }
         }
         deliveries.settle();
     }
 
+    /// Puts outputs on the edges of a route.
+    pub(crate) fn take_route(&self, route: &str, batch: Batch, deliveries: Deliveries, outbox: &mut Outbox) {
+        match self.routes.get(route) {
+            Some(edges) => self.spread(edges, &[], batch, deliveries, outbox),
+            None if self.discards.contains(route) => deliveries.settle(),
+            None => self.unrouted(route, &batch, deliveries, outbox),
+        }
+    }
+
     /// Sends what would become a dead letter to `NAME.rejected`, or to the store.
     pub(crate) fn letter(&self, letter: Letter, outbox: &mut Outbox) {
         if self.rejected.is_empty() {
-            outbox.push_letter(LetterNote { node: self.node.clone(), letter });
+            outbox.push_letter(LetterNote::new(self.node.clone(), letter));
             return;
         }
         let batch = with_reason(&letter.batch, &self.node, &letter.reason, &letter.message, letter.attempts);
@@ -113,12 +115,17 @@ impl Router {
                         let message =
                             format!("`when: {when}` on the edge from {} to {}: {error}", edge.label, edge.to_node);
                         let fork = deliveries.fork([row as u32]);
-                        let letter = stray(&batch, row, fork, "WHEN_FAILED", message);
-                        outbox.push_letter(LetterNote { node: edge.to_node.clone(), letter });
+                        let mut letter = stray(&batch, row, fork, "WHEN_FAILED", message);
+                        if edge.labels_events {
+                            letter.batch = letter.batch.with_from(&edge.label);
+                        }
+                        outbox.push_letter(LetterNote::new(edge.to_node.clone(), letter));
                     }
                 }
             }
-            edge.books.skipped.fetch_add((batch.len() - passed.len()) as u64, Ordering::Relaxed);
+            let skipped = batch.len() - passed.len() - failed.len();
+            edge.books.skipped.fetch_add(skipped as u64, Ordering::Relaxed);
+            edge.books.refused.fetch_add(failed.len() as u64, Ordering::Relaxed);
             if let Some(matched) = &mut matched {
                 // One that failed waits as a letter before this very edge: it is not one that nobody took.
                 passed.iter().chain(&failed).for_each(|row| matched[*row as usize] = true);
@@ -153,7 +160,7 @@ impl Router {
         );
         for row in 0..batch.len() {
             let letter = stray(batch, row, deliveries.take([row as u32]), "UNROUTED", message.clone());
-            outbox.push_letter(LetterNote { node: self.node.clone(), letter });
+            outbox.push_letter(LetterNote { route: Some(route.into()), ..LetterNote::new(self.node.clone(), letter) });
         }
         deliveries.settle();
     }

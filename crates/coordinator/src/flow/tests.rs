@@ -16,7 +16,7 @@ use meshloom_core::{
 use proptest::prelude::*;
 use tokio::sync::{Notify, mpsc};
 
-use super::{Edge, EdgeBooks, Inbox, Input, LetterNote, Outbox, Room, Router};
+use super::{Budget, Edge, EdgeBooks, Inbox, Input, LetterDesk, LetterNote, LettersIn, Outbox, Room, Router};
 
 /// How frames ended, by number.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ struct Stage {
     router: Router,
     outbox: Outbox,
     far: Vec<Far>,
-    letters: mpsc::Receiver<LetterNote>,
+    letters: LettersIn,
     book: Arc<Book>,
 }
 
@@ -136,7 +136,7 @@ impl Stage {
             edges.push((port.clone(), edge));
             far.push(end);
         }
-        let (store, letters) = mpsc::channel(1000);
+        let (store, letters) = LetterDesk::new(Budget::new(1 << 20));
         let outbox = Outbox::new(edges.len(), store);
         let router = Router::new("n".into(), edges, discards.iter().map(|route| (*route).to_owned()));
         Self { router, outbox, far, letters, book: Book::new(true) }
@@ -155,7 +155,7 @@ impl Stage {
 
     fn letters(&mut self) -> Vec<(String, String, String, Vec<String>)> {
         let mut letters = Vec::new();
-        while let Ok(LetterNote { node, letter }) = self.letters.try_recv() {
+        while let Some(LetterNote { node, letter, .. }) = self.letters.try_recv() {
             letters.push((node.to_string(), letter.reason.to_string(), letter.message, payloads(&letter.batch)));
             letter.deliveries.settle();
         }
@@ -224,7 +224,40 @@ fn a_condition_that_fails_makes_a_letter_for_its_edge_alone() {
     let [(node, reason, message, events)] = &letters[..] else { panic!("{letters:?}") };
     assert_eq!((&**node, &**reason, &events[0][..]), ("to0", "WHEN_FAILED", r#"{"m":1}"#));
     assert!(message.contains("data.n == 1") && message.contains("from n to to0"), "{message}");
+    assert_eq!(stage.far[0].produced_and_skipped(), (2, 0), "it is not what the condition kept off");
+    assert_eq!(stage.far[0].books.refused.load(std::sync::atomic::Ordering::Relaxed), 1);
     assert_eq!(stage.book.of(0), SETTLED);
+}
+
+#[test]
+fn a_letter_of_a_condition_names_the_upstream_where_the_node_has_several() {
+    let (mut output, _far) = edge("to", Some("data.n == 1"), 10, 1 << 20);
+    output.labels_events = true;
+    let (store, letters) = LetterDesk::new(Budget::new(1 << 20));
+    let mut outbox = Outbox::new(1, store);
+    let router = Router::new("n".into(), vec![(Port::Main, output)], []);
+    let deliveries = Origin::frame(Book::new(true), 0, 1);
+    router.route(batch(&["{}"]), &Routes::default(), deliveries, &mut outbox);
+    assert_eq!(letters.try_recv().unwrap().letter.batch.from(0), Some("n"));
+}
+
+#[test]
+fn a_desk_that_is_full_stops_the_sources_and_never_who_leaves_a_letter() {
+    let budget = Budget::new(1 << 20);
+    let source = budget.share(1 << 20);
+    let (desk, store) = LetterDesk::new(budget.clone());
+    let book = Book::new(true);
+    let one = batch(&["1"]);
+    let bytes = one.bytes() as u64;
+    for number in 0..1025 {
+        assert_eq!(source.room(), (1 << 20) - number * bytes, "{number}");
+        desk.push(LetterNote::new("n".into(), letter(one.clone(), Origin::frame(book.clone(), number, 1))));
+    }
+    assert_eq!((source.room(), store.len()), (0, 1025));
+    store.take().into_iter().for_each(|note| note.letter.deliveries.settle());
+    assert_eq!(source.room(), 0, "until the store says that it keeps up");
+    store.stop_sources(false);
+    assert_eq!(source.room(), 1 << 20);
 }
 
 #[test]
@@ -294,7 +327,7 @@ fn without_a_rejected_edge_the_store_takes_the_letter() {
 fn events_say_where_they_came_from_when_the_node_below_has_several_upstreams() {
     let (mut output, mut far) = edge("to", None, 10, 1 << 20);
     output.labels_events = true;
-    let (store, _letters) = mpsc::channel(1);
+    let (store, _letters) = LetterDesk::new(Budget::new(1 << 20));
     let mut outbox = Outbox::new(1, store);
     let router = Router::new("n".into(), vec![(Port::Main, output)], []);
     let deliveries = Origin::frame(Book::new(true), 0, 1);
@@ -339,7 +372,7 @@ fn an_edge_that_drops_holds_nobody_up_beside_one_that_waits() {
     let (mut drops, mut drops_end) = edge("drops", None, 1, 1 << 20);
     drops.overflow = Overflow::DropNewest;
     let (waits, mut waits_end) = edge("waits", None, 2, 1 << 20);
-    let (store, _letters) = mpsc::channel(1);
+    let (store, _letters) = LetterDesk::new(Budget::new(1 << 20));
     let mut outbox = Outbox::new(2, store);
     let router = Router::new("n".into(), vec![(Port::Main, drops), (Port::Main, waits)], []);
     let book = Book::new(true);
@@ -404,25 +437,26 @@ fn a_node_that_is_gone_takes_nothing_and_what_was_for_it_waits_to_be_given_up() 
 async fn giving_up_makes_letters_of_what_cannot_come_again_and_leaves_the_rest_to_its_source() {
     let (output, far) = edge("to", None, 1, 1 << 20);
     far.room.give(-1, -1);
-    let (store, mut letters) = mpsc::channel(1);
+    let (store, mut letters) = LetterDesk::new(Budget::new(1 << 20));
     let mut outbox = Outbox::new(1, store);
     let (again, never) = (Book::new(true), Book::new(false));
     let mut deliveries = Origin::frame(again.clone(), 0, 2);
     deliveries.append(Origin::frame(never.clone(), 1, 1));
     outbox.push(0, batch(&["1", "2", "3"]), deliveries);
     outbox.push(0, batch(&["4"]), Origin::frame(never.clone(), 2, 1));
-    outbox.place(&[output]);
+    let edges = [output];
+    outbox.place(&edges);
     let stored = tokio::spawn(async move {
         let mut stored = Vec::new();
         while let Some(note) = letters.recv().await {
             stored.extend(payloads(&note.letter.batch));
-            assert_eq!(note.letter.reason, "DRAINED");
+            assert_eq!((&*note.node, &*note.letter.reason), ("to", "DRAINED"), "it was on its way there");
             note.letter.deliveries.settle();
         }
         stored
     });
-    outbox.abandon(&"n".into());
-    outbox.letters_taken().await;
+    outbox.abandon(&edges);
+    assert_eq!(far.books.refused.load(std::sync::atomic::Ordering::Relaxed), 2);
     assert!(outbox.is_empty());
     drop(outbox);
     assert_eq!(stored.await.unwrap(), ["3", "4"]);
@@ -433,7 +467,7 @@ async fn giving_up_makes_letters_of_what_cannot_come_again_and_leaves_the_rest_t
 fn a_full_edge_holds_back_only_what_is_for_it() {
     let (full, mut full_end) = edge("full", None, 1, 1 << 20);
     let (open, mut open_end) = edge("open", None, 10, 1 << 20);
-    let (store, _letters) = mpsc::channel(1);
+    let (store, _letters) = LetterDesk::new(Budget::new(1 << 20));
     let mut outbox = Outbox::new(2, store);
     let router = Router::new("n".into(), vec![(Port::Main, full), (Port::Main, open)], []);
     let book = Book::new(true);
@@ -460,7 +494,7 @@ proptest! {
         takes in prop::collection::vec(any::<bool>(), 1..20),
     ) {
         let (edge, mut far) = edge("to", None, events, bytes);
-        let (store, _letters) = mpsc::channel(1);
+        let (store, _letters) = LetterDesk::new(Budget::new(1 << 20));
         let mut outbox = Outbox::new(1, store);
         let book = Book::new(true);
         let mut expected = Vec::new();

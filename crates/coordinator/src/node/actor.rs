@@ -15,6 +15,7 @@ use crate::{
     phase::Phase,
     replica::FirstStart,
     restart::Roll,
+    resume::Resume,
     spans::HopSpans,
 };
 
@@ -62,14 +63,20 @@ pub(crate) struct ReplicaLink {
 pub(crate) struct Wiring {
     pub(crate) node: Arc<str>,
     pub(crate) inbox: Inbox,
-    /// Rooms and books of the edges into the node.
+    /// Rooms and books of the edges into the node, and of what else may bring it events.
     pub(crate) inputs: Vec<(Arc<Room>, Arc<EdgeBooks>)>,
+    /// Edges into the node, each of which says when it has ended.
+    pub(crate) edges_in: usize,
     pub(crate) router: Router,
     pub(crate) outbox: Outbox,
     pub(crate) replicas: Vec<ReplicaLink>,
     pub(crate) from_replicas: mpsc::Receiver<(u32, FromReplica)>,
     /// Restarts that an operator asked for.
     pub(crate) rolls: mpsc::Receiver<Roll>,
+    /// An operator lets it go on where it has paused.
+    pub(crate) resumes: mpsc::Receiver<Resume>,
+    /// How many sources of the pipeline are not exhausted.
+    pub(crate) open_sources: watch::Receiver<usize>,
     /// Room has come free on an edge below.
     pub(crate) freed: Arc<Notify>,
     /// Somebody above waits for room.
@@ -88,6 +95,7 @@ pub(crate) struct NodeActor {
     inputs_open: usize,
     times: Times,
     draining: bool,
+    sources_exhausted: bool,
     /// What the replicas' drivers know of it.
     ward: Option<u32>,
     rolling: Option<Rolling>,
@@ -108,13 +116,24 @@ enum Turn {
     Placed,
     Event(Event),
     Roll(Roll),
+    Resume(Resume),
+    SourcesExhausted,
     Phase,
 }
 
 impl NodeActor {
     pub(crate) fn new(machine: NodeMachine, wiring: Wiring) -> Self {
-        let inputs_open = wiring.inputs.len();
-        Self { machine, wiring, inputs_open, times: Times::default(), draining: false, ward: None, rolling: None }
+        let inputs_open = wiring.edges_in;
+        Self {
+            machine,
+            wiring,
+            inputs_open,
+            times: Times::default(),
+            draining: false,
+            sources_exhausted: false,
+            ward: None,
+            rolling: None,
+        }
     }
 
     /// Runs until every input has ended and every event has its verdict, or the pipeline is given up.
@@ -149,6 +168,16 @@ impl NodeActor {
                 }
                 Turn::Event(event) => self.feed(event),
                 Turn::Roll(roll) => self.begin(roll),
+                Turn::Resume(resumed) => {
+                    let events = self.machine.paused_events();
+                    self.feed(Event::Resume);
+                    // Who asked may have stopped waiting.
+                    let _ = resumed.send(events);
+                }
+                Turn::SourcesExhausted => {
+                    self.sources_exhausted = true;
+                    self.feed(Event::SourcesExhausted);
+                }
                 Turn::Input(Input::EdgeEnded) => {
                     self.inputs_open -= 1;
                     if self.inputs_open == 0 {
@@ -177,8 +206,7 @@ impl NodeActor {
     }
 
     fn write_books(&self) {
-        let works = (0..self.wiring.replicas.len() as u32).map(|replica| self.machine.works_in_hand(replica) as u32);
-        self.wiring.books.write(self.machine.books(), self.times, works);
+        self.wiring.books.write(&self.machine, self.times, self.wiring.replicas.len() as u32);
     }
 
     fn is_done(&self) -> bool {
@@ -197,7 +225,7 @@ impl NodeActor {
     }
 
     async fn next_turn(&mut self, starved: bool) -> Turn {
-        let Self { machine, wiring, rolling, .. } = self;
+        let Self { machine, wiring, rolling, sources_exhausted, .. } = self;
         let full = !wiring.outbox.is_empty();
         let deadline = machine.next_deadline().map(|moment| wiring.clock.instant(moment));
         // While outputs wait below, nothing is taken in: no events, no further results, and no time is counted.
@@ -208,10 +236,11 @@ impl NodeActor {
                 Err(_) => std::future::pending().await,
             },
             () = wiring.freed.notified(), if full => Turn::Placed,
-            () = wiring.outbox.store_has_room(), if wiring.outbox.waits_for_store() => Turn::Placed,
             Some((replica, said)) = wiring.from_replicas.recv(), if !full => Turn::Replica(replica, said),
             Some(input) = wiring.inbox.recv(), if !full => Turn::Input(input),
             Some(roll) = wiring.rolls.recv(), if !full && rolling.is_none() => Turn::Roll(roll),
+            Some(resume) = wiring.resumes.recv(), if !full => Turn::Resume(resume),
+            () = all_exhausted(&mut wiring.open_sources), if !full && !*sources_exhausted => Turn::SourcesExhausted,
             () = wiring.pressed.notified(), if !full => Turn::Event(Event::Pressed),
             () = wiring.budget.freed(), if !full && starved => Turn::Event(Event::Wake),
             () = sleep_until(deadline), if !full && deadline.is_some() => Turn::Event(Event::Wake),
@@ -331,6 +360,11 @@ impl NodeActor {
                 self.times.busy += busy;
                 self.wiring.books.handled(events, busy);
             }
+            Action::Outage { began: true, message } => tracing::warn!("{node}: {message}"),
+            Action::Outage { began: false, message } => tracing::info!("{node}: {message}"),
+            Action::Paused { uid, why } => tracing::error!(
+                "{node}: paused: event {uid} has used up its attempts: {why}; nothing is lost, its work and what is above wait; once the cause is gone, `meshloom resume {node}` gives it fresh attempts"
+            ),
             Action::Breaker { replica, message } => tracing::warn!("{node}[{replica}]: its breaker is {message}"),
             Action::Warn { replica, message } => tracing::warn!("{node}[{replica}]: {message}"),
         }
@@ -351,19 +385,19 @@ impl NodeActor {
         for action in actions {
             self.carry_out(action);
         }
-        let Wiring { node, inbox, outbox, .. } = &mut self.wiring;
-        outbox.abandon(node);
+        let Wiring { node, inbox, inputs, outbox, router, .. } = &mut self.wiring;
+        outbox.abandon(router.edges());
         for segment in segments {
             let letters = outbox.give_up(node, segment.batch, segment.deliveries);
             self.machine.drained(letters);
         }
         inbox.close();
         while let Some(input) = inbox.recv().await {
-            if let Input::Events { batch, deliveries, .. } = input {
-                outbox.give_up(node, batch, deliveries);
+            if let Input::Events { edge, batch, deliveries } = input {
+                let letters = outbox.give_up(node, batch, deliveries);
+                inputs[edge as usize].1.refused.fetch_add(letters, std::sync::atomic::Ordering::Relaxed);
             }
         }
-        outbox.letters_taken().await;
     }
 }
 
@@ -372,6 +406,14 @@ enum Waits {
     Replica,
     Work,
     Answers,
+}
+
+/// Resolves when no source of the pipeline has more to give.
+async fn all_exhausted(open: &mut watch::Receiver<usize>) {
+    if open.wait_for(|open| *open == 0).await.is_err() {
+        // All sources are gone, and this node is to follow.
+        std::future::pending().await
+    }
 }
 
 async fn sleep_until(deadline: Option<tokio::time::Instant>) {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
-use meshloom_core::machine::Books;
+use meshloom_core::machine::{Books, BreakerState, Condition, NodeMachine};
 
 /// Longest handler time per event that the histogram tells apart.
 const LONGEST: u64 = 3_600_000_000_000;
@@ -34,8 +34,9 @@ pub(crate) struct NodeBooks(Mutex<Page>);
 struct Page {
     books: Books,
     times: Times,
-    /// Works in hand, by replica.
-    works: Vec<u32>,
+    /// Works in hand and breaker, by replica.
+    replicas: Vec<(u32, BreakerState)>,
+    condition: Option<Condition>,
     handler: Histogram<u64>,
     window: (Instant, u64),
     rate: f64,
@@ -46,7 +47,8 @@ struct Page {
 pub(crate) struct Snapshot {
     pub(crate) books: Books,
     pub(crate) times: Times,
-    pub(crate) works: Vec<u32>,
+    pub(crate) replicas: Vec<(u32, BreakerState)>,
+    pub(crate) condition: Option<Condition>,
     pub(crate) handler_p50: Duration,
     pub(crate) handler_p99: Duration,
     pub(crate) rate: f64,
@@ -58,7 +60,8 @@ impl NodeBooks {
         Self(Mutex::new(Page {
             books: Books::default(),
             times: Times::default(),
-            works: Vec::new(),
+            replicas: Vec::new(),
+            condition: None,
             handler,
             window: (Instant::now(), 0),
             rate: 0.0,
@@ -66,12 +69,15 @@ impl NodeBooks {
     }
 
     /// Takes over the actor's state. Short, and never across an await.
-    pub(crate) fn write(&self, books: Books, times: Times, works: impl Iterator<Item = u32>) {
+    pub(crate) fn write(&self, machine: &NodeMachine, times: Times, replicas: u32) {
+        let of_replica = |replica| (machine.works_in_hand(replica) as u32, machine.breaker(replica));
+        let condition = machine.condition();
         let mut page = self.page();
-        page.books = books;
+        page.books = machine.books();
         page.times = times;
-        page.works.clear();
-        page.works.extend(works);
+        page.replicas.clear();
+        page.replicas.extend((0..replicas).map(of_replica));
+        page.condition = condition;
     }
 
     /// A work of `events` inputs took `busy` in handlers.
@@ -96,7 +102,8 @@ impl NodeBooks {
         Snapshot {
             books: page.books,
             times: page.times,
-            works: page.works.clone(),
+            replicas: page.replicas.clone(),
+            condition: page.condition.clone(),
             handler_p50,
             handler_p99,
             rate: page.rate,

@@ -5,10 +5,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 use meshloom_config::spec::Overflow;
 use meshloom_core::{
     batch::{Batch, BatchBuilder, Event},
-    exchange::{FromNode, Limits, ToNode, Work, WorkResult},
+    exchange::{Action, Failure, FromNode, Limits, ToNode, Work, WorkResult},
     graph::Port,
     ids::Uid,
-    machine::{End, NodeMachine, RetryPolicy, Settings},
+    machine::{End, NodeMachine, OnExhausted, OutagePolicy, RetryPolicy, Settings},
     origin::{Deliveries, Ledger, Origin, Outcome},
     outputs::{NodeIdentity, OutputEvent, OutputsBuilder},
 };
@@ -21,10 +21,11 @@ use tokio::{
 use super::{FromReplica, NodeActor, NodeBooks, ReplicaLink, Wiring};
 use crate::{
     clock::Clock,
-    flow::{Budget, Edge, EdgeBooks, Inbox, Input, LetterNote, Outbox, Room, Router},
+    flow::{Budget, Edge, EdgeBooks, Inbox, Input, LetterDesk, LettersIn, Outbox, Room, Router},
     phase::Phase,
     replica::FirstStart,
     restart::Roll,
+    resume::Resume,
     spans::HopSpans,
 };
 
@@ -82,7 +83,9 @@ struct Stage {
     is_ward: watch::Receiver<bool>,
     rest: mpsc::Receiver<FirstStart>,
     rolls: mpsc::Sender<Roll>,
-    letters: mpsc::Receiver<LetterNote>,
+    resumes: mpsc::Sender<Resume>,
+    _open_sources: watch::Sender<usize>,
+    letters: LettersIn,
     phase: watch::Sender<Phase>,
     books: Arc<NodeBooks>,
     actor: JoinHandle<()>,
@@ -91,15 +94,21 @@ struct Stage {
 impl Stage {
     /// A node with one replica, which is down, and an edge below that holds `room` events.
     fn new(room: u32) -> Self {
+        Self::with(room, OnExhausted::DeadLetter)
+    }
+
+    fn with(room: u32, on_exhausted: OnExhausted) -> Self {
         let (freed, pressed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (above, inbox) = edge("n", 100, Arc::default(), pressed.clone());
         let (output, below) = edge("below", room, freed.clone(), Arc::default());
         let below_room = output.room.clone();
-        let (store, letters) = mpsc::channel(100);
+        let (store, letters) = LetterDesk::new(Budget::new(1 << 20));
         let (replica, from_replicas) = mpsc::channel(2);
         let (restart, restarts) = mpsc::channel(1);
         let (rest, rests) = mpsc::channel(1);
         let (rolls, asked) = mpsc::channel(1);
+        let (resumes, resumed) = mpsc::channel(1);
+        let (open_sources, sources) = watch::channel(1);
         let (phase, phases) = watch::channel(Phase::Running);
         let (ward, is_ward) = watch::channel(false);
         let books = Arc::new(NodeBooks::new());
@@ -111,6 +120,8 @@ impl Stage {
             latency: Duration::from_millis(50),
             timeout: Some(Duration::from_secs(30)),
             retry: RetryPolicy { attempts: 3, initial: Duration::from_millis(1), max: Duration::from_millis(2) },
+            on_exhausted,
+            outage: OutagePolicy::default(),
             rate: None,
             seed: 1,
         };
@@ -119,12 +130,15 @@ impl Stage {
             Wiring {
                 node: "n".into(),
                 inbox,
+                edges_in: 1,
                 inputs: vec![(above.room.clone(), above.books.clone())],
                 router: Router::new("n".into(), vec![(Port::Main, output)], []),
                 outbox: Outbox::new(1, store),
                 replicas: vec![ReplicaLink { works: None, restart, ward, rest }],
                 from_replicas,
                 rolls: asked,
+                resumes: resumed,
+                open_sources: sources,
                 freed,
                 pressed,
                 budget: Budget::new(1 << 20),
@@ -144,6 +158,8 @@ impl Stage {
             is_ward,
             rest: rests,
             rolls,
+            resumes,
+            _open_sources: open_sources,
             letters,
             phase,
             books,
@@ -184,6 +200,13 @@ impl Stage {
 async fn work(queue: &mut mpsc::Receiver<ToNode>) -> Work {
     let Some(ToNode::Work(work)) = soon(queue.recv()).await else { panic!("no work") };
     work
+}
+
+/// Asks for another attempt for the first input.
+fn busy(work: &Work, retry_after: Option<Duration>) -> WorkResult {
+    let (reason, message) = ("BUSY".into(), "why".into());
+    let failure = Failure { index: Some(0), action: Action::Retry, reason, message, retry_after };
+    WorkResult { sequence: work.sequence, failures: vec![failure], last: true, ..WorkResult::default() }
 }
 
 /// One output per input.
@@ -350,16 +373,33 @@ async fn a_drain_ends_with_retries_that_fired_once() {
     stage.phase.send_replace(Phase::Draining);
     stage.end_inputs().await;
     let given = work(&mut queue).await;
-    let after = Some(Duration::from_secs(3600));
-    let failure = meshloom_core::exchange::Failure {
-        index: Some(0),
-        action: meshloom_core::exchange::Action::Retry,
-        reason: "BUSY".into(),
-        message: "why".into(),
-        retry_after: after,
-    };
-    let result = WorkResult { sequence: given.sequence, failures: vec![failure], last: true, ..WorkResult::default() };
+    let result = busy(&given, Some(Duration::from_secs(3600)));
     stage.answer(result).await;
     soon(&mut stage.actor).await.unwrap();
     assert_eq!(outcomes.recv().await, Some(Outcome::Lost), "the next run reads it again");
+}
+
+#[tokio::test]
+async fn a_node_that_has_paused_goes_on_when_it_is_resumed() {
+    let mut stage = Stage::with(100, OnExhausted::Pause);
+    let mut outcomes = stage.send(1, true);
+    let mut queue = stage.up().await;
+    let resume = async || {
+        let (resume, resumed) = oneshot::channel();
+        soon(stage.resumes.send(resume)).await.unwrap();
+        soon(resumed).await.unwrap()
+    };
+    assert_eq!(resume().await, None, "it has not paused");
+    for _ in 0..3 {
+        let given = work(&mut queue).await;
+        stage.answer(busy(&given, None)).await;
+    }
+    // The actor hears its replica first.
+    assert_eq!(resume().await, Some(1));
+    let given = work(&mut queue).await;
+    assert_eq!(given.attempts, None, "its attempts are fresh");
+    stage.answer(WorkResult { sequence: given.sequence, consumed: 1, last: true, ..WorkResult::default() }).await;
+    assert_eq!(soon(outcomes.recv()).await, Some(Outcome::Settled));
+    assert_eq!(resume().await, None);
+    assert!(stage.letters.try_recv().is_err());
 }

@@ -215,7 +215,7 @@ impl SourceActor {
                     if self.commands.is_none() => {}
                 Turn::Stream(Some(FromStream::Malformed(why))) => self.violated("FRAME_REFUSED", &why).await,
                 Turn::Stream(Some(FromStream::Said(FromSource::Exhausted))) => {
-                    self.wiring.books.exhausted.store(true, Ordering::Relaxed);
+                    self.wiring.books.exhaust();
                     self.ended = true;
                 }
                 Turn::Stream(Some(FromStream::Ended(agreed))) => {
@@ -268,8 +268,7 @@ impl SourceActor {
         }
         self.end_journal().await;
         self.send_commands();
-        self.wiring.outbox.abandon(&self.wiring.node);
-        self.wiring.outbox.letters_taken().await;
+        self.wiring.outbox.abandon(self.wiring.router.edges());
         if !self.edges_ended {
             for edge in self.wiring.router.edges() {
                 edge.end().await;
@@ -302,7 +301,6 @@ impl SourceActor {
             },
             said = said(journal.as_mut(), edges_ended) => Turn::Journal(said),
             () = wiring.freed.notified(), if full => Turn::Placed,
-            () = wiring.outbox.store_has_room(), if wiring.outbox.waits_for_store() => Turn::Placed,
             () = command_room(commands.as_ref()), if !unsent.is_empty() => Turn::CommandRoom,
             said = wiring.stream.recv(), if !full && !*stream_closed => Turn::Stream(said),
             () = wiring.budget.freed(), if no_room => Turn::BudgetRoom,
@@ -542,7 +540,7 @@ impl SourceActor {
         let deliveries = Origin::frame(self.wiring.ledger.clone(), number, batch.len() as u32);
         let message = "the event was lost inside the coordinator, and its source cannot send it again".to_owned();
         let letter = Letter { batch: batch.detach(), deliveries, reason: "LOST".into(), message, attempts: 0 };
-        self.wiring.outbox.push_letter(LetterNote { node: self.wiring.node.clone(), letter });
+        self.wiring.outbox.push_letter(LetterNote::new(self.wiring.node.clone(), letter));
     }
 
     /// Events were lost: everything above the position is given up and comes again.

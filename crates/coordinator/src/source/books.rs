@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+use tokio::sync::watch;
+
 /// Shared between a source's actor, which writes, and those who ask.
 #[derive(Debug, Default)]
 pub(crate) struct SourceBooks {
@@ -18,6 +20,8 @@ pub(crate) struct SourceBooks {
     pub(crate) journalled: AtomicU64,
     /// Why the journal takes nothing, for a person; empty: it does.
     trouble: Mutex<String>,
+    /// How many sources of the pipeline are not exhausted.
+    pub(crate) open_sources: watch::Sender<usize>,
 }
 
 impl SourceBooks {
@@ -35,6 +39,13 @@ impl SourceBooks {
         let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         known.clear();
         known.push_str(trouble);
+    }
+
+    /// The source has said that no more will come, ever.
+    pub(crate) fn exhaust(&self) {
+        if !self.exhausted.swap(true, Ordering::Relaxed) {
+            self.open_sources.send_modify(|open| *open = open.saturating_sub(1));
+        }
     }
 
     /// Events that were accepted and have not settled.

@@ -23,7 +23,7 @@ use super::{Admission, FrameLedger, FromStream, SourceActor, SourceBooks, Source
 use crate::{
     clock::Clock,
     error::RunError,
-    flow::{Budget, Edge, EdgeBooks, Inbox, Input, LetterNote, Outbox, Room, Router},
+    flow::{Budget, Edge, EdgeBooks, Inbox, Input, LetterDesk, LetterNote, LettersIn, Outbox, Room, Router},
     phase::Phase,
     spans::SourceSpans,
     state::{Checkpoints, Position},
@@ -52,7 +52,7 @@ pub(super) struct Stage {
     pub(super) reopen: mpsc::Receiver<String>,
     pub(super) inbox: Inbox,
     pub(super) room: Arc<Room>,
-    pub(super) letters: mpsc::Receiver<LetterNote>,
+    pub(super) letters: LettersIn,
     pub(super) fatal: mpsc::Receiver<RunError>,
     pub(super) phase: watch::Sender<Phase>,
     pub(super) books: Arc<SourceBooks>,
@@ -99,7 +99,7 @@ impl Stage {
             room: room.clone(),
             books: Arc::new(EdgeBooks::default()),
         };
-        let (store, letters) = mpsc::channel(1000);
+        let (store, letters) = LetterDesk::new(Budget::new(1 << 20));
         let (said, stream) = mpsc::channel(1);
         let (resume, resume_from) = watch::channel(None);
         let (reopen, reopens) = mpsc::channel(1);

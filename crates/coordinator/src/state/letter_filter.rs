@@ -3,7 +3,7 @@
 use meshloom_core::ids::Uid;
 use meshloom_proto::v1;
 
-use super::letter_file::LetterRecord;
+use super::letter_store::LetterRecord;
 
 /// Which letters; what is `None` does not matter, so the default takes all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,7 +71,7 @@ fn nanos(time: prost_types::Timestamp) -> Result<u64, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::letter_file::tests::letter;
+    use crate::state::letter_store::tests::letter;
 
     #[test]
     fn each_part_of_a_filter_narrows_it() {

@@ -34,6 +34,10 @@ pub(super) struct InHand {
     pub(super) overdue: Overdue,
     /// Its inputs have been taken away; what still comes is ignored.
     pub(super) void: bool,
+    /// An input of it was closed for good.
+    pub(super) succeeded: bool,
+    /// It shows whether the node is out.
+    pub(super) probe: bool,
     closed: Vec<bool>,
     open: u32,
     /// Where the numbering of outputs goes on.
@@ -86,6 +90,8 @@ impl InHand {
             cancelled: None,
             overdue: Overdue::default(),
             void: false,
+            succeeded: false,
+            probe: false,
             ordinals: Ordinals::default(),
             continuing: None,
         }

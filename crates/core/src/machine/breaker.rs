@@ -20,6 +20,29 @@ const PART: Duration = Duration::from_secs(1);
 const OPEN: RetryPolicy =
     RetryPolicy { attempts: u32::MAX, initial: Duration::from_secs(1), max: Duration::from_secs(60) };
 
+/// What a breaker lets through.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BreakerState {
+    /// All works.
+    #[default]
+    Closed,
+    /// None, for a while.
+    Open,
+    /// One work, which shows whether the replica is well again.
+    HalfOpen,
+}
+
+impl BreakerState {
+    /// The word used in `status` and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+        }
+    }
+}
+
 #[derive(Debug, Default, PartialEq, Eq)]
 enum State {
     /// In use.
@@ -61,6 +84,14 @@ impl Breaker {
     /// Whether the replica is in use without reserve.
     pub(super) fn is_closed(&self) -> bool {
         self.state == State::Closed
+    }
+
+    fn state(&self) -> BreakerState {
+        match self.state {
+            State::Closed => BreakerState::Closed,
+            State::Open { .. } => BreakerState::Open,
+            State::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
     }
 
     /// Whether a work may be sent.
@@ -127,6 +158,11 @@ impl Breaker {
 }
 
 impl NodeMachine {
+    /// What the breaker of a replica lets through.
+    pub fn breaker(&self, replica: u32) -> BreakerState {
+        self.replicas[replica as usize].breaker.state()
+    }
+
     /// A work was answered in full by a replica.
     pub(super) fn work_ended(&mut self, replica: u32, sequence: u64, failed: bool, now: Moment) {
         let Some(finding) = self.replicas[replica as usize].breaker.ended(sequence, failed, now) else { return };
@@ -171,7 +207,10 @@ impl NodeMachine {
     }
 
     fn has_closed_breaker_besides(&self, replica: u32) -> bool {
-        let in_use = |(index, other): (u32, &super::Replica)| index != replica && other.up && other.breaker.is_closed();
+        let takes_works = |other: &super::Replica| other.up && !other.restarting && !other.resting;
+        let in_use = |(index, other): (u32, &super::Replica)| {
+            index != replica && takes_works(other) && other.breaker.is_closed()
+        };
         (0..).zip(&self.replicas).any(in_use)
     }
 }

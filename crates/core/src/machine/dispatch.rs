@@ -64,6 +64,13 @@ impl NodeMachine {
     pub(super) fn dispatch(&mut self, now: Moment, mut room: u64) {
         self.linger_until = None;
         self.starved = false;
+        if self.paused.is_some() {
+            return;
+        }
+        self.look_after_hold(now);
+        if self.outage.holds() {
+            return self.dispatch_held(now, &mut room);
+        }
         self.look_after_quarantine(now);
         self.dispatch_suspect(false, now, &mut room);
         while let Some(replica) = self.best_replica(now) {
@@ -74,6 +81,7 @@ impl NodeMachine {
                     break;
                 }
             };
+            let Some(allowed) = self.ramp_allows(allowed) else { break };
             let Some(segment) = self.next_work(replica, now, allowed, room) else {
                 break;
             };
@@ -89,6 +97,7 @@ impl NodeMachine {
         let idle = self.places().any(|place| self.replicas[place].works.is_empty());
         loop {
             let segment = match self.isolated_place(false) {
+                Some(place) if self.ramp_holds(self.ready[place].len()) => return None,
                 Some(place) => self.next_isolated(place, limits, room)?,
                 None => self.next_free(now, limits, allowed, idle, room)?,
             };
@@ -100,7 +109,7 @@ impl NodeMachine {
 
     /// How many of `rows` events of `bytes` bytes may go, or a note that they wait for room. The first work of a node
     /// needs none, so that an acyclic graph always drains; it is then of one event.
-    fn affordable(&mut self, rows: u32, bytes: usize, room: u64) -> Option<u32> {
+    pub(super) fn affordable(&mut self, rows: u32, bytes: usize, room: u64) -> Option<u32> {
         match (2 * bytes as u64 <= room, self.books.in_hand) {
             (true, _) => Some(rows),
             (false, 0) => Some(1),
@@ -261,7 +270,7 @@ impl NodeMachine {
     }
 
     /// From waiting to in hand: gives the room back and opens the hops.
-    fn take_in_hand(&mut self, segment: Segment, now: Moment) -> InHand {
+    pub(super) fn take_in_hand(&mut self, segment: Segment, now: Moment) -> InHand {
         for part in &segment.parts {
             let (events, bytes) = (i64::from(part.rows), part.bytes as i64);
             self.actions.push(Action::Room { edge: part.edge, events, bytes });

@@ -7,6 +7,7 @@ use super::{
     accounting::InHand,
     deaths::{End, Suspicion},
     hop::Verdict,
+    pause::OnExhausted,
     segment::{Isolation, Segment, wait_again},
     whole,
 };
@@ -26,6 +27,8 @@ enum Price {
     Free,
     /// Only time: the input waits behind an earlier one of its key.
     Wait,
+    /// Nothing, as far as is known: the node may be out.
+    Held,
     /// An attempt.
     Attempt,
 }
@@ -68,13 +71,25 @@ impl NodeMachine {
 
     /// Retries or letters for inputs that failed by name; failures that name none are passed over.
     pub(super) fn fail_rows(&mut self, replica: u32, work: &mut InHand, failures: Vec<Failure>, now: Moment) {
+        let charged = |failure: &&Failure| {
+            failure.action == FailureAction::Retry
+                && failure.index.is_some()
+                && Price::of(failure, work) == Price::Attempt
+        };
+        if let Some(failure) = failures.iter().find(charged) {
+            self.note_failure(work, failure, now);
+        }
         let mut again: BTreeMap<Fate, Vec<(u32, Failure)>> = BTreeMap::new();
         for failure in failures {
             let Some(row) = failure.index else { continue };
-            let price = Price::of(&failure, work);
-            let exhausted = price == Price::Attempt && self.is_exhausted(work, row);
-            if failure.action == FailureAction::Reject || exhausted {
+            let price = match Price::of(&failure, work) {
+                Price::Attempt if self.outage.holds() => Price::Held,
+                price => price,
+            };
+            if failure.action == FailureAction::Reject {
                 self.letter(replica, work, row, failure, now);
+            } else if price == Price::Attempt && self.is_exhausted(work, row) {
+                self.exhaust(replica, work, row, failure, Isolation::None, now);
             } else {
                 let fate = match price {
                     Price::Free => (price, 0, None),
@@ -92,7 +107,10 @@ impl NodeMachine {
             }
             let cost = u32::from(price == Price::Attempt);
             let segment = self.retry(replica, work, &group, cost, Isolation::None, now);
-            self.postpone(segment, attempt, retry_after, now);
+            match price {
+                Price::Held => self.hold_back(segment, retry_after, now),
+                _ => self.postpone(segment, attempt, retry_after, now),
+            }
         }
     }
 
@@ -105,9 +123,18 @@ impl NodeMachine {
         if failure.action == FailureAction::Reject {
             return open.iter().map(named).for_each(|(row, failure)| self.letter(replica, work, row, failure, now));
         }
-        let (exhausted, left): (Vec<u32>, Vec<u32>) = open.iter().partition(|row| self.is_exhausted(work, **row));
+        self.note_failure(work, failure, now);
+        let narrows = work.isolation == Isolation::Halving;
+        if self.outage.holds() && !open.is_empty() {
+            let group: Vec<_> = open.iter().map(named).collect();
+            let isolation = if narrows { Isolation::Halving } else { Isolation::Exact };
+            let segment = self.retry(replica, work, &group, 0, isolation, now);
+            return self.hold_back(segment, failure.retry_after, now);
+        }
+        let ends_here = |row: &&u32| self.is_exhausted(work, **row) || (narrows && open.len() > 1);
+        let (exhausted, left): (Vec<u32>, Vec<u32>) = open.iter().partition(ends_here);
         if let ([row], []) = (&exhausted[..], &left[..]) {
-            return self.letter(replica, work, *row, named(row).1, now);
+            return self.exhaust(replica, work, *row, named(row).1, Isolation::Exact, now);
         }
         if !left.is_empty() {
             let group: Vec<_> = left.iter().map(named).collect();
@@ -120,6 +147,24 @@ impl NodeMachine {
             let segment = self.retry(replica, work, &group, 0, Isolation::Halving, now);
             self.put_halves(segment);
         }
+    }
+
+    /// An event has failed alone, or by name, with its last attempt.
+    fn exhaust(
+        &mut self,
+        replica: u32,
+        work: &mut InHand,
+        row: u32,
+        failure: Failure,
+        isolation: Isolation,
+        now: Moment,
+    ) {
+        if self.settings.on_exhausted == OnExhausted::DeadLetter {
+            return self.letter(replica, work, row, failure, now);
+        }
+        let group = [(row, failure)];
+        let segment = self.retry(replica, work, &group, 0, isolation, now);
+        self.pause(segment, &group[0].1, now);
     }
 
     fn is_exhausted(&self, work: &InHand, row: u32) -> bool {
@@ -169,8 +214,16 @@ impl NodeMachine {
 
     fn postpone(&mut self, segment: Segment, attempt: u32, retry_after: Option<Duration>, now: Moment) {
         let delay = self.settings.retry.delay(attempt, self.ids.random());
-        let delay = delay.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER));
-        self.retries.push(now + delay, segment);
+        let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
+        self.retries.push(now + delay.max(asked), segment, asked > delay);
+    }
+
+    /// Keeps what failed while the node may be out; a time that the node asked for is honoured all the same.
+    fn hold_back(&mut self, segment: Segment, retry_after: Option<Duration>, now: Moment) {
+        match retry_after.filter(|wait| !wait.is_zero()) {
+            Some(wait) => self.retries.push(now + wait.min(MAX_RETRY_AFTER), segment, true),
+            None => self.ready.push_back(segment),
+        }
     }
 
     /// Closes inputs of a work and makes a segment in memory of its own of them, charged to its edges again.

@@ -5,6 +5,7 @@
 //! every input of every work, retries, and the narrowing down of batches that fail as a whole.
 
 mod accounting;
+mod action;
 mod batching;
 mod breaker;
 mod choice;
@@ -12,9 +13,12 @@ mod deaths;
 mod dispatch;
 mod failures;
 mod hop;
+mod outage;
 mod pace;
 mod patience;
+mod pause;
 mod quarantine;
+mod ramp;
 mod retry;
 mod segment;
 #[cfg(test)]
@@ -23,19 +27,24 @@ mod verdicts;
 
 use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
 
-use self::{batching::BatchSize, dispatch::Replica, hop::Ids, pace::Pace, quarantine::Quarantine, retry::Retries};
 pub use self::{
+    action::{Action, Letter},
+    breaker::BreakerState,
     deaths::End,
     hop::{Hop, Verdict},
+    outage::{InOutage, OutagePolicy},
+    pause::{Condition, OnExhausted, Standstill},
     retry::RetryPolicy,
     segment::{Attempts, Part, Segment},
 };
+use self::{
+    batching::BatchSize, dispatch::Replica, hop::Ids, outage::Outage, pace::Pace, pause::Pause, quarantine::Quarantine,
+    ramp::Ramp, retry::Retries,
+};
 use crate::{
-    batch::Batch,
-    exchange::{Call, Failure, Limits, Work, WorkResult},
+    exchange::{Call, Failure, Limits, WorkResult},
     moment::Moment,
-    origin::Deliveries,
-    outputs::{Answer, NodeIdentity},
+    outputs::NodeIdentity,
 };
 
 /// What a node's machine needs to know of its place in the pipeline.
@@ -55,6 +64,10 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// When a failed event is tried again, and how often.
     pub retry: RetryPolicy,
+    /// What happens when its attempts are used up.
+    pub on_exhausted: OnExhausted,
+    /// When the node is out, and what happens then.
+    pub outage: OutagePolicy,
     /// Most events per second; `None`: no limit.
     pub rate: Option<f64>,
     /// Seed of jitter and span ids.
@@ -123,98 +136,14 @@ pub enum Event {
     Pressed,
     /// No more events will arrive.
     InputsEnded,
+    /// Every source of the pipeline is exhausted: an outage is not waited for without end.
+    SourcesExhausted,
+    /// An operator lets a paused node go on.
+    Resume,
     /// Finish: a linger ends, waiting retries fire once.
     Drain,
     /// A deadline has passed or room in the budget has come free.
     Wake,
-}
-
-/// What the actor has to do.
-#[derive(Debug)]
-pub enum Action {
-    /// Send a work.
-    Send {
-        /// To this replica.
-        replica: u32,
-        /// The work.
-        work: Work,
-    },
-    /// Take a work back.
-    Cancel {
-        /// From this replica.
-        replica: u32,
-        /// The work.
-        sequence: u64,
-        /// Why.
-        reason: &'static str,
-    },
-    /// Pass outputs on.
-    Forward {
-        /// The outputs.
-        answer: Answer,
-        /// One delivery per output.
-        deliveries: Deliveries,
-    },
-    /// Make dead letters of these events, or send them to `NAME.rejected`.
-    Letter(Letter),
-    /// A replica does not answer or breaks the protocol: end its stream and, if it is ours, its process.
-    Restart {
-        /// The replica.
-        replica: u32,
-        /// Why, for a person.
-        why: String,
-    },
-    /// Queue room of an edge came free, or (negative) is used again by a retry.
-    Room {
-        /// Index of the edge among the node's inputs.
-        edge: u32,
-        /// Events.
-        events: i64,
-        /// Bytes.
-        bytes: i64,
-    },
-    /// A hop of a sampled event ended.
-    Span(Hop),
-    /// A work was answered in full.
-    Done {
-        /// The replica.
-        replica: u32,
-        /// Inputs.
-        events: u32,
-        /// Time in handlers.
-        busy: Duration,
-        /// Time since it was sent.
-        elapsed: Duration,
-    },
-    /// The state of a replica's breaker has changed.
-    Breaker {
-        /// The replica.
-        replica: u32,
-        /// The state and why, for a person.
-        message: String,
-    },
-    /// Something that an operator should read.
-    Warn {
-        /// The replica.
-        replica: u32,
-        /// What.
-        message: String,
-    },
-}
-
-/// Events that end here.
-#[derive(Debug)]
-pub struct Letter {
-    /// The events, in memory of their own.
-    pub batch: Batch,
-    /// Their deliveries; settled once the letter is durable.
-    pub deliveries: Deliveries,
-    /// Stable code.
-    pub reason: Cow<'static, str>,
-    /// For a person.
-    pub message: String,
-    /// Attempts made.
-    pub attempts: u32,
 }
 
 /// The books of a node: each input once, by its last verdict.
@@ -251,6 +180,9 @@ pub struct NodeMachine {
     retries: Retries,
     replicas: Vec<Replica>,
     quarantine: Quarantine,
+    outage: Outage,
+    paused: Option<Pause>,
+    ramp: Ramp,
     size: BatchSize,
     pace: Pace,
     ids: Ids,
@@ -275,6 +207,9 @@ impl NodeMachine {
             retries: Retries::default(),
             replicas: (0..replicas).map(|_| Replica::default()).collect(),
             quarantine: Quarantine::default(),
+            outage: Outage::default(),
+            paused: None,
+            ramp: Ramp::default(),
             size: BatchSize::new(settings.batch_events),
             pace: Pace::new(settings.rate),
             ids: Ids::new(settings.seed),
@@ -309,9 +244,12 @@ impl NodeMachine {
             Event::Progress { replica, calls } => self.progress(replica, &calls, now),
             Event::Pressed => self.pressed = true,
             Event::InputsEnded => self.ended = true,
+            Event::SourcesExhausted => self.outage.sources_exhausted(now),
+            Event::Resume => self.resume(),
             Event::Drain => {
                 self.draining = true;
                 self.ready.extend(self.retries.fire_all());
+                self.outage.hurry(now);
             }
             Event::Wake => {}
         }
@@ -341,9 +279,11 @@ impl NodeMachine {
         self.books.waiting == 0 && self.books.in_hand == 0
     }
 
-    /// Whether nothing is at the node but retries whose time has not come.
+    /// Whether nothing is at the node but what will not be tried soon: retries whose time has not come, and all of it while
+    /// the node is paused or, in a drain, out.
     pub fn only_waits_for_retries(&self) -> bool {
-        self.queue.is_empty() && self.ready.is_empty() && self.books.in_hand == 0
+        let nothing_goes = self.stands_still_to_the_end() || (self.queue.is_empty() && self.ready.is_empty());
+        nothing_goes && self.books.in_hand == 0
     }
 
     /// The books now.
@@ -358,7 +298,9 @@ impl NodeMachine {
 
     /// Whether events wait that no replica can take.
     pub fn waits_for_replica(&self) -> bool {
-        !(self.queue.is_empty() && self.ready.is_empty()) && self.places().next().is_none()
+        let kept_back = self.paused.is_some() || self.outage.holds();
+        let nothing_goes = kept_back || (self.queue.is_empty() && self.ready.is_empty());
+        !nothing_goes && self.places().next().is_none()
     }
 
     /// Takes everything back from the replicas and out of the queues, when the pipeline gives up on it: the events, and
@@ -369,6 +311,7 @@ impl NodeMachine {
         }
         let mut left: Vec<Segment> = self.ready.drain(..).chain(self.queue.drain(..)).collect();
         left.extend(self.retries.fire_all());
+        left.extend(self.take_paused());
         (left, std::mem::take(&mut self.actions))
     }
 

@@ -34,14 +34,16 @@ impl RetryPolicy {
 #[derive(Debug, Default)]
 pub(super) struct Retries {
     order: BinaryHeap<Reverse<(Moment, u64)>>,
-    segments: HashMap<u64, Segment>,
+    /// With whether the node asked for the time.
+    segments: HashMap<u64, (Segment, bool)>,
     next: u64,
 }
 
 impl Retries {
-    pub(super) fn push(&mut self, at: Moment, segment: Segment) {
+    /// `asked`: the node asked for this time.
+    pub(super) fn push(&mut self, at: Moment, segment: Segment, asked: bool) {
         self.order.push(Reverse((at, self.next)));
-        self.segments.insert(self.next, segment);
+        self.segments.insert(self.next, (segment, asked));
         self.next += 1;
     }
 
@@ -63,8 +65,19 @@ impl Retries {
         std::iter::from_fn(|| self.pop()).collect()
     }
 
+    /// All but those whose time the node asked for, earliest first.
+    pub(super) fn release(&mut self) -> Vec<Segment> {
+        let order = std::mem::take(&mut self.order).into_sorted_vec();
+        let (asked, free): (Vec<_>, Vec<_>) = order
+            .into_iter()
+            .rev()
+            .partition(|Reverse((_, id))| self.segments.get(id).is_some_and(|(_, asked)| *asked));
+        self.order.extend(asked);
+        free.into_iter().filter_map(|Reverse((_, id))| Some(self.segments.remove(&id)?.0)).collect()
+    }
+
     fn pop(&mut self) -> Option<Segment> {
         let Reverse((_, id)) = self.order.pop()?;
-        self.segments.remove(&id)
+        Some(self.segments.remove(&id)?.0)
     }
 }

@@ -36,6 +36,14 @@ impl Attempts {
         }
     }
 
+    /// Attempts made before the next one.
+    pub(super) fn made(&self) -> Self {
+        match self {
+            Self::One(n) => Self::One(n - 1),
+            Self::Each(each) => Self::Each(each.iter().map(|n| n - 1).collect()),
+        }
+    }
+
     pub(super) fn append(&mut self, rows: u32, other: &Self, other_rows: u32) {
         if rows == 0 {
             *self = other.clone();
@@ -72,7 +80,8 @@ pub(super) enum Isolation {
     None,
     /// A batch that failed as a whole, or whose replica died with it in hand: exactly these events again.
     Exact,
-    /// Events of such a batch whose attempts have run out: alone, once more, after their siblings.
+    /// Events of such a batch whose attempts have run out, or at a node that is known to work: alone, once more, after
+    /// their siblings.
     Halving,
 }
 
@@ -114,6 +123,16 @@ impl Segment {
     /// Whether there are no events.
     pub fn is_empty(&self) -> bool {
         self.batch.is_empty()
+    }
+
+    /// Whether it is a batch that failed without naming an event.
+    pub(super) fn has_failed_as_a_whole(&self) -> bool {
+        self.isolation == Isolation::Exact && self.suspicion == Suspicion::default()
+    }
+
+    /// From now on a failure that names no event halves it.
+    pub(super) fn narrow(&mut self) {
+        self.isolation = Isolation::Halving;
     }
 
     /// How many of the first `rows` events fit into `bytes`; at least one.

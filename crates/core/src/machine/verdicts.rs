@@ -6,6 +6,7 @@ use super::{
     Action, NodeMachine,
     accounting::{InHand, Refused},
     hop::Verdict,
+    outage::shows_success,
     segment::Isolation,
     whole,
 };
@@ -71,6 +72,7 @@ impl NodeMachine {
     /// Applies a result: outputs first, so that they are counted before any input is settled.
     fn take_in(&mut self, replica: u32, work: &mut InHand, mut result: WorkResult, now: Moment) -> Result<(), Refused> {
         let said = work.hear(&result)?;
+        let succeeds = shows_success(&result, said.answered.len(), work.open());
         if let Some(outputs) = &result.outputs {
             let mut answer = outputs
                 .apply(&work.batch, &self.settings.identity, work.ordinals)
@@ -83,6 +85,9 @@ impl NodeMachine {
             }
             self.books.produced += u64::from(deliveries.len());
             self.actions.push(Action::Forward { answer, deliveries });
+        }
+        if succeeds {
+            self.note_success(work, now);
         }
         self.books.answered += said.answered.len() as u64;
         self.settle_rows(replica, work, &said.answered, &Verdict::Answered, now);
@@ -119,6 +124,7 @@ impl NodeMachine {
             return;
         }
         self.books.in_hand -= rows.len() as u64;
+        self.ramp.succeed(rows.len());
         self.end_hops(replica, work, rows, verdict, now);
         work.close(rows).settle();
     }
@@ -127,7 +133,7 @@ impl NodeMachine {
         debug_assert_eq!(work.open(), 0, "the last result closes every input");
         self.halving_in_hand &= work.isolation != Isolation::Halving;
         let elapsed = now - work.dispatched;
-        if work.isolation == Isolation::None && !work.void {
+        if work.isolation == Isolation::None && !work.void && !work.probe {
             let spent = if busy.is_zero() { elapsed } else { busy.min(elapsed) };
             self.size.learn(work.rows(), spent, self.settings.latency);
         }

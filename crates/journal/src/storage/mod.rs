@@ -51,7 +51,10 @@ pub trait StoredFile: Debug + Send + Sync {
 }
 
 /// Writes all of it, whatever the pieces that the system takes.
-pub(crate) fn write_all_at(file: &dyn StoredFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+///
+/// # Errors
+/// What the system said.
+pub fn write_all_at(file: &dyn StoredFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write_at(bytes, offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

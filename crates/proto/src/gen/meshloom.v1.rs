@@ -204,6 +204,9 @@ pub struct PipelineStatus {
     /// The journal; absent: no source of the pipeline needs one.
     #[prost(message, optional, tag = "9")]
     pub journal: ::core::option::Option<JournalStatus>,
+    /// The store of dead letters.
+    #[prost(message, optional, tag = "10")]
+    pub dead_letters: ::core::option::Option<DeadLetterStatus>,
 }
 /// State of the journal, in which events of sources that cannot send them again are kept until they have settled.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -229,6 +232,25 @@ pub struct JournalStatus {
     /// What keeps sources from it, and what to do; empty: nothing does.
     #[prost(string, repeated, tag = "7")]
     pub problems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// State of the store of dead letters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeadLetterStatus {
+    /// Letters that it holds.
+    #[prost(uint64, tag = "1")]
+    pub letters: u64,
+    /// Bytes that they take up.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// Bytes that they may take up (`dead_letters: { size }`).
+    #[prost(uint64, tag = "3")]
+    pub size_bytes: u64,
+    /// Letters that are not durable yet.
+    #[prost(uint64, tag = "4")]
+    pub waiting: u64,
+    /// Whether letters wait for room, and the sources with them.
+    #[prost(bool, tag = "5")]
+    pub full: bool,
 }
 /// State and books of one node.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -296,6 +318,28 @@ pub struct NodeStatus {
     /// Events per second over the last seconds.
     #[prost(double, tag = "21")]
     pub rate: f64,
+    /// What keeps it from its work; absent: nothing does.
+    #[prost(message, optional, tag = "22")]
+    pub condition: ::core::option::Option<NodeCondition>,
+}
+/// Why nothing, or only single events, go to a node.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeCondition {
+    /// What keeps it from its work.
+    #[prost(enumeration = "Standstill", tag = "1")]
+    pub standstill: i32,
+    /// Since when.
+    #[prost(message, optional, tag = "2")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// Code of the failure that led to it, in an outage of the last one.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// Its message.
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
+    /// Paused: the uid of the event whose attempts are used up, 16 bytes.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub uid: ::prost::bytes::Bytes,
 }
 /// State of one replica.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -318,6 +362,9 @@ pub struct ReplicaStatus {
     /// The last failure, for a person; empty: none.
     #[prost(string, tag = "6")]
     pub last_error: ::prost::alloc::string::String,
+    /// Its breaker: `closed`, `open`, `half-open`; empty at a source, which has none.
+    #[prost(string, tag = "7")]
+    pub breaker: ::prost::alloc::string::String,
 }
 /// State and books of one edge.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -493,6 +540,31 @@ pub struct DeadLetter {
     /// The event, as a batch of one.
     #[prost(message, optional, tag = "8")]
     pub event: ::core::option::Option<Batch>,
+    /// The route of an output of the node that no other node takes; empty: the event is an input of the node.
+    #[prost(string, tag = "9")]
+    pub route: ::prost::alloc::string::String,
+    /// How often it had failed at the node before.
+    #[prost(uint64, tag = "10")]
+    pub repeats: u64,
+    /// The latest of those failures, oldest first; at most 8.
+    #[prost(message, repeated, tag = "11")]
+    pub history: ::prost::alloc::vec::Vec<EarlierFailure>,
+}
+/// A failure of an event before the last one at the same node.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EarlierFailure {
+    /// When.
+    #[prost(message, optional, tag = "1")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Stable code.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// For a person.
+    #[prost(string, tag = "3")]
+    pub message: ::prost::alloc::string::String,
+    /// Attempts made.
+    #[prost(uint32, tag = "4")]
+    pub attempts: u32,
 }
 /// Asks for dead letters.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -535,12 +607,40 @@ pub struct ReplayDeadLettersRequest {
     #[prost(message, optional, tag = "1")]
     pub filter: ::core::option::Option<DeadLetterFilter>,
 }
-/// What a replay did.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+/// What a replay has done so far; the last one has `done`.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReplayDeadLettersResponse {
     /// Letters sent in again.
     #[prost(uint64, tag = "1")]
     pub replayed: u64,
+    /// Of those, the ones whose event has settled: they are removed.
+    #[prost(uint64, tag = "2")]
+    pub settled: u64,
+    /// Of those, the ones whose event has failed at the same place again: they stay, with one failure more.
+    #[prost(uint64, tag = "3")]
+    pub failed_again: u64,
+    /// Of those, the ones whose event has no verdict since the pipeline ended or lost it: they stay as they were.
+    #[prost(uint64, tag = "4")]
+    pub unfinished: u64,
+    /// Letters that cannot be sent in, and why. They stay.
+    #[prost(message, repeated, tag = "5")]
+    pub refused: ::prost::alloc::vec::Vec<ReplayRefusal>,
+    /// Whether this is the end.
+    #[prost(bool, tag = "6")]
+    pub done: bool,
+}
+/// Letters that a replay cannot send in.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplayRefusal {
+    /// Their node.
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// How many.
+    #[prost(uint64, tag = "2")]
+    pub letters: u64,
+    /// Why, and what to do.
+    #[prost(string, tag = "3")]
+    pub why: ::prost::alloc::string::String,
 }
 /// Asks to remove dead letters.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -569,6 +669,20 @@ pub struct RestartResponse {
     /// Replicas restarted.
     #[prost(uint32, tag = "1")]
     pub restarted: u32,
+}
+/// Asks that a paused node goes on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeRequest {
+    /// The node.
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+}
+/// The node goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeResponse {
+    /// Events with fresh attempts.
+    #[prost(uint64, tag = "1")]
+    pub resumed: u64,
 }
 /// Asks for a drain.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -613,6 +727,43 @@ impl PipelinePhase {
             "PIPELINE_PHASE_RUNNING" => Some(Self::Running),
             "PIPELINE_PHASE_DRAINING" => Some(Self::Draining),
             "PIPELINE_PHASE_ENDED" => Some(Self::Ended),
+            _ => None,
+        }
+    }
+}
+/// What keeps a node from its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Standstill {
+    /// Never sent.
+    Unspecified = 0,
+    /// All works have failed for a while: single events show whether the node is out.
+    Probing = 1,
+    /// It is out: events wait until a single one succeeds, which is tried now and then.
+    Outage = 2,
+    /// An event has used up its attempts, and `meshloom resume NODE` is waited for.
+    Paused = 3,
+}
+impl Standstill {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "STANDSTILL_UNSPECIFIED",
+            Self::Probing => "STANDSTILL_PROBING",
+            Self::Outage => "STANDSTILL_OUTAGE",
+            Self::Paused => "STANDSTILL_PAUSED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STANDSTILL_UNSPECIFIED" => Some(Self::Unspecified),
+            "STANDSTILL_PROBING" => Some(Self::Probing),
+            "STANDSTILL_OUTAGE" => Some(Self::Outage),
+            "STANDSTILL_PAUSED" => Some(Self::Paused),
             _ => None,
         }
     }
@@ -858,12 +1009,13 @@ pub mod coordinator_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Sends dead letters into their nodes again.
+        /// Sends dead letters into their nodes again, and tells of it until the last has its verdict. A caller that hangs up
+        /// ends it: no further letters are sent.
         pub async fn replay_dead_letters(
             &mut self,
             request: impl tonic::IntoRequest<super::ReplayDeadLettersRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::ReplayDeadLettersResponse>,
+            tonic::Response<tonic::codec::Streaming<super::ReplayDeadLettersResponse>>,
             tonic::Status,
         > {
             self.inner
@@ -886,7 +1038,7 @@ pub mod coordinator_service_client {
                         "ReplayDeadLetters",
                     ),
                 );
-            self.inner.unary(req, path, codec).await
+            self.inner.server_streaming(req, path, codec).await
         }
         /// Removes dead letters for good.
         pub async fn discard_dead_letters(
@@ -941,6 +1093,28 @@ pub mod coordinator_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("meshloom.v1.CoordinatorService", "Restart"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets a node go on that has paused, its events with fresh attempts.
+        pub async fn resume(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResumeRequest>,
+        ) -> std::result::Result<tonic::Response<super::ResumeResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/meshloom.v1.CoordinatorService/Resume",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("meshloom.v1.CoordinatorService", "Resume"));
             self.inner.unary(req, path, codec).await
         }
         /// Drains the pipeline and ends the coordinator.
@@ -1035,12 +1209,22 @@ pub mod coordinator_service_server {
             tonic::Response<super::ShowDeadLetterResponse>,
             tonic::Status,
         >;
-        /// Sends dead letters into their nodes again.
+        /// Server streaming response type for the ReplayDeadLetters method.
+        type ReplayDeadLettersStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::ReplayDeadLettersResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Sends dead letters into their nodes again, and tells of it until the last has its verdict. A caller that hangs up
+        /// ends it: no further letters are sent.
         async fn replay_dead_letters(
             &self,
             request: tonic::Request<super::ReplayDeadLettersRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::ReplayDeadLettersResponse>,
+            tonic::Response<Self::ReplayDeadLettersStream>,
             tonic::Status,
         >;
         /// Removes dead letters for good.
@@ -1056,6 +1240,11 @@ pub mod coordinator_service_server {
             &self,
             request: tonic::Request<super::RestartRequest>,
         ) -> std::result::Result<tonic::Response<super::RestartResponse>, tonic::Status>;
+        /// Lets a node go on that has paused, its events with fresh attempts.
+        async fn resume(
+            &self,
+            request: tonic::Request<super::ResumeRequest>,
+        ) -> std::result::Result<tonic::Response<super::ResumeResponse>, tonic::Status>;
         /// Drains the pipeline and ends the coordinator.
         async fn drain(
             &self,
@@ -1422,11 +1611,13 @@ pub mod coordinator_service_server {
                     struct ReplayDeadLettersSvc<T: CoordinatorService>(pub Arc<T>);
                     impl<
                         T: CoordinatorService,
-                    > tonic::server::UnaryService<super::ReplayDeadLettersRequest>
-                    for ReplayDeadLettersSvc<T> {
+                    > tonic::server::ServerStreamingService<
+                        super::ReplayDeadLettersRequest,
+                    > for ReplayDeadLettersSvc<T> {
                         type Response = super::ReplayDeadLettersResponse;
+                        type ResponseStream = T::ReplayDeadLettersStream;
                         type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
+                            tonic::Response<Self::ResponseStream>,
                             tonic::Status,
                         >;
                         fn call(
@@ -1461,7 +1652,7 @@ pub mod coordinator_service_server {
                                 max_decoding_message_size,
                                 max_encoding_message_size,
                             );
-                        let res = grpc.unary(method, req).await;
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -1545,6 +1736,51 @@ pub mod coordinator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RestartSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/meshloom.v1.CoordinatorService/Resume" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResumeSvc<T: CoordinatorService>(pub Arc<T>);
+                    impl<
+                        T: CoordinatorService,
+                    > tonic::server::UnaryService<super::ResumeRequest>
+                    for ResumeSvc<T> {
+                        type Response = super::ResumeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResumeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CoordinatorService>::resume(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResumeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context as _, anyhow};
-use meshloom_coordinator::{AdminError, LetterFile, LetterFilter, StateDir, StateError, connect_admin};
+use meshloom_coordinator::{AdminError, LetterFilter, LetterStore, StateDir, StateError, connect_admin};
 use meshloom_proto::v1::DiscardDeadLettersRequest;
 
 use super::choice::Choice;
@@ -50,7 +50,7 @@ async fn through_coordinator(state: &Path, filter: &LetterFilter) -> Result<u64,
 
 /// Nobody runs, which the lock of the state directory keeps so meanwhile.
 fn from_file(state: &Path, filter: &LetterFilter) -> Result<u64, Failure> {
-    if !LetterFile::path(state).exists() {
+    if !LetterStore::path(state).exists() {
         return Ok(0);
     }
     let held = StateDir::open(state).map_err(|error| match error {
@@ -60,11 +60,14 @@ fn from_file(state: &Path, filter: &LetterFilter) -> Result<u64, Failure> {
         ),
         error => error.into(),
     })?;
-    let path = LetterFile::path(held.path());
+    let path = LetterStore::path(held.path());
     let unusable = || format!("{} cannot be changed; no dead letter was discarded", path.display());
-    let (mut letters, cut) = LetterFile::open(held.path(), u64::MAX).with_context(unusable)?;
-    if cut > 0 {
-        eprintln!("{cut} bytes of a dead letter that a crash left unfinished were cut; its event comes again");
+    let (mut letters, opened) = LetterStore::open(held.path(), u64::MAX)?;
+    if opened.cut > 0 {
+        eprintln!(
+            "{} bytes of dead letters that a crash left unfinished were cut; their events come again",
+            opened.cut
+        );
     }
     Ok(letters.discard(filter).with_context(unusable)?)
 }

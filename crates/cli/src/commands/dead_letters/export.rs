@@ -25,23 +25,27 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) fn run(&self) -> Result<ExitCode, Failure> {
-        let letters = super::read(&self.state.path()?)?;
-        let (all, filter) = (letters.len(), self.choice.filter());
+        let filter = self.choice.filter();
         let mut out = io::BufWriter::new(io::stdout().lock());
-        let (mut exported, mut unreadable) = (0u64, 0u64);
-        for letter in letters.iter().filter(|letter| filter.takes(letter)) {
+        let (mut all, mut exported, mut unreadable) = (0u64, 0u64, 0u64);
+        super::each(&self.state.path()?, |letter| {
+            all += 1;
+            if !filter.takes(&letter) {
+                return Ok(());
+            }
             match letter.cloud_event() {
                 Some(mut event) => {
                     event.push(b'\n');
-                    out.write_all(&event)?;
                     exported += 1;
+                    out.write_all(&event)
                 }
                 None => {
                     eprintln!("the event of {} at {} cannot be read", letter.uid, letter.node);
                     unreadable += 1;
+                    Ok(())
                 }
             }
-        }
+        })?;
         out.flush()?;
         match (exported, unreadable) {
             (0, 0) => super::say_none(all),

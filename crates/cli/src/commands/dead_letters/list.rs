@@ -1,13 +1,14 @@
 //! `meshloom dead-letters list`.
 
 use std::{
+    collections::VecDeque,
     io::{self, Write as _},
     process::ExitCode,
     time::{Duration, SystemTime},
 };
 
 use chrono::{DateTime, Local};
-use meshloom_coordinator::LetterRecord;
+use meshloom_coordinator::{LetterFilter, LetterRecord};
 
 use super::{super::Output, choice::Choice};
 use crate::{
@@ -34,37 +35,77 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn run(&self) -> Result<ExitCode, Failure> {
-        let letters = super::read(&self.state.path()?)?;
-        let chosen = self.choose(&letters);
+        let state = self.state.path()?;
         terminal::end_with_the_reader();
-        match self.output {
-            Output::Json => {
-                let mut out = io::stdout().lock();
-                for letter in chosen {
-                    serde_json::to_writer(&mut out, letter)?;
-                    writeln!(out)?;
-                }
+        let mut chosen = Chosen::new(self.choice.filter(), self.limit);
+        match (self.output, self.limit) {
+            // As they are read, so that a million of them take no memory.
+            (Output::Json, None) => {
+                let mut out = io::BufWriter::new(io::stdout().lock());
+                super::each(
+                    &state,
+                    |letter| if chosen.takes(&letter) { write_json(&mut out, &letter) } else { Ok(()) },
+                )?;
+                out.flush()?;
             }
-            Output::Human if chosen.is_empty() => super::say_none(letters.len()),
-            Output::Human => {
-                print!("{}", fit(&render(&chosen), terminal::columns_of_stdout()));
-                if chosen.len() < letters.len() {
-                    eprintln!("{} of {}", chosen.len(), text::plural(letters.len() as u64, "dead letter"));
+            (Output::Json, Some(_)) => {
+                super::each(&state, |letter| chosen.add(letter))?;
+                let mut out = io::BufWriter::new(io::stdout().lock());
+                chosen.letters.iter().try_for_each(|letter| write_json(&mut out, letter))?;
+                out.flush()?;
+            }
+            (Output::Human, _) => {
+                super::each(&state, |letter| chosen.add(LetterRecord { event: Box::default(), ..letter }))?;
+                if chosen.letters.is_empty() {
+                    super::say_none(chosen.all);
+                    return Ok(ExitCode::SUCCESS);
+                }
+                print!("{}", fit(&render(&chosen.letters), terminal::columns_of_stdout()));
+                if (chosen.letters.len() as u64) < chosen.all {
+                    eprintln!("{} of {}", chosen.letters.len(), text::plural(chosen.all, "dead letter"));
                 }
             }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
 
-    fn choose<'a>(&self, letters: &'a [LetterRecord]) -> Vec<&'a LetterRecord> {
-        let filter = self.choice.filter();
-        let mut chosen: Vec<_> = letters.iter().filter(|letter| filter.takes(letter)).collect();
-        chosen.drain(..chosen.len().saturating_sub(self.limit.unwrap_or(usize::MAX)));
-        chosen
+/// The newest letters that a filter takes.
+struct Chosen {
+    filter: LetterFilter,
+    limit: usize,
+    letters: VecDeque<LetterRecord>,
+    /// Letters seen, chosen or not.
+    all: u64,
+}
+
+impl Chosen {
+    fn new(filter: LetterFilter, limit: Option<usize>) -> Self {
+        Self { filter, limit: limit.unwrap_or(usize::MAX), letters: VecDeque::new(), all: 0 }
+    }
+
+    fn takes(&mut self, letter: &LetterRecord) -> bool {
+        self.all += 1;
+        self.filter.takes(letter)
+    }
+
+    fn add(&mut self, letter: LetterRecord) -> io::Result<()> {
+        if self.takes(&letter) {
+            self.letters.push_back(letter);
+            if self.letters.len() > self.limit {
+                self.letters.pop_front();
+            }
+        }
+        Ok(())
     }
 }
 
-fn render(letters: &[&LetterRecord]) -> String {
+fn write_json(out: &mut impl io::Write, letter: &LetterRecord) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, letter)?;
+    out.write_all(b"\n")
+}
+
+fn render(letters: &VecDeque<LetterRecord>) -> String {
     use Align::{Left, Right};
     let header =
         [("time", Left), ("node", Left), ("reason", Left), ("attempts", Right), ("uid", Left), ("message", Left)];
@@ -111,11 +152,15 @@ pub(super) mod tests {
             time: 1,
             node: node.into(),
             from: None,
+            route: None,
             uid: "00".repeat(16),
             reason: reason.into(),
             message: "row 3:\n\x1b[31mbad\u{7}".into(),
             attempts: 10,
             trace_id: None,
+            generation: 1,
+            repeats: 0,
+            history: Vec::new(),
             event: serde_json::value::RawValue::from_string(event.to_owned()).unwrap(),
         }
     }
@@ -123,7 +168,10 @@ pub(super) mod tests {
     fn chosen(args: &[&str]) -> Vec<String> {
         let letters = [letter("a", "X", "{}"), letter("b", "X", "{}"), letter("b", "Y", "{}")];
         let list = Only::parse_from([&["list"], args].concat()).list;
-        list.choose(&letters).iter().map(|letter| format!("{}{}", letter.node, letter.reason)).collect()
+        let mut chosen = Chosen::new(list.choice.filter(), list.limit);
+        letters.into_iter().for_each(|letter| chosen.add(letter).unwrap());
+        assert_eq!(chosen.all, 3);
+        chosen.letters.iter().map(|letter| format!("{}{}", letter.node, letter.reason)).collect()
     }
 
     #[test]
@@ -138,7 +186,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_letter_is_one_line_without_control_characters() {
-        let text = render(&[&letter("filter", "BAD_ROW", "{}")]);
+        let text = render(&[letter("filter", "BAD_ROW", "{}")].into());
         let line = text.lines().nth(1).unwrap();
         assert!(line.contains("filter  BAD_ROW") && line.ends_with("row 3: [31mbad"), "{line}");
         assert_eq!(text.lines().count(), 2);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::anyhow;
-use meshloom_coordinator::{LetterFilter, LetterRecord};
+use meshloom_coordinator::{EarlierFailure, LetterFilter, LetterRecord};
 use meshloom_core::ids::Uid;
 use serde_json::Value;
 
@@ -38,8 +38,13 @@ impl Show {
     pub(super) fn run(&self) -> Result<ExitCode, Failure> {
         let state = StateOf::new(self.file.clone(), self.state.clone()).path()?;
         let filter = LetterFilter { uid: Some(self.uid), node: self.node.clone(), ..LetterFilter::default() };
-        let mut letters = super::read(&state)?;
-        letters.retain(|letter| filter.takes(letter));
+        let mut letters = Vec::new();
+        super::each(&state, |letter| {
+            if filter.takes(&letter) {
+                letters.push(letter);
+            }
+            Ok(())
+        })?;
         if letters.is_empty() {
             let at = self.node.as_ref().map(|node| format!(" at `{node}`")).unwrap_or_default();
             return Err(anyhow!(
@@ -69,6 +74,7 @@ fn render(letter: &LetterRecord) -> String {
         ("time", local_time(letter.time)),
         ("node", letter.node.clone()),
         ("from", letter.from.clone().unwrap_or_default()),
+        ("route", letter.route.clone().unwrap_or_default()),
         ("reason", letter.reason.clone()),
         ("attempts", letter.attempts.to_string()),
         ("trace", letter.trace_id.clone().unwrap_or_default()),
@@ -77,6 +83,14 @@ fn render(letter: &LetterRecord) -> String {
     ];
     let said = lines.iter().filter(|(_, value)| !value.is_empty());
     let mut text: String = said.map(|(name, value)| format!("{name:<10}{value}\n")).collect();
+    if letter.repeats > 0 {
+        let times = if letter.repeats == 1 { "once".to_owned() } else { format!("{} times", letter.repeats) };
+        text.push_str(&format!("before    it had failed there {times}\n"));
+    }
+    for EarlierFailure { time, reason, message, attempts } in &letter.history {
+        let first = message.lines().next().unwrap_or_default();
+        text.push_str(&format!("  {}  {reason}, attempt {attempts}: {}\n", local_time(*time), plain(first)));
+    }
     text.push_str("event\n");
     // Indented for reading; the JSON output has it as it was written.
     let event = serde_json::from_str::<Value>(letter.event.get());
@@ -93,14 +107,18 @@ fn plain(line: &str) -> String {
 
 #[test]
 fn a_letter_is_shown_with_its_event_and_without_control_characters() {
+    let earlier = EarlierFailure { time: 1, reason: "TIMEOUT".into(), message: "slow\nvery".into(), attempts: 3 };
     let letter = LetterRecord {
         from: Some("parse".into()),
+        repeats: 1,
+        history: vec![earlier],
         ..super::list::tests::letter("filter", "BAD_ROW", r#"{"id":"7","data":{"a":"\u001b[31m"}}"#)
     };
     let text = render(&letter);
     let words: Vec<_> = text.lines().map(str::trim_end).collect();
     assert_eq!(words[0], format!("uid       {}", "00".repeat(16)));
     assert!(words[1].starts_with("time      19"), "{text}");
+    assert!(words[9].ends_with("  TIMEOUT, attempt 3: slow"), "{text}");
     assert_eq!(
         words[2..],
         [
@@ -110,6 +128,8 @@ fn a_letter_is_shown_with_its_event_and_without_control_characters() {
             "attempts  10",
             "message   row 3:",
             "           [31mbad",
+            "before    it had failed there once",
+            words[9],
             "event",
             "  {",
             "    \"data\": {",

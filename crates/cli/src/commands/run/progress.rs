@@ -45,6 +45,9 @@ fn details(status: &PipelineStatus, node: &NodeStatus) -> String {
             parts.push(format!("{} {what}", text::count(number)));
         }
     }
+    if let Some(condition) = &node.condition {
+        parts.push(books::standstill(condition.standstill()).to_owned());
+    }
     if node.restarts > 0 {
         parts.push(text::plural(node.restarts, "restart"));
     }

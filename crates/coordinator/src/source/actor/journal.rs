@@ -233,7 +233,7 @@ impl SourceActor {
                 message: message.into(),
                 attempts: 0,
             };
-            self.wiring.outbox.push_letter(LetterNote { node: node.clone(), letter });
+            self.wiring.outbox.push_letter(LetterNote::new(node.clone(), letter));
         }
     }
 

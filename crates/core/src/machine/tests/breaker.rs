@@ -65,6 +65,7 @@ fn a_replica_that_fails_gets_no_more_until_a_probe_has_been_answered() {
     let mut stage = two();
     stage.fail_first(7);
     assert_eq!(stage.said_of_breakers(), [(0, "open".to_owned())]);
+    assert_eq!([0, 1].map(|replica| stage.machine.breaker(replica).as_str()), ["open", "closed"]);
     for _ in 0..20 {
         stage.arrive(1);
     }
@@ -79,6 +80,7 @@ fn a_replica_that_fails_gets_no_more_until_a_probe_has_been_answered() {
     let (replica, probe) = stage.sent.remove(0);
     assert_eq!(replica, 0, "the time is over: it comes first");
     assert_eq!(stage.said_of_breakers(), [(0, "half-open".to_owned())]);
+    assert_eq!(stage.machine.breaker(0).as_str(), "half-open");
     stage.handle(Event::Limits { replica: 0, limits: limits(5, 10, 1 << 20) });
     assert!(stage.sent.iter().all(|(replica, _)| *replica == 1), "one probe");
     stage.handle(Event::Result { replica: 0, result: consumed(&probe) });
@@ -108,6 +110,14 @@ fn the_last_one_in_use_does_not_open() {
     stage.up(0, limits(1, 10, 1 << 20));
     stage.fail_first(50);
     assert!(stage.said_of_breakers().is_empty(), "the other one is down");
+}
+
+#[test]
+fn one_that_rests_is_not_in_use() {
+    let mut stage = two();
+    stage.handle(Event::Rest { replica: 1 });
+    stage.fail_first(50);
+    assert!(stage.said_of_breakers().is_empty(), "the other one gets no works");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::super::{Action, Event, Letter, NodeMachine, RetryPolicy, Segment, Settings};
+use super::super::{Action, Event, Letter, NodeMachine, OnExhausted, OutagePolicy, RetryPolicy, Segment, Settings};
 use crate::{
     batch::{self, Batch, BatchBuilder, SpanContext},
     exchange::{Action as FailureAction, Call, Failure, Limits, Work, WorkResult},
@@ -51,6 +51,9 @@ pub(super) fn settings() -> Settings {
         latency: 50 * MS,
         timeout: Some(30 * SECOND),
         retry: RetryPolicy { attempts: 3, initial: 100 * MS, max: SECOND },
+        on_exhausted: OnExhausted::DeadLetter,
+        // What is tested here besides outages is not disturbed by one.
+        outage: OutagePolicy { after: 1_000_000 * SECOND, ..OutagePolicy::default() },
         rate: None,
         seed: 7,
     }

@@ -398,6 +398,7 @@ impl World {
                 }
                 // Tested on its own; here it only has to keep everything else right.
                 Action::Breaker { .. } => {}
+                Action::Outage { .. } | Action::Paused { .. } => panic!("neither is on"),
                 Action::Warn { .. } => assert!(std::mem::take(&mut expected.warns), "a warning for no reason"),
                 Action::Done { .. } => {}
             }

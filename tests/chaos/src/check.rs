@@ -43,6 +43,10 @@ pub fn violations(plan: &Plan, posted: &Posted, evidence: &Evidence, at_rest: bo
     let expected: BTreeSet<Letter> = events.values().filter_map(Event::letter).collect();
     let due = events.values().filter(|event| settled(event)).filter_map(Event::letter);
     note(&mut wrong, &format!("{lost}: no dead letter"), due.filter(|letter| !letters.contains(letter)).map(show));
+    // A letter is one event at one node from one upstream; what comes again adds to it.
+    let mut known = BTreeSet::new();
+    let twice = evidence.letters.iter().filter(|letter| !known.insert((&letter.node, &letter.from, &letter.uid)));
+    note(&mut wrong, "dead letters that are there twice", twice.map(|letter| format!("{letter:?}")));
     let unexplained = evidence
         .letters
         .iter()

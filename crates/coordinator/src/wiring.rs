@@ -238,8 +238,7 @@ fn start_source(
     let (resume, resume_from) = watch::channel(start);
     let (reopen, reopens) = mpsc::channel(1);
     let (said, stream) = mpsc::channel(1);
-    let open_sources = commons.open_sources.clone();
-    let books = Arc::new(SourceBooks { open_sources, ..SourceBooks::default() });
+    let books = Arc::new(SourceBooks::new(commons.open_sources.clone()));
     let journal = commons.journal.as_ref().and_then(|journal| journal.seat(&spec.name));
     let in_process = placement.is_none();
     let actor = SourceActor::new(SourceWiring {

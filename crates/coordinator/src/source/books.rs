@@ -21,10 +21,15 @@ pub(crate) struct SourceBooks {
     /// Why the journal takes nothing, for a person; empty: it does.
     trouble: Mutex<String>,
     /// How many sources of the pipeline are not exhausted.
-    pub(crate) open_sources: watch::Sender<usize>,
+    open_sources: watch::Sender<usize>,
 }
 
 impl SourceBooks {
+    /// Those of one of the pipeline's sources, which together are counted in `open_sources`.
+    pub(crate) fn new(open_sources: watch::Sender<usize>) -> Self {
+        Self { open_sources, ..Self::default() }
+    }
+
     /// Durable events that come again if the run ends now.
     pub(crate) fn redelivered(&self) -> u64 {
         if self.replays.load(Ordering::Relaxed) { self.open() } else { self.journalled.load(Ordering::Relaxed) }

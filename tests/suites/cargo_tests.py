@@ -1,4 +1,4 @@
-"""Runs test programs of the workspace, built all together: python3 tests/suites/cargo_tests.py (only|without) PACKAGE
+"""Runs test programs of the workspace, built all together: cargo_tests.py (only|without) PACKAGE ...
 
 `cargo test -p PACKAGE` would build its dependencies with fewer features, and so most of the workspace a second time.
 """
@@ -40,8 +40,8 @@ def build() -> str:
 
 
 def main() -> int:
-    mode, name = sys.argv[1:]
-    chosen = [one for one in programs(build()) if (one[0] == name) == (mode == "only")]
+    mode, *names = sys.argv[1:]
+    chosen = [one for one in programs(build()) if (one[0] in names) == (mode == "only")]
     failed = []
     for _, folder, program in chosen:
         print(f"     Running {program}", flush=True)

@@ -13,7 +13,7 @@ from .step import ROOT, Stage, Step
 GO_MODULES = ["sdks/go", "examples/anomaly/filter", "tests/nodes/go", "tests/swap/go"]
 NODE_PACKAGES = ["examples/anomaly/alert", "tests/nodes/node", "tests/swap/node"]
 #: Packages of the workspace whose tests need everything else built.
-END_TO_END = "meshloom-e2e"
+END_TO_END = ["meshloom-e2e", "meshloom-chaos"]
 #: What `generate` writes.
 GENERATED = [
     "crates/proto/src/gen",
@@ -65,7 +65,7 @@ def setup_tools() -> list[Step]:
 
 
 def _cargo_tests(suite: str, name: str, mode: str) -> list[Step]:
-    command = [sys.executable, "tests/suites/cargo_tests.py", mode, END_TO_END]
+    command = [sys.executable, "tests/suites/cargo_tests.py", mode, *END_TO_END]
     # What set-up has built is not built again with other features.
     return [Step(suite, name, command, count=count.cargo, env={"E2E_PROGRAMS": str(PROGRAMS)})]
 
@@ -214,11 +214,18 @@ def verb_check_generate() -> Stages:
     return [_set_up(setup_node()), Stage([[*generate_steps(), *unchanged(), *lint_proto()]])]
 
 
+def _become(script: str) -> Stages:
+    # What it prints is what it is for: shown as it comes.
+    path = str(ROOT / "tests" / script)
+    sys.exit(os.spawnv(os.P_WAIT, path, [path]))
+
+
 def verb_bench() -> Stages:
-    # Its table is what it is for: shown as it comes.
-    script = str(ROOT / "tests" / "bench" / "run.sh")
-    status = os.spawnv(os.P_WAIT, script, [script])
-    sys.exit(status)
+    return _become("bench/run.sh")
+
+
+def verb_chaos() -> Stages:
+    return _become("chaos/run.sh")
 
 
 def verb_clean() -> Stages:
@@ -245,5 +252,6 @@ VERBS = {
     "python": lambda: [_set_up(setup_python()), Stage([python()])],
     "node": lambda: [_set_up(setup_node()), Stage([node()])],
     "bench": verb_bench,
+    "chaos": verb_chaos,
     "clean": verb_clean,
 }

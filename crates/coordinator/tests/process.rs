@@ -6,8 +6,8 @@
 
 use std::{
     ffi::OsString,
-    io::{BufRead, BufReader},
-    os::unix::process::CommandExt,
+    io::{BufRead, BufReader, Read},
+    os::{fd::OwnedFd, unix::process::CommandExt},
     path::Path,
     process::Command,
     time::{Duration, Instant},
@@ -378,4 +378,18 @@ fn script(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Killed right behind its fork, a guard has left a second stage that has not begun. It must not run without one.
+#[tokio::test]
+async fn a_second_stage_whose_guard_is_gone_runs_nothing() {
+    let (mut control, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    // Adopted, as after the guard's death: another process than the guard is its parent.
+    let stdin = OwnedFd::from(theirs);
+    let mut orphan = Command::new(GUARD).args(["guard", "--execute", "1", "node/0"]).stdin(stdin).spawn().unwrap();
+    until("the second stage to give up", || orphan.try_wait().unwrap().is_some()).await;
+    assert!(!orphan.wait().unwrap().success());
+    let mut said = Vec::new();
+    control.read_to_end(&mut said).unwrap();
+    assert!(String::from_utf8_lossy(&said).contains("the guard is gone"), "{:?}", String::from_utf8_lossy(&said));
 }

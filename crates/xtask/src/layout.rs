@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 /// Which packages of the workspace a package may depend on. Packages that nothing may depend on stand here too.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("meshloom-core", &[]),
     ("meshloom-proto", &[]),
     ("meshloom-telemetry", &[]),
@@ -23,6 +23,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("ingest", &["meshloom"]),
     ("test-node", &["meshloom"]),
     ("meshloom-e2e", &["meshloom-proto"]),
+    ("meshloom-chaos", &["meshloom-e2e"]),
     ("meshloom-bench", &["meshloom", "meshloom-proto", "meshloom-coordinator"]),
     ("xtask", &[]),
 ];

@@ -30,9 +30,19 @@ pub fn command_line(pid: u32) -> String {
 
 /// Whether it runs; a zombie does not.
 pub fn is_alive(pid: u32) -> bool {
-    let stat = fs::read_to_string(file(pid, "stat")).unwrap_or_default();
-    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    let state = stat(pid, 0).and_then(|state| state.chars().next());
     state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
+/// Its parent; `None`: it is gone.
+pub fn parent(pid: u32) -> Option<u32> {
+    stat(pid, 1)?.parse().ok()
+}
+
+/// A field of /proc/PID/stat, counted from the one behind the name, which may hold anything.
+fn stat(pid: u32, field: usize) -> Option<String> {
+    let stat = fs::read_to_string(file(pid, "stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(field).map(str::to_owned)
 }
 
 /// Resident memory in bytes; `None`: it is gone.

@@ -57,6 +57,11 @@ impl Project {
         self.folder.path()
     }
 
+    /// Leaves the folder for whoever wants to see what went wrong.
+    pub fn keep(self) -> PathBuf {
+        self.folder.keep()
+    }
+
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir().join(name)

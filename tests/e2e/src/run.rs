@@ -12,8 +12,8 @@ use crate::{Books, processes, wait};
 
 /// Longest time that a whole run may take.
 const RUN: Duration = Duration::from_secs(180);
-/// Longest time until no process of an ended run is left.
-const GONE: Duration = Duration::from_secs(10);
+/// Longest time until no process of an ended run is left; a guard gives its processes 5 s, and machines may be slow.
+const GONE: Duration = Duration::from_secs(60);
 
 /// A coordinator that was started. Dropping it ends it and everything below it.
 pub struct Running {
@@ -57,6 +57,11 @@ impl Running {
     /// The mark of every process below it.
     pub fn mark(&self) -> &str {
         &self.mark
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it can be waited for")
     }
 
     /// What it and its nodes have said so far.

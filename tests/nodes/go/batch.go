@@ -16,6 +16,7 @@ func newBatch(_ context.Context, cfg config) (meshloom.BatchHandler, error) {
 				out.Fail(i, err)
 				continue
 			}
+			in = in.here(cfg.Label)
 			switch {
 			case in.Do == "poison":
 				return errors.New("a poisonous row fails the whole batch")

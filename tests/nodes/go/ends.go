@@ -6,6 +6,7 @@ import (
 	"errors"
 	"iter"
 	"os"
+	"time"
 
 	"github.com/meshloom/meshloom/sdks/go"
 )
@@ -28,7 +29,7 @@ func newSink(_ context.Context, cfg config) (meshloom.SinkHandler, error) {
 		return meshloom.SinkHandler{}, err
 	}
 	return meshloom.OnStop(meshloom.Sink(func(ctx context.Context, in input) error {
-		attempt := meshloom.Attempt(ctx)
+		in, attempt := in.here(cfg.Label), meshloom.Attempt(ctx)
 		if err := verdict(in, attempt); err != nil && !errors.Is(err, meshloom.Drop) {
 			return err
 		}
@@ -53,6 +54,7 @@ func newSource(_ context.Context, cfg config) (meshloom.SourceHandler, error) {
 				if !yield(meshloom.Record{Data: input{N: i, Do: "pass"}, Checkpoint: i}, nil) {
 					return
 				}
+				time.Sleep(time.Duration(cfg.Pause) * time.Millisecond)
 			}
 		}
 	}), nil

@@ -14,12 +14,22 @@ import (
 type config struct {
 	Label string `json:"label" meshloom:"required"`
 	Count int    `json:"count"`
+	Pause int    `json:"pause"` // milliseconds between two events of the source
 	Out   string `json:"out"`
 }
 
 type input struct {
 	N  int    `json:"n"`
 	Do string `json:"do"`
+	At string `json:"at,omitempty"` // the label of the one handler that is to obey; empty: all are
+}
+
+// here is the input as a handler of this label takes it.
+func (in input) here(label string) input {
+	if in.At != "" && in.At != label {
+		in.Do = "pass"
+	}
+	return in
 }
 
 type output struct {
@@ -50,13 +60,15 @@ func verdict(in input, attempt int) error {
 		return meshloom.Drop
 	case "reject":
 		return meshloom.Rejectf("TEST_REJECT", "asked to reject %d", in.N)
-	case "die":
+	case "die", "panic", "oom":
 		fmt.Fprintln(os.Stderr, "asked to die", in.N)
-		os.Exit(3)
+		die(in.Do)
 	case "retry":
 		if attempt < 3 {
 			return meshloom.Retry(fmt.Errorf("asked to retry %d", in.N))
 		}
+	case "never":
+		return meshloom.Retry(fmt.Errorf("asked never to pass %d", in.N))
 	case "fail":
 		if attempt < 2 {
 			return fmt.Errorf("asked to fail %d", in.N)
@@ -91,6 +103,7 @@ func parts(in input, label string, attempt int) []meshloom.Out[output] {
 
 func newFilter(_ context.Context, cfg config) (meshloom.FilterHandler, error) {
 	return meshloom.Filter(func(ctx context.Context, in input) (bool, error) {
+		in = in.here(cfg.Label)
 		if in.Do == "drop" {
 			return false, nil
 		}
@@ -100,6 +113,7 @@ func newFilter(_ context.Context, cfg config) (meshloom.FilterHandler, error) {
 
 func newFlatMap(_ context.Context, cfg config) (meshloom.FlatMapHandler, error) {
 	return meshloom.FlatMap(func(ctx context.Context, in input) iter.Seq2[meshloom.Out[output], error] {
+		in = in.here(cfg.Label)
 		return func(yield func(meshloom.Out[output], error) bool) {
 			if in.Do == "drop" {
 				return

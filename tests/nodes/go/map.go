@@ -13,7 +13,7 @@ func newMap(_ context.Context, cfg config) (meshloom.MapHandler, error) {
 	return meshloom.Map(func(ctx context.Context, in input) (meshloom.Out[output], error) {
 		_, span := tracer.Start(ctx, "user-work")
 		defer span.End()
-		attempt := meshloom.Attempt(ctx)
+		in, attempt := in.here(cfg.Label), meshloom.Attempt(ctx)
 		if err := verdict(in, attempt); err != nil {
 			return meshloom.Out[output]{}, err
 		}

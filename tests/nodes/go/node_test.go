@@ -47,7 +47,7 @@ func TestHandlers(t *testing.T) {
 		{"map", "retry", 2, "0:RETRY"}, {"map", "retry", 3, third}, {"map", "fail", 1, "0:HANDLER_ERROR"}, {"map", "fail", 3, third},
 		{"map", "route", 1, first + " side"}, {"map", "key", 1, first + " k7"},
 		{"filter", "pass", 1, `{"n":7,"do":"pass"}`}, {"filter", "key", 1, `{"n":7,"do":"key"}`}, {"filter", "drop", 1, "dropped 1"},
-		{"filter", "reject", 1, "0:TEST_REJECT"}, {"filter", "retry", 1, "0:RETRY"}, {"filter", "fail", 1, "0:HANDLER_ERROR"},
+		{"map", "never", 9, "0:RETRY"}, {"filter", "reject", 1, "0:TEST_REJECT"}, {"filter", "retry", 1, "0:RETRY"}, {"filter", "fail", 1, "0:HANDLER_ERROR"},
 		{"flat_map", "pass", 1, first}, {"flat_map", "drop", 1, "dropped 1"}, {"flat_map", "split", 1, split}, {"flat_map", "route", 1, first + " side"},
 		{"flat_map", "reject", 1, "0:TEST_REJECT"}, {"flat_map", "retry", 1, "0:RETRY"}, {"flat_map", "fail", 1, "0:HANDLER_ERROR"},
 		{"batch", "pass", 1, first}, {"batch", "drop", 1, "dropped 1"}, {"batch", "split", 1, split}, {"batch", "key", 1, first + " k7"},
@@ -63,10 +63,20 @@ func TestHandlers(t *testing.T) {
 	}
 }
 
+func TestOnlyTheHandlerThatIsMeantObeys(t *testing.T) {
+	for at, want := range map[string]string{"L": "0:TEST_REJECT", "other": `{"n":7,"do":"reject","at":"other"}`} {
+		in := input{N: 7, Do: "reject", At: at}
+		r := meshloomtest.RunWith(t, meshloomtest.Options{Config: config{Label: "L"}}, meshloom.NewWith("filter", newFilter), in)
+		if got := summary(r); got != want {
+			t.Errorf("at %s: got %s, want %s", at, got, want)
+		}
+	}
+}
+
 func TestSinkAppendsALinePerEvent(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out.jsonl")
 	r := meshloomtest.RunWith(t, meshloomtest.Options{Config: config{Label: "L", Out: out}}, meshloom.NewWith("sink", newSink),
-		input{1, "pass"}, input{2, "drop"}, input{3, "reject"}, input{4, "retry"})
+		input{N: 1, Do: "pass"}, input{N: 2, Do: "drop"}, input{N: 3, Do: "reject"}, input{N: 4, Do: "retry"})
 	if got := summary(r); got != "dropped 2; 2:TEST_REJECT; 3:RETRY" {
 		t.Errorf("got %s", got)
 	}

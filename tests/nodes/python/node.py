@@ -5,8 +5,10 @@ Payload: {"n": int, "do": string}. Every language has the same node; see the han
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +26,8 @@ class Config:
     label: str
     count: int = 0
     out: str = ""
+    pause: int = 0
+    """Milliseconds between two events of the source."""
 
 
 class Order(msgspec.Struct):
@@ -31,17 +35,42 @@ class Order(msgspec.Struct):
 
     n: int
     do: str
+    at: str = ""
+    """The label of the one handler that is to obey; empty: all are."""
+
+    def here(self, label: str) -> Order:
+        """As a handler of this label takes it."""
+        return self if self.at in ("", label) else Order(self.n, "pass")
+
+
+def exhaust_memory() -> None:
+    """Takes memory until none is given any more, then ends as a C extension does that meets that."""
+    kept = []
+    try:
+        while True:
+            kept.append(bytes(64 << 20))  # zeroed pages that nobody touches
+    except MemoryError:
+        os.abort()
+
+
+DEATHS: dict[str, Callable[[], object]] = {
+    "die": lambda: os._exit(3),
+    "segfault": lambda: ctypes.string_at(0),
+    "oom": exhaust_memory,
+}
 
 
 def fail_if_asked(order: Order, attempt: int) -> None:
     """The verdicts that all roles have in common."""
     if order.do == "reject":
         raise Reject(f"asked to reject {order.n}", reason="TEST_REJECT")
-    if order.do == "die":
+    if order.do in DEATHS:
         os.write(2, f"asked to die {order.n}\n".encode())
-        os._exit(3)
+        DEATHS[order.do]()
     if order.do == "retry" and attempt < 3:
         raise Retry(f"asked to retry {order.n}")
+    if order.do == "never":
+        raise Retry(f"asked never to pass {order.n}")
     if order.do == "fail" and attempt < 2:
         raise RuntimeError(f"asked to fail {order.n}")
 
@@ -70,6 +99,7 @@ map_node = Node("map", config=Config, routes=["side"])
 @map_node.map
 def handle_map(order: Order, ctx: Context[Config]) -> Any:
     """One output for each input."""
+    order = order.here(ctx.config.label)
     with ctx.tracer.start_as_current_span("user-work"):
         fail_if_asked(order, ctx.attempt)
         if order.do == "drop":
@@ -83,6 +113,7 @@ filter_node = Node("filter", config=Config)
 @filter_node.filter
 def handle_filter(order: Order, ctx: Context[Config]) -> bool:
     """Passes all but `drop`."""
+    order = order.here(ctx.config.label)
     fail_if_asked(order, ctx.attempt)
     return order.do != "drop"
 
@@ -93,6 +124,7 @@ flat_map_node = Node("flat_map", config=Config, routes=["side"])
 @flat_map_node.flat_map
 def handle_flat_map(order: Order, ctx: Context[Config]) -> Iterator[Any]:
     """None, one or three outputs."""
+    order = order.here(ctx.config.label)
     fail_if_asked(order, ctx.attempt)
     if order.do == "split":
         yield from parts(order, ctx)
@@ -106,7 +138,7 @@ batch_node = Node("batch", config=Config, routes=["side"])
 @batch_node.batch
 def handle_batch(batch: Batch, out: Emitter, ctx: Context[Config]) -> None:
     """The same through the batch API, with verdicts by row."""
-    orders = batch.json(Order, reject_to=out)
+    orders = [order and order.here(ctx.config.label) for order in batch.json(Order, reject_to=out)]
     for order, attempt in zip(orders, batch.attempts, strict=True):
         if order is not None and (order.do == "poison" or (order.do == "fail" and attempt < 2)):
             raise RuntimeError(f"asked to fail the batch at {order.n}")
@@ -119,6 +151,8 @@ def handle_batch(batch: Batch, out: Emitter, ctx: Context[Config]) -> None:
             out.reject(row, f"asked to reject {order.n}", reason="TEST_REJECT")
         elif order.do == "retry" and attempt < 3:
             out.retry(row, f"asked to retry {order.n}")
+        elif order.do == "never":
+            out.retry(row, f"asked never to pass {order.n}")
         elif order.do == "split":
             out.rows(parts(order, ctx), parents=[row] * 3)
         else:
@@ -131,6 +165,7 @@ sink_node = Node("sink", config=Config)
 @sink_node.sink
 def handle_sink(order: Order, ctx: Context[Config]) -> None:
     """Appends one line to config.out in one write."""
+    order = order.here(ctx.config.label)
     fail_if_asked(order, ctx.attempt)
     line = {
         "uid": ctx.event.uid.hex,
@@ -154,6 +189,8 @@ def handle_source(ctx: SourceContext[Config]) -> Iterator[Output[dict[str, Any]]
     """Events 1 to config.count, resuming after the checkpoint."""
     for n in range((ctx.checkpoint or 0) + 1, ctx.config.count + 1):
         yield Output({"n": n, "do": "pass"}, checkpoint=n)
+        if ctx.config.pause:
+            time.sleep(ctx.config.pause / 1000)
 
 
 if __name__ == "__main__":

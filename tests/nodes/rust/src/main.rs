@@ -1,5 +1,6 @@
 //! The test node: one process with a handler of each kind that does what the payload says.
 
+mod deaths;
 mod source;
 mod transforms;
 
@@ -13,6 +14,9 @@ pub(crate) struct Settings {
     pub(crate) count: u64,
     #[serde(default)]
     pub(crate) out: String,
+    /// Milliseconds between two events of the source.
+    #[serde(default)]
+    pub(crate) pause: u64,
 }
 
 /// The payload: a number and a command.
@@ -21,6 +25,18 @@ pub(crate) struct Command {
     pub(crate) n: i64,
     #[serde(rename = "do")]
     pub(crate) what: String,
+    /// The label of the one handler that is to obey; absent: all are.
+    pub(crate) at: Option<String>,
+}
+
+impl Command {
+    /// As a handler of this label takes it.
+    pub(crate) fn here(mut self, label: &str) -> Self {
+        if self.at.as_ref().is_some_and(|at| at != label) {
+            self.what = "pass".to_owned();
+        }
+        self
+    }
 }
 
 #[tokio::main]

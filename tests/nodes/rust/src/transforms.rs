@@ -6,19 +6,17 @@ use meshloom::{Batch, Config, Context, Emitter, Error, Event, Json, Output, Resu
 use serde_json::{Value, json};
 use tracing::Instrument as _;
 
-use crate::{Command, Settings};
+use crate::{Command, Settings, deaths};
 
 const LANG: &str = "rust";
 
 /// What the handlers have in common: the commands that end in a failure.
 fn failure(command: &Command, attempt: u32) -> Option<Error> {
+    deaths::die_if_asked(command);
     match command.what.as_str() {
         "reject" => Some(reject("TEST_REJECT", format!("asked to reject {}", command.n))),
-        "die" => {
-            eprintln!("asked to die {}", command.n);
-            std::process::abort();
-        }
         "retry" if attempt < 3 => Some(retry(format!("asked to retry {}", command.n))),
+        "never" => Some(retry(format!("asked never to pass {}", command.n))),
         "fail" if attempt < 2 => Some(std::io::Error::other(format!("asked to fail {}", command.n)).into()),
         _ => None,
     }
@@ -43,6 +41,7 @@ pub(crate) async fn map(
     settings: Config<Settings>,
     context: Context,
 ) -> Result<Option<Output>> {
+    let command = command.here(&settings.label);
     async {
         if let Some(error) = failure(&command, context.attempt()) {
             return Err(error);
@@ -53,7 +52,8 @@ pub(crate) async fn map(
     .await
 }
 
-pub(crate) async fn filter(Json(command): Json<Command>, _: Config<Settings>, context: Context) -> Result<bool> {
+pub(crate) async fn filter(Json(command): Json<Command>, settings: Config<Settings>, context: Context) -> Result<bool> {
+    let command = command.here(&settings.label);
     match failure(&command, context.attempt()) {
         Some(error) => Err(error),
         None => Ok(command.what != "drop"),
@@ -65,6 +65,7 @@ pub(crate) fn flat_map(
     settings: Config<Settings>,
     context: Context,
 ) -> impl stream::Stream<Item = Result<Output>> {
+    let command = command.here(&settings.label);
     let outputs = match failure(&command, context.attempt()) {
         Some(error) => vec![Err(error)],
         None => match command.what.as_str() {
@@ -80,8 +81,8 @@ pub(crate) async fn batch(batch: Batch, mut out: Emitter, settings: Config<Setti
     let youngest = (0..batch.len()).map(|row| context.attempt_of(row)).min().unwrap_or(1);
     for (row, event) in batch.events().enumerate() {
         let attempt = context.attempt_of(row);
-        let command: Command = match event.json() {
-            Ok(command) => command,
+        let command = match event.json::<Command>() {
+            Ok(command) => command.here(&settings.label),
             Err(error) => {
                 out.fail(row, error);
                 continue;
@@ -97,7 +98,7 @@ pub(crate) async fn batch(batch: Batch, mut out: Emitter, settings: Config<Setti
             "forget" => {}
             "drop" => out.drop([row]),
             "split" => (0..3).for_each(|at| out.emit(row, part(&command, &settings.label, at))),
-            "reject" | "retry" => match failure(&command, attempt) {
+            "reject" | "retry" | "never" => match failure(&command, attempt) {
                 Some(error) => out.fail(row, error),
                 None => out.emit(row, passed(&command, &settings.label, attempt)),
             },
@@ -113,6 +114,7 @@ pub(crate) async fn sink(
     settings: Config<Settings>,
     context: Context,
 ) -> Result<()> {
+    let command = command.here(&settings.label);
     if let Some(error) = failure(&command, context.attempt()) {
         return Err(error);
     }

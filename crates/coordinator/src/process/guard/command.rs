@@ -32,7 +32,7 @@ impl Waiting {
         let own = std::env::current_exe()?;
         let process = Program::new(own)
             .arg0("meshloom")
-            .args(["guard", EXECUTE, name])
+            .args(["guard", EXECUTE, &std::process::id().to_string(), name])
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .process_group(0)
             .spawn()?;
@@ -53,24 +53,26 @@ impl Waiting {
     }
 }
 
-/// Becomes the command, or says why not.
-pub(super) fn execute(control: &UnixStream) -> io::Result<ExitCode> {
-    let guard = parent_id();
+/// Becomes the command, or says why not. `guard` is the first stage, which may be gone already: whoever adopted this
+/// process must not be taken for it.
+pub(super) fn execute(control: &UnixStream, guard: u32) -> io::Result<ExitCode> {
+    if let Err(error) = die_with(guard) {
+        send_with(control, &NotStarted::new("prepare the process", &error), &[])?;
+        return Ok(ExitCode::FAILURE);
+    }
     let Some((command, descriptors)) = receive_with::<Command>(control)? else {
         return Ok(ExitCode::FAILURE);
     };
-    let failure = replace(guard, command, descriptors);
+    let failure = replace(command, descriptors);
     send_with(control, &failure, &[])?;
     Ok(ExitCode::FAILURE)
 }
 
-fn replace(guard: u32, command: Command, descriptors: Vec<OwnedFd>) -> NotStarted {
-    let prepared = die_with(guard).and_then(|()| match descriptors.first() {
-        Some(stdin) => Ok(rustix::stdio::dup2_stdin(stdin)?),
-        None => Ok(()),
-    });
-    if let Err(error) = prepared {
-        return NotStarted::new("prepare the process", &error);
+fn replace(command: Command, descriptors: Vec<OwnedFd>) -> NotStarted {
+    if let Some(stdin) = descriptors.first()
+        && let Err(error) = rustix::stdio::dup2_stdin(stdin)
+    {
+        return NotStarted::new("prepare the process", &error.into());
     }
     if let Err(error) = std::env::set_current_dir(&command.dir) {
         return NotStarted::new("enter its folder", &error);

@@ -12,18 +12,23 @@ use std::{
 
 use rustix::fd::AsFd;
 
-/// Marks the second stage.
+/// Marks the second stage; behind it the first one's process number, then NODE/REPLICA for whoever lists processes.
 const EXECUTE: &str = "--execute";
 
 /// Runs the guard, or its second stage. `args` are those behind `guard`; the binary calls this before it starts a
 /// runtime, threads or a logger of its own.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let second_stage = args.into_iter().any(|arg| arg == EXECUTE);
-    let done = take_control().and_then(
-        |control| {
-            if second_stage { command::execute(&control) } else { watch::guard(control) }
-        },
-    );
+    let mut args = args.into_iter();
+    let second_stage = args.next().is_some_and(|arg| arg == EXECUTE);
+    let done = take_control().and_then(|control| {
+        if !second_stage {
+            return watch::guard(control);
+        }
+        let guard = args.next().and_then(|pid| pid.to_str()?.parse().ok());
+        let guard =
+            guard.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the guard's number is missing"))?;
+        command::execute(&control, guard)
+    });
     match done {
         Ok(code) => code,
         Err(error) => {

@@ -1,0 +1,352 @@
+//! Carries out a plan.
+
+use std::{
+    fmt, fs,
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use meshloom_e2e::{Books, Project, Running, processes};
+use rustix::process::Signal;
+
+use crate::{
+    check,
+    client::Client,
+    dialled::Dialled,
+    evidence::Evidence,
+    pipeline,
+    plan::{self, Fault, Plan, Step, Victim},
+    victims,
+};
+
+/// Longest time for anything to come: only a pipeline that is stuck needs it.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Exit status of a run that a node keeps from beginning.
+const NOT_AVAILABLE: i32 = 69;
+/// Pause between looks at the sink.
+const LOOK: Duration = Duration::from_millis(4);
+/// First pause between two times that the sink is moved on for a victim's sake.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Pause between searches for a victim.
+const SEARCH: Duration = Duration::from_millis(20);
+/// Where a full file ends: behind the small ones, which are replaced as wholes, before the ends of all that grow.
+const FULL: u64 = 4096;
+/// Bytes of each log that a failure shows.
+const TAIL: usize = 4_000;
+
+/// What a round has come to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Outcome {
+    /// Faults that struck.
+    pub faults: usize,
+    /// Runs of the coordinator.
+    pub runs: usize,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A round that went wrong.
+pub struct Failed {
+    /// What is wrong.
+    pub wrong: Vec<String>,
+    /// How far the schedule had come.
+    pub done: usize,
+    /// The folder, kept.
+    pub folder: PathBuf,
+    /// The ends of its logs.
+    pub logs: String,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.logs)?;
+        writeln!(f, "after {} faults, in {}:", self.done, self.folder.display())?;
+        self.wrong.iter().try_for_each(|wrong| writeln!(f, "WRONG: {wrong}"))
+    }
+}
+
+/// Runs a plan to its end. `chaos` is the program of this crate.
+///
+/// # Errors
+/// When the evidence is not what the model says.
+pub fn run(plan: &Plan, chaos: &Path) -> Result<Outcome, Failed> {
+    let began = Instant::now();
+    let language = plan.language("d").expect("d has a language");
+    let dialled = Dialled::start(language, &format!("{}", plan.seed));
+    let project = pipeline::project(plan, chaos, &dialled.proxy.address());
+    let mut round = Round {
+        plan,
+        began,
+        project,
+        dialled,
+        client: Client::start(plan.seed),
+        running: None,
+        runs: 0,
+        sink: Lines::default(),
+        gate: 0,
+        may_not_start: false,
+        done: 0,
+        faults: 0,
+    };
+    let result = round.carry_out();
+    // First, so that nothing of it goes on while it is looked at.
+    drop(round.running.take());
+    match result {
+        Ok(()) => Ok(Outcome { faults: round.faults, runs: round.runs, took: began.elapsed() }),
+        Err(wrong) => {
+            let (done, logs) = (round.done, tails(round.project.dir()));
+            Err(Failed { wrong, done, folder: round.project.keep(), logs })
+        }
+    }
+}
+
+struct Round<'p> {
+    plan: &'p Plan,
+    began: Instant,
+    project: Project,
+    dialled: Dialled,
+    client: Client,
+    running: Option<Running>,
+    runs: usize,
+    sink: Lines,
+    /// How many lines the sink may record.
+    gate: u64,
+    /// Another than the coordinator was struck in this run of it, perhaps before it was up.
+    may_not_start: bool,
+    /// Steps that are over.
+    done: usize,
+    /// Those of them that struck.
+    faults: usize,
+}
+
+type Checked = Result<(), Vec<String>>;
+
+impl Round<'_> {
+    fn carry_out(&mut self) -> Checked {
+        let steps = &self.plan.steps;
+        self.gate = steps.first().map_or(u64::MAX, |step| step.at + 1);
+        self.open_gate(self.gate);
+        self.start();
+        for (index, step) in steps.iter().enumerate() {
+            self.wait(&format!("{} lines at the sink", step.at), |round| round.sink.count(&round.project) >= step.at)?;
+            // Events flow while it strikes, and cannot run out before the next.
+            self.gate = steps.get(index + 1).map_or(step.at, |next| next.at) + 1;
+            self.open_gate(self.gate);
+            thread::sleep(step.after);
+            self.log(&self.plan.tell(step));
+            self.faults += usize::from(self.strike(step)?);
+            self.done += 1;
+        }
+        self.open_gate(u64::MAX);
+        self.wait("all that was posted to be accepted", |round| round.client.is_done())?;
+        // The source that is posted to has no end, so the run has none of its own.
+        self.wait("everything to settle", |round| {
+            thread::sleep(SEARCH);
+            round.running.as_ref().and_then(Running::status).is_some_and(|books| is_settled(&books))
+        })?;
+        let running = self.running.take().expect("it runs until it is waited for");
+        running.signal("TERM");
+        let finished = running.finish();
+        if finished.status.code() != Some(0) {
+            return Err(vec![format!("the coordinator ended with {}", finished.status)]);
+        }
+        finished.books().assert_balanced();
+        self.check(true)
+    }
+
+    fn start(&mut self) {
+        self.client.direct(String::new());
+        self.may_not_start = false;
+        self.running = Some(self.project.start());
+        self.runs += 1;
+    }
+
+    /// Tells the client where the coordinator listens, once that is known.
+    fn direct(&mut self) {
+        let log = self.running.as_ref().map(Running::log).unwrap_or_default();
+        if let Some((_, rest)) = log.split_once("listening on ") {
+            self.client.direct(rest.split_whitespace().next().unwrap_or_default().to_owned());
+        }
+    }
+
+    /// What has been done, with the time, beside the logs of the processes that it was done to.
+    fn log(&self, what: &str) {
+        let path = self.project.path("schedule.log");
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        writeln!(file, "{:7.2} s: {what}", self.began.elapsed().as_secs_f64()).unwrap();
+    }
+
+    fn open_gate(&self, lines: u64) {
+        let fresh = self.project.write("gate.new", lines.to_string());
+        fs::rename(fresh, self.project.path(pipeline::GATE)).unwrap();
+    }
+
+    /// Waits until something holds. A coordinator that ends by itself before is wrong.
+    fn wait(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) -> Checked {
+        let began = Instant::now();
+        while !holds(self) {
+            self.direct();
+            if let Some(status) = self.running.as_mut().and_then(Running::ended) {
+                if status.code() == Some(NOT_AVAILABLE) && self.may_not_start {
+                    self.start_again()?;
+                    continue;
+                }
+                return if holds(self) { Ok(()) } else { Err(vec![format!("it ended before {what}: {status}")]) };
+            }
+            if began.elapsed() > PATIENCE {
+                let books = self.running.as_ref().and_then(Running::status);
+                return Err(vec![format!("waited {PATIENCE:?} for {what}; books: {books:#?}")]);
+            }
+            thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// A node that was struck before it was up: such a run refuses to begin, and whoever started it starts it again.
+    fn start_again(&mut self) -> Checked {
+        let finished = self.running.take().expect("it has ended").finish();
+        self.log(&format!("{}, since a node was struck before it was up", finished.status));
+        let told = ["START_FAILED", "SPAWN_FAILED"].iter().any(|code| finished.log.contains(&format!("error[{code}]")));
+        if !told {
+            return Err(vec![format!("{} for another reason than a node that did not start", finished.status)]);
+        }
+        self.check(false)?;
+        self.start();
+        Ok(())
+    }
+
+    /// Waits until a victim was found and struck. One that was struck before is noticed and comes up only where events
+    /// flow, so a few do meanwhile, ever more slowly. Says whether it was: one that `ends`, a source, may be there no more.
+    fn wait_for(
+        &mut self,
+        what: &str,
+        ends: bool,
+        mut found: impl FnMut(&mut Self) -> bool,
+    ) -> Result<bool, Vec<String>> {
+        let (mut pause, mut next, mut struck) = (PAUSE, Instant::now(), true);
+        self.wait(what, |round| {
+            if found(round) {
+                return true;
+            }
+            if next.elapsed() >= pause && round.sink.count(&round.project) >= round.gate {
+                round.gate += plan::STRIDE;
+                round.open_gate(round.gate);
+                let books = round.running.as_ref().and_then(Running::status);
+                struck = !ends || books.is_none_or(|books| !books.node("count").exhausted);
+                (pause, next) = (pause * 2, Instant::now());
+            }
+            // Looking through all processes is work that theirs has to wait for.
+            thread::sleep(SEARCH);
+            !struck
+        })?;
+        Ok(struck)
+    }
+
+    /// Says whether it struck.
+    fn strike(&mut self, step: &Step) -> Result<bool, Vec<String>> {
+        self.may_not_start |= !matches!(step.fault, Fault::Kill(Victim::Coordinator) | Fault::KillAll);
+        match step.fault {
+            Fault::Kill(Victim::Coordinator) => self.kill_coordinator(false).map(|()| true),
+            Fault::KillAll => self.kill_coordinator(true).map(|()| true),
+            Fault::Kill(victim) => self.signal(victim, &[Signal::KILL], Duration::ZERO),
+            Fault::Stop(victim, time) => self.signal(victim, &[Signal::STOP, Signal::CONT], time),
+            Fault::Full(time) => {
+                let pid = self.running.as_ref().expect("it runs between steps").pid();
+                let before = victims::limit_files(pid, Some(FULL));
+                thread::sleep(time);
+                victims::limit_files(pid, before);
+                Ok(true)
+            }
+            Fault::Cut => self.wait_for("a connection to cut", false, |round| round.dialled.proxy.cut() > 0),
+        }
+    }
+
+    /// Sends signals to a victim, as soon as there is one, with a pause behind each but the last.
+    fn signal(&mut self, victim: Victim, signals: &[Signal], pause: Duration) -> Result<bool, Vec<String>> {
+        let ends = matches!(victim, Victim::Node("count") | Victim::Guard("count"));
+        self.wait_for(&format!("{victim:?} to strike"), ends, |round| {
+            let running = round.running.as_ref().expect("it runs between steps");
+            let pid = match victim {
+                Victim::Coordinator => Some(running.pid()),
+                Victim::Node(node) => victims::node(running.mark(), node),
+                Victim::Guard(node) => victims::guard(running.mark(), node),
+            };
+            let Some(pid) = pid.filter(|pid| victims::signal(*pid, signals[0])) else {
+                return false;
+            };
+            for signal in &signals[1..] {
+                thread::sleep(pause);
+                // It may have been killed meanwhile; nothing else takes its number so soon.
+                victims::signal(pid, *signal);
+            }
+            true
+        })
+    }
+
+    /// Kills the coordinator, looks at what it has left, and starts it again.
+    fn kill_coordinator(&mut self, with_all: bool) -> Checked {
+        let running = self.running.take().expect("it runs between steps");
+        running.signal("KILL");
+        if with_all {
+            // Again, since a guard may have been forking; the coordinator comes first and starts no more.
+            for _ in 0..2 {
+                for pid in processes::marked(running.mark()) {
+                    victims::signal(pid, Signal::KILL);
+                }
+            }
+        }
+        let finished = running.finish_beside();
+        let began = finished.status.code() != Some(NOT_AVAILABLE) || !self.may_not_start;
+        if finished.status.code().is_some() && began {
+            return Err(vec![format!("it ended before it was killed: {}", finished.status)]);
+        }
+        self.check(false)?;
+        self.start();
+        Ok(())
+    }
+
+    fn check(&self, at_rest: bool) -> Checked {
+        let wrong = check::violations(self.plan, &self.client.posted(), &Evidence::of(&self.project), at_rest);
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+}
+
+/// Whether the sources that end have ended and nothing is under way.
+fn is_settled(books: &Books) -> bool {
+    let sources = ["in", "count", "web"].map(|name| books.node(name));
+    sources.iter().all(|source| source.received == source.settled) && sources[..2].iter().all(|source| source.exhausted)
+}
+
+/// Counts the lines of a growing file.
+#[derive(Default)]
+struct Lines {
+    offset: u64,
+    lines: u64,
+}
+
+impl Lines {
+    fn count(&mut self, project: &Project) -> u64 {
+        if let Ok(mut file) = fs::File::open(project.path(pipeline::OUT)) {
+            let mut more = Vec::new();
+            file.seek(SeekFrom::Start(self.offset)).and_then(|_| file.read_to_end(&mut more)).unwrap();
+            self.offset += more.len() as u64;
+            self.lines += more.iter().filter(|byte| **byte == b'\n').count() as u64;
+        }
+        self.lines
+    }
+}
+
+/// The ends of all logs of a folder.
+fn tails(folder: &Path) -> String {
+    let files = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    let mut logs: Vec<_> = files.filter(|path| path.extension().is_some_and(|ext| ext == "log")).collect();
+    logs.sort();
+    let tail = |path: &PathBuf| {
+        let text = String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+        let from = text.char_indices().map(|(at, _)| at).find(|at| text.len() - at <= TAIL).unwrap_or(text.len());
+        format!("--- {} ---\n{}", path.display(), &text[from..])
+    };
+    logs.iter().map(tail).collect::<Vec<_>>().join("\n")
+}

@@ -264,7 +264,7 @@ fn start_source(
 /// Whether a source tells its clients only once their events have settled, so that a crash loses nothing unsaid.
 fn answers_when_settled(kind: &NodeKind) -> bool {
     use meshloom_config::ConnectorSpec;
-    matches!(kind, NodeKind::Use(ConnectorSpec::HttpSource(_) | ConnectorSpec::Stdin(_)))
+    matches!(kind, NodeKind::Use(ConnectorSpec::HttpSource(_) | ConnectorSpec::GrpcSource(_) | ConnectorSpec::Stdin(_)))
 }
 
 fn start_node(

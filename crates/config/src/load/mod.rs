@@ -11,6 +11,7 @@ mod kind;
 mod memory;
 mod node;
 mod settings;
+mod tcp;
 mod top;
 
 use std::path::{Path, PathBuf};

@@ -138,7 +138,7 @@ fn admitted(batch: &Batch, first: usize, credit: Credit) -> usize {
     let mut bytes = 0;
     let fits = (first..batch.len()).take_while(|row| {
         bytes += batch.payload(*row).len() as u64;
-        (row - first) as u64 + 1 <= credit.events && bytes <= credit.bytes
+        ((row - first) as u64) < credit.events && bytes <= credit.bytes
     });
     fits.count().max(1)
 }

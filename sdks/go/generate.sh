@@ -17,4 +17,5 @@ rm -rf internal/pb
   --path "$proto/meshloom/v1/session.proto" \
   --path "$proto/meshloom/v1/process.proto" \
   --path "$proto/meshloom/v1/produce.proto" \
+  --path "$proto/meshloom/v1/ingress.proto" \
   --path "$proto/meshloom/v1/node.proto"

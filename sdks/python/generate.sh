@@ -15,7 +15,7 @@ if ! cmp -s "$lock" "$venv/.lock"; then
 fi
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-files="batch session process produce node"
+files="batch session process produce ingress node"
 set --
 for name in $files; do set -- "$@" "meshloom/v1/$name.proto"; done
 "$venv/bin/python" -W ignore -m grpc_tools.protoc -I "$root/proto" --python_out="$out" --pyi_out="$out" "$@"

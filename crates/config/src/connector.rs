@@ -21,6 +21,10 @@ pub enum ConnectorSpec {
     Null,
     /// `http`: a source.
     HttpSource(HttpSource),
+    /// `grpc`: a source.
+    GrpcSource(GrpcSource),
+    /// `tcp`: a source.
+    TcpSource(TcpSource),
     /// `webhook`: a sink.
     Webhook(Webhook),
 }
@@ -35,13 +39,25 @@ impl ConnectorSpec {
             Self::Generate(_) => "generate",
             Self::Null => "null",
             Self::HttpSource(_) => "http",
+            Self::GrpcSource(_) => "grpc",
+            Self::TcpSource(_) => "tcp",
             Self::Webhook(_) => "webhook",
         }
     }
 
     /// Whether it takes no input.
     pub fn is_source(&self) -> bool {
-        matches!(self, Self::FileSource(_) | Self::Stdin(_) | Self::Generate(_) | Self::HttpSource(_))
+        matches!(self, Self::FileSource(_) | Self::Stdin(_) | Self::Generate(_)) || self.listen().is_some()
+    }
+
+    /// Where it listens.
+    pub fn listen(&self) -> Option<SocketAddr> {
+        match self {
+            Self::HttpSource(http) => Some(http.listen),
+            Self::GrpcSource(grpc) => Some(grpc.listen),
+            Self::TcpSource(tcp) => Some(tcp.listen),
+            _ => None,
+        }
     }
 }
 
@@ -132,6 +148,34 @@ pub struct HttpSource {
     pub listen: SocketAddr,
     /// The path that takes events, with the leading slash.
     pub path: String,
+}
+
+/// Receives events over `IngressService.Publish`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrpcSource {
+    /// Where to listen; port 0: any free one.
+    pub listen: SocketAddr,
+}
+
+/// Receives events over plain TCP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpSource {
+    /// Where to listen; port 0: any free one.
+    pub listen: SocketAddr,
+    /// Where records end.
+    pub framing: Framing,
+    /// What a record is.
+    pub format: ReadFormat,
+}
+
+/// Where the records of a connection end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Framing {
+    /// At `\n`.
+    #[default]
+    Lines,
+    /// After as many bytes as the four before the record say, big-endian.
+    Length,
 }
 
 /// Sends each event as a request.

@@ -3,7 +3,10 @@
 use std::{fs, path::Path, time::Duration};
 
 use meshloom_config::{
-    ConnectorSpec, Environment, NodeKind, Pipeline, Rate, Sampling, budget, connector::ReadFormat, exec::*, parse,
+    ConnectorSpec, Environment, NodeKind, Pipeline, Rate, Sampling, budget,
+    connector::{Framing, ReadFormat},
+    exec::*,
+    parse,
     spec::*,
 };
 use meshloom_core::machine::{InOutage, OnExhausted};
@@ -184,11 +187,14 @@ nodes:
   lines: { use: stdin, with: { format: text } }
   made: { use: generate, with: { count: 10, rate: 100/s, template: '{"id":{{ data.n }}}' } }
   posts: { use: http, with: { listen: "localhost:8080", path: /events } }
+  sent: { use: tcp, with: { listen: "127.0.0.1:7000", framing: length } }
+  lined: { use: tcp, with: { listen: "127.0.0.1:7001", format: csv } }
+  published: { use: grpc, with: { listen: "127.0.0.1:7490" } }
   kept: { use: file, from: files, with: { path: out/x.txt, format: text, rotate: { bytes: 64MiB, every: 1h } } }
   shown: { use: stdout, from: lines }
   hook:
     use: webhook
-    from: [made, posts]
+    from: [made, posts, published, sent, lined]
     with:
       url: https://example.com/hook?x=1
       method: PUT
@@ -210,6 +216,12 @@ nodes:
     assert_eq!(payload.as_deref(), Ok("{\"id\":7}"));
     let ConnectorSpec::HttpSource(posts) = spec("posts") else { panic!() };
     assert_eq!((posts.listen.to_string().as_str(), posts.path.as_str()), ("127.0.0.1:8080", "/events"));
+    let ConnectorSpec::GrpcSource(published) = spec("published") else { panic!() };
+    assert_eq!(published.listen.to_string(), "127.0.0.1:7490");
+    let ConnectorSpec::TcpSource(sent) = spec("sent") else { panic!() };
+    assert_eq!((sent.framing, sent.format), (Framing::Length, ReadFormat::Json));
+    let ConnectorSpec::TcpSource(lined) = spec("lined") else { panic!() };
+    assert_eq!((lined.framing, lined.format), (Framing::Lines, ReadFormat::Csv));
     let ConnectorSpec::FileSink(kept) = spec("kept") else { panic!() };
     assert_eq!(kept.path, Path::new("/out/x.txt"));
     assert_eq!(kept.rotate.unwrap().every, Some(Duration::from_secs(3600)));

@@ -16,7 +16,7 @@ const FRAME_EVENTS: u64 = 4096;
 /// Largest frame, in bytes of payload; a larger event goes alone.
 const FRAME_BYTES: u64 = 1 << 20;
 /// How far a stream that cannot be read again is read ahead of what is durable: a crash loses no more than this.
-const UNSETTLED: Credit = Credit { events: 16_384, bytes: 16 << 20 };
+pub(crate) const UNSETTLED: Credit = Credit { events: 16_384, bytes: 16 << 20 };
 
 /// How records become events.
 #[derive(Debug, Clone, Default)]

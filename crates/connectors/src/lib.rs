@@ -5,9 +5,10 @@
 //! the half-close: answer what is in hand, then return.
 //!
 //! - [`formats`]: bytes to events and back, streaming, with bounded memory.
-//! - `file`, `stdio`, `generate`, `null`, `http`, `webhook`: one connector each.
+//! - `file`, `stdio`, `generate`, `null`, `http`, `grpc`, `tcp`, `webhook`: one connector each.
 //! - `exec`: the sidecar adapter; it starts programs only through the [`Spawner`] it is given.
-//! - `calls`, `link`, `feed`: what connectors share: works as calls, a source's credit, records made into frames.
+//! - `calls`, `link`, `feed`, `intake`, `listen`: what connectors share: works as calls, a source's credit, records made
+//!   into frames, batches of many clients made into one stream of frames, ports.
 
 mod calls;
 mod context;
@@ -17,13 +18,17 @@ mod feed;
 mod file;
 pub mod formats;
 mod generate;
+mod grpc;
 mod http;
+mod intake;
 mod link;
+mod listen;
 mod node;
 mod null;
 mod open;
 mod spawn;
 mod stdio;
+mod tcp;
 mod webhook;
 
 pub use context::{LogLine, LogStream, OpenContext};

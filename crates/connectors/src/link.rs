@@ -27,7 +27,12 @@ impl Credit {
         self.any() && (events == 1 || (events <= self.events && bytes <= self.bytes))
     }
 
-    fn spend(&mut self, events: u64, bytes: u64) {
+    pub(crate) fn add(&mut self, more: Self) {
+        self.events = self.events.saturating_add(more.events);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+    }
+
+    pub(crate) fn spend(&mut self, events: u64, bytes: u64) {
         self.events = self.events.saturating_sub(events);
         self.bytes = self.bytes.saturating_sub(bytes);
     }
@@ -119,20 +124,27 @@ impl Link {
     /// Waits until a frame may be sent: for credit, and until what has not settled is below `window`.
     pub(crate) async fn ready(&mut self, window: Option<Credit>) -> Result<Credit, Stopped> {
         self.catch_up()?;
-        loop {
-            let room = window.is_none_or(|w| self.unsettled.events < w.events && self.unsettled.bytes < w.bytes);
-            if room && self.credit.any() {
-                return Ok(self.credit);
-            }
+        while !self.has_room(window) {
             self.hear().await?;
         }
+        Ok(self.credit)
+    }
+
+    /// Whether a frame may be sent now; see [`ready`](Self::ready).
+    pub(crate) fn has_room(&self, window: Option<Credit>) -> bool {
+        let room = window.is_none_or(|w| self.unsettled.events < w.events && self.unsettled.bytes < w.bytes);
+        room && self.credit.any()
+    }
+
+    /// Where frames go: to wait for room there while the coordinator is heard.
+    pub(crate) fn output(&self) -> mpsc::Sender<FromSource> {
+        self.output.clone()
     }
 
     fn take(&mut self, heard: Option<ToSource>) -> Result<Option<(Sequence, Fate)>, Stopped> {
         match heard {
             Some(ToSource::Demand { events, bytes }) => {
-                self.credit.events = self.credit.events.saturating_add(events);
-                self.credit.bytes = self.credit.bytes.saturating_add(bytes);
+                self.credit.add(Credit { events, bytes });
                 self.peak.events = self.peak.events.max(self.credit.events);
                 self.peak.bytes = self.peak.bytes.max(self.credit.bytes);
                 Ok(None)

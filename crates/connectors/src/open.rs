@@ -6,9 +6,11 @@ use crate::{
     OpenContext, OpenError, Opened, exec,
     file::{FileSinkNode, FileSourceNode},
     generate::Generator,
+    grpc::GrpcSourceNode,
     http::HttpSourceNode,
     null::Null,
     stdio::{Stdin, Stdout},
+    tcp::TcpSourceNode,
     webhook::WebhookNode,
 };
 
@@ -50,6 +52,8 @@ pub fn open<'a>(spec: impl Into<Spec<'a>>, context: &OpenContext) -> Result<Open
         ConnectorSpec::Generate(spec) => Opened::Source(Box::new(Generator::open(spec, context)?)),
         ConnectorSpec::Null => Opened::Node(Box::new(Null)),
         ConnectorSpec::HttpSource(spec) => Opened::Source(Box::new(HttpSourceNode::open(spec, context.clone())?)),
+        ConnectorSpec::GrpcSource(spec) => Opened::Source(Box::new(GrpcSourceNode::open(&spec, context.clone())?)),
+        ConnectorSpec::TcpSource(spec) => Opened::Source(Box::new(TcpSourceNode::open(spec, context.clone())?)),
         ConnectorSpec::Webhook(spec) => Opened::Node(Box::new(WebhookNode::open(spec, context)?)),
     })
 }

@@ -302,7 +302,7 @@ fn start_source(
 /// Whether a source can pass on to its clients that their events were not accepted. The frames of others wait.
 fn tells_refusals(kind: &NodeKind) -> bool {
     use meshloom_config::ConnectorSpec;
-    matches!(kind, NodeKind::Use(ConnectorSpec::HttpSource(_)))
+    matches!(kind, NodeKind::Use(ConnectorSpec::HttpSource(_) | ConnectorSpec::GrpcSource(_)))
 }
 
 fn start_node(

@@ -76,6 +76,12 @@ pub enum WireError {
     /// A source has set identities.
     #[error("a source must leave `uid` empty: only the coordinator makes identities")]
     UidSet,
+    /// A publisher left an event without the id that makes a resend the same event.
+    #[error("event {row} of the publication has no `id`: a publisher gives every event one before it is first sent")]
+    NoId {
+        /// The event.
+        row: usize,
+    },
     /// A checkpoint is too large.
     #[error("the checkpoint has {bytes} bytes, allowed are {}", limits::CHECKPOINT_BYTES)]
     Checkpoint {

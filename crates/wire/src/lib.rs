@@ -1,7 +1,7 @@
 //! The boundary between wire and core: frames are validated and translated here, once, and nowhere else.
 //!
-//! - [`batch`], [`process`], [`produce`]: messages to core's forms and back. Decoding checks every limit of the
-//!   protocol; what it returns needs no further check.
+//! - [`batch`], [`process`], [`produce`], [`ingress`]: messages to core's forms and back. Decoding checks every limit of
+//!   the protocol; what it returns needs no further check.
 //! - [`Meter`] and [`NodeClient`]: a client whose every received message is charged to a budget until its last slice
 //!   is gone.
 //! - [`transport`]: the numbers of every connection.
@@ -13,6 +13,7 @@ mod client;
 mod codec;
 mod duration;
 mod error;
+pub mod ingress;
 mod meter;
 pub mod process;
 pub mod produce;

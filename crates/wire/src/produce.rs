@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use meshloom_core::{
+    batch::Batch,
     exchange::{FromSource, ToSource},
     limits,
 };
@@ -45,16 +46,21 @@ pub fn encode_response(message: &FromSource) -> v1::ProduceResponse {
 /// # Errors
 /// When it breaks the protocol; the stream cannot go on, because no verdict can be given for the frame.
 pub fn decode_produced(produced: v1::Produced) -> Result<FromSource, WireError> {
-    let mut frame = produced.batch.ok_or(WireError::Missing { field: "produced.batch" })?;
+    Ok(FromSource::Produced {
+        sequence: produced.sequence,
+        checkpoint: checkpoint(produced.checkpoint)?,
+        batch: new_events("produced.batch", produced.batch)?,
+    })
+}
+
+/// Validates events that have only now come into being: they have no uid, and what is said of their upstream is dropped.
+pub(crate) fn new_events(field: &'static str, batch: Option<v1::Batch>) -> Result<Batch, WireError> {
+    let mut frame = batch.ok_or(WireError::Missing { field })?;
     if !frame.uid.is_empty() {
         return Err(WireError::UidSet);
     }
     frame.from = None;
-    Ok(FromSource::Produced {
-        sequence: produced.sequence,
-        checkpoint: checkpoint(produced.checkpoint)?,
-        batch: batch::decode(frame)?,
-    })
+    batch::decode(frame)
 }
 
 /// Validates what a source is told once its stream is open; `None`: it is the request that opened it.

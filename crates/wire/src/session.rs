@@ -15,14 +15,26 @@ pub const PROTOCOL_MISMATCH: &str = "PROTOCOL_MISMATCH";
 /// # Errors
 /// FAILED_PRECONDITION with `google.rpc.ErrorInfo` naming the side to upgrade and to what.
 pub fn choose_protocol(coordinator: Option<&v1::ProtocolRange>, node: &v1::ProtocolRange) -> Result<u32, Status> {
+    choose_protocol_with("node", coordinator, node)
+}
+
+/// As [`choose_protocol`], with what stands at the other end of the stream: `node`, `publisher`.
+///
+/// # Errors
+/// As [`choose_protocol`].
+pub fn choose_protocol_with(
+    peer: &str,
+    coordinator: Option<&v1::ProtocolRange>,
+    node: &v1::ProtocolRange,
+) -> Result<u32, Status> {
     let coordinator = coordinator.ok_or_else(|| field("protocol", "is missing"))?;
     let chosen = coordinator.max.min(node.max);
     if chosen >= coordinator.min.max(node.min) {
         return Ok(chosen);
     }
-    let (side, to) = if coordinator.max < node.min { ("coordinator", node.min) } else { ("node", coordinator.min) };
+    let (side, to) = if coordinator.max < node.min { ("coordinator", node.min) } else { (peer, coordinator.min) };
     let message = format!(
-        "the coordinator speaks protocol {} to {}, the node {} to {}: upgrade the {side} to one that speaks {to}",
+        "the coordinator speaks protocol {} to {}, the {peer} {} to {}: upgrade the {side} to one that speaks {to}",
         coordinator.min, coordinator.max, node.min, node.max
     );
     let details = [("upgrade".to_owned(), side.to_owned()), ("to".to_owned(), to.to_string())];

@@ -14,7 +14,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("meshloom-telemetry", &[]),
     ("meshloom-config", &["meshloom-core"]),
     ("meshloom-wire", &["meshloom-core", "meshloom-proto"]),
-    ("meshloom-connectors", &["meshloom-core", "meshloom-config"]),
+    ("meshloom-connectors", &["meshloom-core", "meshloom-config", "meshloom-proto", "meshloom-wire"]),
     ("meshloom-journal", &["meshloom-core"]),
     ("meshloom-coordinator", BELOW_COORDINATOR),
     ("meshloom-cli", BELOW_CLI),

@@ -10,6 +10,7 @@ mod extract;
 mod handler;
 mod node;
 mod output;
+mod publisher;
 mod result;
 mod running;
 mod serve;
@@ -26,6 +27,7 @@ pub use extract::{Checkpoint, FromCall, HandlerFn, Json, Text};
 pub use handler::{IntoDelivered, IntoKeep, IntoPart};
 pub use node::{Node, NodeBuilder, node};
 pub use output::{IntoAnswer, IntoOutput, IntoRecord, Output, Record};
+pub use publisher::{Acknowledgement, PublishError, Publisher, PublisherBuilder};
 pub use serve::{ServeError, Server, serve};
 
 pub use bytes::Bytes;

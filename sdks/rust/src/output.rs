@@ -88,6 +88,11 @@ impl Output {
         Self::new(Payload::Parent, None)
     }
 
+    /// The id that was set.
+    pub(crate) fn own_id(&self) -> Option<&str> {
+        self.attributes.as_ref()?.id.as_deref().filter(|id| !id.is_empty())
+    }
+
     /// Sets the media type of the payload.
     pub fn content_type(mut self, content_type: impl Into<String>) -> Self {
         self.content_type = Some(Cow::Owned(content_type.into()));

@@ -6,7 +6,6 @@ use meshloom_core::graph::{Cyclic, Edge, Graph, GraphError, NodeId, Port};
 
 use super::{Load, node::Draft, top::Top};
 use crate::{
-    connector::ConnectorSpec,
     diagnostic::{Span, codes},
     exec::ExecMode,
     spec::{EdgeSpec, NodeKind},
@@ -130,20 +129,18 @@ impl Load<'_> {
     fn ports(&mut self, drafts: &[Draft]) {
         let mut taken: Vec<(SocketAddr, &Draft, &Span)> = Vec::new();
         for draft in drafts {
-            let (NodeKind::Use(ConnectorSpec::HttpSource(http)), Some(span)) = (&draft.spec.kind, &draft.listen_span)
-            else {
+            let (NodeKind::Use(connector), Some(span)) = (&draft.spec.kind, &draft.listen_span) else {
                 continue;
             };
-            if let Some((_, other, place)) = taken.iter().find(|(known, ..)| clash(*known, http.listen)) {
-                let message = format!(
-                    "`{}` and `{}` both listen on port {}",
-                    other.spec.name,
-                    draft.spec.name,
-                    http.listen.port()
-                );
+            let Some(listen) = connector.listen() else {
+                continue;
+            };
+            if let Some((_, other, place)) = taken.iter().find(|(known, ..)| clash(*known, listen)) {
+                let message =
+                    format!("`{}` and `{}` both listen on port {}", other.spec.name, draft.spec.name, listen.port());
                 self.report.add(&codes::PORT_TAKEN, span, message).label(place, "taken here");
             }
-            taken.push((http.listen, draft, span));
+            taken.push((listen, draft, span));
         }
     }
 }

@@ -18,17 +18,19 @@ use crate::{
 };
 
 /// A connector's name, whether it can be a source, whether it can be a sink.
-const CONNECTORS: [(&str, bool, bool); 7] = [
+const CONNECTORS: [(&str, bool, bool); 9] = [
     ("file", true, true),
     ("stdin", true, false),
     ("stdout", false, true),
     ("generate", true, false),
     ("null", false, true),
     ("http", true, false),
+    ("grpc", true, false),
+    ("tcp", true, false),
     ("webhook", false, true),
 ];
 /// Connectors that are known but not built.
-const LATER: [&str; 3] = ["grpc", "tcp", "kafka"];
+const LATER: [&str; 1] = ["kafka"];
 const READ: [(&str, ReadFormat); 4] =
     [("ndjson", ReadFormat::Ndjson), ("json", ReadFormat::Json), ("text", ReadFormat::Text), ("csv", ReadFormat::Csv)];
 const WRITE: [(&str, WriteFormat); 2] = [("ndjson", WriteFormat::Ndjson), ("text", WriteFormat::Text)];
@@ -67,6 +69,8 @@ impl Load<'_> {
             }
             ("generate", _) => self.generate(&with).map(ConnectorSpec::Generate),
             ("http", _) => self.http_source(&with, draft).map(ConnectorSpec::HttpSource),
+            ("grpc", _) => self.grpc_source(&with, draft).map(ConnectorSpec::GrpcSource),
+            ("tcp", _) => self.tcp_source(&with, draft).map(ConnectorSpec::TcpSource),
             ("webhook", _) => self.webhook(&with).map(ConnectorSpec::Webhook),
             _ => {
                 with.only(&[], "`null`", &mut self.report);
@@ -97,7 +101,7 @@ impl Load<'_> {
         value
     }
 
-    fn format<T: Copy + Default>(&mut self, with: &Fields<'_>, formats: &[(&str, T)]) -> T {
+    pub(super) fn format<T: Copy + Default>(&mut self, with: &Fields<'_>, formats: &[(&str, T)]) -> T {
         let Some(value) = with.value("format") else {
             return T::default();
         };

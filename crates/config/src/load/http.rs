@@ -1,10 +1,10 @@
-//! The connectors that speak HTTP.
+//! The connectors that speak HTTP, gRPC among it.
 
 use std::net::SocketAddr;
 
 use super::{Load, node::Draft};
 use crate::{
-    connector::{HttpSource, Webhook},
+    connector::{GrpcSource, HttpSource, Webhook},
     defaults,
     diagnostic::codes,
     expression::Template,
@@ -16,6 +16,16 @@ impl Load<'_> {
     pub(super) fn http_source(&mut self, with: &Fields<'_>, draft: &mut Draft) -> Option<HttpSource> {
         with.only(&["listen", "path"], "an `http` source", &mut self.report);
         let path = with.value("path").and_then(|value| self.url_path(value)).unwrap_or_else(|| "/".into());
+        Some(HttpSource { listen: self.listen(with, draft)?, path })
+    }
+
+    pub(super) fn grpc_source(&mut self, with: &Fields<'_>, draft: &mut Draft) -> Option<GrpcSource> {
+        with.only(&["listen"], "a `grpc` source", &mut self.report);
+        Some(GrpcSource { listen: self.listen(with, draft)? })
+    }
+
+    /// The address that a source listens on.
+    pub(super) fn listen(&mut self, with: &Fields<'_>, draft: &mut Draft) -> Option<SocketAddr> {
         let node = self.needed(with, "listen", "127.0.0.1:8080")?;
         let written = read::text(node, "an address such as `127.0.0.1:8080`", &mut self.report)?;
         let local = written.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
@@ -25,7 +35,7 @@ impl Load<'_> {
             return refuse(&codes::BAD_ADDRESS, node, message, remedy, &mut self.report);
         };
         draft.listen_span = Some(node.span.clone());
-        Some(HttpSource { listen, path })
+        Some(listen)
     }
 
     fn url_path(&mut self, value: &Node) -> Option<String> {

@@ -13,6 +13,7 @@ mod memory;
 mod node;
 mod ordering;
 mod settings;
+mod tcp;
 mod top;
 
 use std::path::{Path, PathBuf};

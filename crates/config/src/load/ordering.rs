@@ -114,7 +114,8 @@ fn has_no_keys(kind: &NodeKind) -> bool {
     match kind {
         NodeKind::Exec(exec) => exec.envelope == Envelope::Data,
         NodeKind::Use(connector) => {
-            matches!(connector, ConnectorSpec::FileSource(_) | ConnectorSpec::Stdin(_) | ConnectorSpec::Generate(_))
+            use ConnectorSpec::{FileSource, Generate, Stdin, TcpSource};
+            matches!(connector, FileSource(_) | Stdin(_) | Generate(_) | TcpSource(_))
         }
         NodeKind::Run(_) | NodeKind::Connect(_) => false,
     }

@@ -71,7 +71,7 @@ scalar!(Discards, "Routes that are discarded on purpose.", {
 
 scalar!(Connector, "A built-in connector.", {
     "anyOf": [
-        { "type": "string", "enum": ["file", "stdin", "stdout", "generate", "null", "http", "webhook"] },
+        { "type": "string", "enum": ["file", "stdin", "stdout", "generate", "null", "http", "grpc", "tcp", "webhook"] },
         { "const": null }
     ]
 });

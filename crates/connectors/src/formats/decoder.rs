@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use meshloom_config::connector::ReadFormat;
 
-use super::{csv::Csv, json::Json, lines::Lines};
+use super::{csv::Csv, json::Json, lengths::Lengths, lines::Lines};
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
@@ -69,6 +69,7 @@ enum Splitter {
     Lines(Lines),
     Json(Box<Json>),
     Csv(Box<Csv>),
+    Lengths(Lengths),
 }
 
 impl Splitter {
@@ -77,12 +78,13 @@ impl Splitter {
             Self::Lines(lines) => lines.step(input, offset, end, limit),
             Self::Json(json) => json.step(input, offset, end, limit),
             Self::Csv(csv) => csv.step(input, offset, end, limit),
+            Self::Lengths(lengths) => lengths.step(input, offset, end, limit),
         }
     }
 
     fn scratch(&self) -> &[u8] {
         match self {
-            Self::Lines(_) => &[],
+            Self::Lines(_) | Self::Lengths(_) => &[],
             Self::Json(json) => json.scratch(),
             Self::Csv(csv) => csv.scratch(),
         }
@@ -112,14 +114,32 @@ impl Decoder {
             ReadFormat::Json => Splitter::Json(Box::default()),
             ReadFormat::Csv => Splitter::Csv(Box::default()),
         };
+        Self::with(splitter, limit)
+    }
+
+    /// A decoder of records that stand behind their lengths, four bytes big-endian; at most `limit` bytes each.
+    pub fn of_lengths(limit: usize) -> Self {
+        Self::with(Splitter::Lengths(Lengths), limit)
+    }
+
+    fn with(splitter: Splitter, limit: usize) -> Self {
         Self { splitter, limit, buffer: Vec::new(), position: 0, base: 0, ended: false }
+    }
+
+    /// Gives memory back that holds nothing: for streams that are silent for long.
+    pub fn shrink(&mut self) {
+        if self.position == self.buffer.len() {
+            self.base += self.position as u64;
+            self.position = 0;
+            self.buffer = Vec::new();
+        }
     }
 
     /// Whether [`Decoder::jump`] may be used: a table must have seen its header.
     pub fn can_jump(&self) -> bool {
         match &self.splitter {
             Splitter::Csv(csv) => csv.has_header(),
-            Splitter::Lines(_) | Splitter::Json(_) => true,
+            Splitter::Lines(_) | Splitter::Json(_) | Splitter::Lengths(_) => true,
         }
     }
 
@@ -132,6 +152,7 @@ impl Decoder {
             Splitter::Lines(lines) => lines.reset(),
             Splitter::Json(json) => json.resume(),
             Splitter::Csv(csv) => csv.resume(),
+            Splitter::Lengths(_) => {}
         }
     }
 
@@ -160,13 +181,14 @@ impl Decoder {
     /// # Errors
     /// When the bytes are no record of the format, or it is too large. The decoder is then of no more use.
     pub fn next_record(&mut self) -> Result<Option<Record<'_>>, FormatError> {
-        if self.base == 0 && self.position == 0 && self.buffer.starts_with(BOM) {
+        let text = !matches!(self.splitter, Splitter::Lengths(_));
+        if text && self.base == 0 && self.position == 0 && self.buffer.starts_with(BOM) {
             self.position = BOM.len();
         }
         loop {
             let at = self.position;
             let offset = self.base + at as u64;
-            if offset == 0 && !self.ended && BOM.starts_with(&self.buffer) {
+            if text && offset == 0 && !self.ended && BOM.starts_with(&self.buffer) {
                 return Ok(None);
             }
             let step = self.splitter.step(&self.buffer[at..], offset, self.ended, self.limit)?;
@@ -315,6 +337,42 @@ mod tests {
             let error = decode(ReadFormat::Csv, input, 1000).unwrap_err();
             assert_eq!(error.code, "BAD_FORMAT");
             assert!(error.message.contains(words), "{error}");
+        }
+    }
+
+    fn lengths(input: &[u8], chunk: usize) -> Result<Vec<Vec<u8>>, FormatError> {
+        let (mut decoder, mut records, mut chunks) = (Decoder::of_lengths(10), Vec::new(), input.chunks(chunk));
+        loop {
+            while let Some(record) = decoder.next_record()? {
+                records.push(record.payload.to_vec());
+            }
+            decoder.shrink();
+            match chunks.next() {
+                Some(chunk) => decoder.feed(chunk),
+                None if decoder.ended => return Ok(records),
+                None => decoder.finish(),
+            }
+        }
+    }
+
+    #[test]
+    fn records_behind_their_lengths_are_cut_whatever_bytes_they_hold() {
+        let input = b"\0\0\0\x03\xEF\xBB\xBF\0\0\0\0\0\0\0\x0a\n123456789";
+        for chunk in 1..input.len() {
+            assert_eq!(
+                lengths(input, chunk).unwrap(),
+                [&b"\xEF\xBB\xBF"[..], b"", b"\n123456789"],
+                "chunks of {chunk}"
+            );
+        }
+        for (input, code, offset) in [
+            (&b"\0\0\0\x01x\0\0\0\x0b"[..], "EVENT_TOO_LARGE", 5),
+            (b"\xEF\xBB\xBF\0", "EVENT_TOO_LARGE", 0),
+            (b"\0\0\0\x01x\0\0", "BAD_FORMAT", 5),
+            (b"\0\0\0\x03xy", "BAD_FORMAT", 0),
+        ] {
+            let error = lengths(input, 1).unwrap_err();
+            assert_eq!((error.code, error.offset), (code, offset), "{input:?}");
         }
     }
 

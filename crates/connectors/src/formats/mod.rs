@@ -5,6 +5,7 @@ mod csv;
 mod decoder;
 mod encode;
 mod json;
+mod lengths;
 mod lines;
 
 pub use decoder::{Decoder, FormatError, Record};

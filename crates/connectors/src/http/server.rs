@@ -21,6 +21,7 @@ use super::{
     parse,
     source::{Admission, Outcome},
 };
+use crate::listen::{ACCEPT_PAUSE, FAREWELL};
 
 /// Connections at a time. About 16 KiB each while they are idle.
 const CONNECTIONS: usize = 1024;
@@ -32,10 +33,6 @@ const BODIES_BYTES: usize = 64 << 20;
 const BODY_BYTES: usize = limits::BATCH_BYTES;
 /// Time for the head of a request to arrive.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// Time to answer open requests once the source ends.
-const FAREWELL: Duration = Duration::from_secs(5);
-/// Wait after the system refused a connection, for lack of descriptors for one.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the user says.
 pub(super) struct Settings {

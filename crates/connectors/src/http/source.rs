@@ -14,6 +14,7 @@ use super::server::{self, Settings};
 use crate::{
     BoxFuture, NodeError, OpenContext, OpenError, SourceNode,
     link::{Fate, Link, Sequence, payload_bytes},
+    listen,
 };
 
 /// Requests that wait for their admission.
@@ -56,17 +57,7 @@ pub(super) enum Outcome {
 
 impl HttpSourceNode {
     pub(crate) fn open(spec: HttpSource, context: OpenContext) -> Result<Self, OpenError> {
-        let listener = TcpListener::bind(spec.listen).and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        });
-        let listener = listener.map_err(|error| {
-            OpenError::new(
-                "LISTEN_FAILED",
-                format!("node {}: cannot listen on {}: {error}", context.node, spec.listen),
-                "end the process that has the port, or set another `listen`",
-            )
-        })?;
+        let listener = listen::bind(spec.listen, &context.node)?;
         let settings = Settings {
             path: spec.path,
             max_event: usize::try_from(context.max_event).unwrap_or(usize::MAX),
@@ -76,9 +67,7 @@ impl HttpSourceNode {
     }
 
     async fn produce(self, mut link: Link) -> Result<(), NodeError> {
-        let failed = |error: std::io::Error| NodeError::new("LISTEN_FAILED", error.to_string(), "");
-        let listener = tokio::net::TcpListener::from_std(self.listener).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, address) = listen::start(self.listener)?;
         self.context.say(format!("listening on http://{address}{}", self.settings.path)).await;
         let stop = CancellationToken::new();
         // Whatever ends this source ends the server as well.

@@ -2243,7 +2243,7 @@ pub mod publish_request {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PublishResponse {
     /// What the message is.
-    #[prost(oneof = "publish_response::Response", tags = "1, 2, 3")]
+    #[prost(oneof = "publish_response::Response", tags = "1, 2, 3, 4")]
     pub response: ::core::option::Option<publish_response::Response>,
 }
 /// Nested message and enum types in `PublishResponse`.
@@ -2257,9 +2257,12 @@ pub mod publish_response {
         /// A publication is durable.
         #[prost(message, tag = "2")]
         Acknowledged(super::Acknowledged),
-        /// A publication, or some of its events, was refused.
+        /// A publication was refused, nothing of it accepted; the stream goes on.
         #[prost(message, tag = "3")]
         Refused(super::Refused),
+        /// The first message, once.
+        #[prost(message, tag = "4")]
+        Opened(super::OpenedPublish),
     }
 }
 /// Opens a publisher's stream.
@@ -2271,8 +2274,21 @@ pub struct OpenPublish {
     /// The source node to publish to; empty: the only one that takes publications.
     #[prost(string, tag = "2")]
     pub node: ::prost::alloc::string::String,
+    /// Versions that the publisher speaks; absent: 1 alone. None in common: the stream ends FAILED_PRECONDITION.
+    #[prost(message, optional, tag = "3")]
+    pub protocol: ::core::option::Option<ProtocolRange>,
 }
-/// A batch to publish. The publisher fixes every `id` before the first send, so that a resend is the same event.
+/// The answer to an open request.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenedPublish {
+    /// The protocol version chosen: the highest in both ranges.
+    #[prost(uint32, tag = "1")]
+    pub protocol: u32,
+    /// Largest event that is accepted, bytes: `max_event` of the source.
+    #[prost(uint64, tag = "2")]
+    pub max_event_bytes: u64,
+}
+/// A batch to publish. One that breaks a rule of Batch, or has an event without `id`, ends the stream INVALID_ARGUMENT. The publisher fixes every `id` before the first send, so that a resend is the same event.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Publication {
     /// Number of the publication on this stream, chosen by the publisher, used once.
@@ -2282,7 +2298,8 @@ pub struct Publication {
     #[prost(message, optional, tag = "2")]
     pub batch: ::core::option::Option<Batch>,
 }
-/// Credit; adds to what is left, starts at 0.
+/// Credit; adds to what is left, starts at 0. Any that is left admits one event, whatever its size. A publication beyond it ends
+/// the stream RESOURCE_EXHAUSTED.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PublishCredit {
     /// Events more.
@@ -2299,13 +2316,13 @@ pub struct Acknowledged {
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
 }
-/// Nothing of a publication was accepted.
+/// Nothing of a publication was accepted. Its credit is given back with the next PublishCredit.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Refused {
     /// The publication.
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
-    /// Why, per event or for the whole.
+    /// Why, for each event that keeps it from being accepted; the others may be published again.
     #[prost(message, repeated, tag = "2")]
     pub failures: ::prost::alloc::vec::Vec<EventFailure>,
 }

@@ -88,7 +88,9 @@ where
 
 const VALID: &str = "the generated descriptors are valid";
 
-fn reflection() -> tonic_reflection::server::Builder<'static> {
+/// Reflection of `meshloom.v1` and of health, to be built for the version that is served.
+#[must_use]
+pub fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(meshloom_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

@@ -10,6 +10,7 @@ from .event import Event
 from .limits import Limits
 from .node import Node
 from .output import Output
+from .publisher import Publisher, PublishError, Unacknowledged
 from .serve import Server, serve
 from .verdicts import DROP, ConfigError, PayloadError, Reject, Retry, ServeError
 
@@ -25,12 +26,15 @@ __all__ = [
     "Node",
     "Output",
     "PayloadError",
+    "PublishError",
+    "Publisher",
     "Reject",
     "Retry",
     "ServeError",
     "Server",
     "Size",
     "SourceContext",
+    "Unacknowledged",
     "Uri",
     "UriReference",
     "__version__",

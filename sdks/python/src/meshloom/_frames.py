@@ -53,26 +53,12 @@ class RowMaker:
 
     def make(self, item: Any) -> Row:
         """The row of one yielded value or Output. SourceFault says what is wrong with it."""
-        row = Row()
         output = item if type(item) is Output else Output(item)
         if output.value is None and output is not item:
             raise SourceFault(
                 reasons.NO_RESULT, "the source yielded None; yield a value, or Output(None) for JSON null"
             )
-        try:
-            row.payload, content_type = encode(output.value)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise SourceFault(reasons.BAD_OUTPUT, f"the event cannot be encoded: {error}") from None
-        if len(row.payload) > limits.MAX_EVENT:
-            text = f"an event has {len(row.payload)} bytes; at most {limits.MAX_EVENT}"
-            raise SourceFault(reasons.OUTPUT_TOO_LARGE, text)
-        if output.texts.get("route"):
-            raise SourceFault(reasons.UNKNOWN_ROUTE, "a source's events take no route")
-        row.content_type = content_type if output.content_type is None else output.content_type
-        row.texts = dict(output.texts)
-        if output.time is not UNSET and output.time is not None:
-            row.time = to_nanoseconds(output.time)
-        row.extensions = dict(output.extensions) if output.extensions else None
+        row = encode_row(output)
         self._count += 1
         event_id = row.texts.setdefault("id", f"{self._prefix}#{self._count}")
         if output.checkpoint is not UNSET and output.checkpoint is not None:
@@ -89,6 +75,26 @@ class RowMaker:
             raise SourceFault(reasons.CHECKPOINT_REPEATED, text + " may carry it")
         row.checkpoint = self._last = raw
         self._prefix, self._count = _prefix(raw), 0
+
+
+def encode_row(output: Output[Any]) -> Row:
+    """The row of an event that has no parent, without an id unless it sets one. SourceFault says what is wrong."""
+    row = Row()
+    try:
+        row.payload, content_type = encode(output.value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise SourceFault(reasons.BAD_OUTPUT, f"the event cannot be encoded: {error}") from None
+    if len(row.payload) > limits.MAX_EVENT:
+        text = f"an event has {len(row.payload)} bytes; at most {limits.MAX_EVENT}"
+        raise SourceFault(reasons.OUTPUT_TOO_LARGE, text)
+    if output.texts.get("route"):
+        raise SourceFault(reasons.UNKNOWN_ROUTE, "a source's events take no route")
+    row.content_type = content_type if output.content_type is None else output.content_type
+    row.texts = dict(output.texts)
+    if output.time is not UNSET and output.time is not None:
+        row.time = to_nanoseconds(output.time)
+    row.extensions = dict(output.extensions) if output.extensions else None
+    return row
 
 
 def encode_checkpoint(value: Any) -> bytes:

@@ -27,6 +27,7 @@ pub(crate) struct Framer {
     sequence: u64,
     records: u64,
     frame: Frame,
+    spans: Vec<(u32, SentSpan)>,
     /// The last checkpoint, as it goes over the wire and as it stands in ids.
     checkpoint: Option<Bytes>,
     checkpoint_in_id: String,
@@ -34,74 +35,47 @@ pub(crate) struct Framer {
     id: String,
 }
 
+/// Events on their way into columns.
 #[derive(Default)]
-struct Frame {
+pub(crate) struct Frame {
     payload: ValuesBuilder,
     columns: ColumnsBuilder,
-    spans: Vec<(u32, SentSpan)>,
 }
 
-impl Framer {
-    /// Starts after the checkpoint that the source resumes from.
-    pub(crate) fn new(checkpoint: Option<Bytes>) -> Self {
-        let checkpoint_in_id = checkpoint.as_deref().map_or_else(String::new, in_id);
-        Self {
-            sequence: 0,
-            records: 0,
-            frame: Frame::default(),
-            checkpoint,
-            checkpoint_in_id,
-            since_checkpoint: 0,
-            id: String::new(),
-        }
+impl Frame {
+    pub(crate) fn len(&self) -> usize {
+        self.payload.len()
     }
 
-    pub(crate) fn events(&self) -> u64 {
-        self.frame.payload.len() as u64
-    }
-
+    /// Bytes of the payloads.
     pub(crate) fn bytes(&self) -> u64 {
-        self.frame.payload.data.len() as u64
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.frame.payload.len() == 0
+        self.payload.data.len() as u64
     }
 
     /// Whether the frame should go out although more may come at once.
     pub(crate) fn is_full(&self) -> bool {
-        self.frame.payload.len() >= FRAME_EVENTS
-            || self.frame.payload.data.len() + self.frame.columns.bytes >= HELD_OUTPUT_BYTES
+        self.len() >= FRAME_EVENTS || self.payload.data.len() + self.columns.bytes >= HELD_OUTPUT_BYTES
     }
 
-    /// Adds a record. What breaks a limit ends the source: there is no verdict for an event that was never accepted.
-    pub(crate) fn push(&mut self, record: Record, span: impl FnOnce(&str) -> Option<SentSpan>) -> Result<(), Error> {
-        let Record { output: Output { payload, content_type, attributes }, checkpoint } = record;
-        let checkpoint = self.check(&payload, checkpoint)?;
-        check_text(Text::ContentType, content_type.as_deref())?;
-        if let Some(attributes) = &attributes {
-            check_attributes(attributes)?;
-            if let Some((name, _)) =
-                attributes.extensions.iter().find(|(name, _)| !self.frame.columns.has_room_for_extension(name))
-            {
-                return Err(source_error(format!(
-                    "extension `{name}` would be one more than the {MAX_EXTENSIONS} names that a frame may hold"
-                )));
-            }
+    /// An extension for which the frame has no room.
+    pub(crate) fn excess_extension<'a>(&self, output: &'a Output) -> Option<&'a str> {
+        let mut names = output.attributes.iter().flat_map(|attributes| &attributes.extensions);
+        names.find(|(name, _)| !self.columns.has_room_for_extension(name)).map(|(name, _)| name.as_str())
+    }
+
+    /// Adds an event that has passed [`check_output`] and [`excess_extension`](Self::excess_extension).
+    pub(crate) fn add(&mut self, output: &Output, id: &str) {
+        let row = self.len();
+        match &output.payload {
+            Payload::Owned(data) => self.payload.push(data),
+            Payload::Shared(data) => self.payload.push(data),
+            Payload::Parent | Payload::Invalid(_) => self.payload.push(&[]),
         }
-        let row = self.frame.payload.len();
-        match &payload {
-            Payload::Owned(data) => self.frame.payload.push(data),
-            Payload::Shared(data) => self.frame.payload.push(data),
-            Payload::Parent | Payload::Invalid(_) => self.frame.payload.push(&[]),
+        let columns = &mut self.columns;
+        if let Some(content_type) = &output.content_type {
+            columns.set_text(row, Text::ContentType, content_type);
         }
-        let columns = &mut self.frame.columns;
-        if let Some(content_type) = content_type {
-            columns.set_text(row, Text::ContentType, &content_type);
-        }
-        self.since_checkpoint += 1;
-        let mut own_id = None;
-        if let Some(attributes) = &attributes {
+        if let Some(attributes) = &output.attributes {
             for (column, value) in attributes.texts() {
                 if let Some(value) = value.filter(|value| !value.is_empty() && column != Text::Route) {
                     columns.set_text(row, column, value);
@@ -115,16 +89,102 @@ impl Framer {
                     columns.set_extension(row, name, value.clone());
                 }
             }
-            own_id = attributes.id.as_deref().filter(|id| !id.is_empty());
         }
+        columns.set_text(row, Text::Id, id);
+    }
+
+    pub(crate) fn finish(self) -> v1::Batch {
+        let Self { payload, columns } = self;
+        let count = payload.len() as u32;
+        let rows: Vec<u32> = (0..count).collect();
+        v1::Batch {
+            count,
+            payload: Some(payload.finish()),
+            content_type: columns.finish_text(&rows, Text::ContentType),
+            time: columns.finish_time(&rows, NO_TIME),
+            id: columns.finish_text(&rows, Text::Id),
+            source: columns.finish_text(&rows, Text::Source),
+            r#type: columns.finish_text(&rows, Text::Type),
+            subject: columns.finish_text(&rows, Text::Subject),
+            key: columns.finish_text(&rows, Text::Key),
+            data_schema: columns.finish_text(&rows, Text::DataSchema),
+            extensions: columns.finish_extensions(&rows),
+            ..v1::Batch::default()
+        }
+    }
+}
+
+/// Checks an event that has no parent against the limits of the protocol.
+pub(crate) fn check_output(output: &Output) -> Result<(), Error> {
+    let size = match &output.payload {
+        Payload::Owned(data) => data.len(),
+        Payload::Shared(data) => data.len(),
+        Payload::Parent => {
+            return Err(source_error("a source has no parent event: give the record a payload".to_owned()));
+        }
+        Payload::Invalid(why) => return Err(source_error(why.clone())),
+    };
+    if size > MAX_EVENT_BYTES {
+        return Err(source_error(format!("a record has {size} bytes; at most {MAX_EVENT_BYTES} are allowed")));
+    }
+    check_text(Text::ContentType, output.content_type.as_deref())?;
+    output.attributes.as_deref().map_or(Ok(()), check_attributes)
+}
+
+impl Framer {
+    /// Starts after the checkpoint that the source resumes from.
+    pub(crate) fn new(checkpoint: Option<Bytes>) -> Self {
+        let checkpoint_in_id = checkpoint.as_deref().map_or_else(String::new, in_id);
+        Self {
+            sequence: 0,
+            records: 0,
+            frame: Frame::default(),
+            spans: Vec::new(),
+            checkpoint,
+            checkpoint_in_id,
+            since_checkpoint: 0,
+            id: String::new(),
+        }
+    }
+
+    pub(crate) fn events(&self) -> u64 {
+        self.frame.len() as u64
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.frame.bytes()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frame.len() == 0
+    }
+
+    /// Whether the frame should go out although more may come at once.
+    pub(crate) fn is_full(&self) -> bool {
+        self.frame.is_full()
+    }
+
+    /// Adds a record. What breaks a limit ends the source: there is no verdict for an event that was never accepted.
+    pub(crate) fn push(&mut self, record: Record, span: impl FnOnce(&str) -> Option<SentSpan>) -> Result<(), Error> {
+        let Record { output, checkpoint } = record;
+        check_output(&output)?;
+        let checkpoint = self.check(checkpoint)?;
+        if let Some(name) = self.frame.excess_extension(&output) {
+            return Err(source_error(format!(
+                "extension `{name}` would be one more than the {MAX_EXTENSIONS} names that a frame may hold"
+            )));
+        }
+        self.since_checkpoint += 1;
+        let own_id = output.own_id();
         if own_id.is_none() {
             self.id.clear();
             write!(self.id, "{}#{}", self.checkpoint_in_id, self.since_checkpoint).expect("writing to a string");
-            columns.set_text(row, Text::Id, &self.id);
         }
-        if let Some(span) = span(own_id.unwrap_or(&self.id)) {
-            self.frame.spans.push((row as u32, span));
+        let id = own_id.unwrap_or(&self.id);
+        if let Some(span) = span(id) {
+            self.spans.push((self.frame.len() as u32, span));
         }
+        self.frame.add(&output, id);
         if let Some(checkpoint) = checkpoint {
             self.checkpoint_in_id = in_id(&checkpoint);
             self.checkpoint = Some(checkpoint);
@@ -133,18 +193,7 @@ impl Framer {
         Ok(())
     }
 
-    fn check(&self, payload: &Payload, checkpoint: Option<Result<Bytes, String>>) -> Result<Option<Bytes>, Error> {
-        let size = match payload {
-            Payload::Owned(data) => data.len(),
-            Payload::Shared(data) => data.len(),
-            Payload::Parent => {
-                return Err(source_error("a source has no parent event: give the record a payload".to_owned()));
-            }
-            Payload::Invalid(why) => return Err(source_error(why.clone())),
-        };
-        if size > MAX_EVENT_BYTES {
-            return Err(source_error(format!("a record has {size} bytes; at most {MAX_EVENT_BYTES} are allowed")));
-        }
+    fn check(&self, checkpoint: Option<Result<Bytes, String>>) -> Result<Option<Bytes>, Error> {
         let Some(checkpoint) = checkpoint else {
             return Ok(None);
         };
@@ -170,27 +219,11 @@ impl Framer {
 
     /// Ends the frame. The range counts its records since the source was started.
     pub(crate) fn finish(&mut self) -> (v1::Produced, Range<u64>) {
-        let Frame { payload, columns, spans } = std::mem::take(&mut self.frame);
-        let count = payload.len() as u32;
-        let rows: Vec<u32> = (0..count).collect();
+        let mut batch = std::mem::take(&mut self.frame).finish();
+        batch.spans = std::mem::take(&mut self.spans).into_iter().map(|(row, span)| span.end(row)).collect();
         let first = self.records;
-        self.records += u64::from(count);
+        self.records += u64::from(batch.count);
         self.sequence += 1;
-        let batch = v1::Batch {
-            count,
-            payload: Some(payload.finish()),
-            content_type: columns.finish_text(&rows, Text::ContentType),
-            time: columns.finish_time(&rows, NO_TIME),
-            id: columns.finish_text(&rows, Text::Id),
-            source: columns.finish_text(&rows, Text::Source),
-            r#type: columns.finish_text(&rows, Text::Type),
-            subject: columns.finish_text(&rows, Text::Subject),
-            key: columns.finish_text(&rows, Text::Key),
-            data_schema: columns.finish_text(&rows, Text::DataSchema),
-            extensions: columns.finish_extensions(&rows),
-            spans: spans.into_iter().map(|(row, span)| span.end(row)).collect(),
-            ..v1::Batch::default()
-        };
         (
             v1::Produced { sequence: self.sequence, batch: Some(batch), checkpoint: self.checkpoint.clone() },
             first..self.records,

@@ -3,7 +3,7 @@
 mod batch;
 mod credit;
 mod events;
-mod frame;
+pub(crate) mod frame;
 mod kinds;
 pub(crate) mod lanes;
 mod link;

@@ -31,6 +31,11 @@ pub fn rust_test_node() -> PathBuf {
     built().join("test-node")
 }
 
+/// The Rust test publisher.
+pub fn rust_test_publisher() -> PathBuf {
+    built().join("test-publisher")
+}
+
 /// The source of the anomaly pipeline.
 pub fn rust_ingest() -> PathBuf {
     built().join("ingest")

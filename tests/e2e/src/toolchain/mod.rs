@@ -10,7 +10,7 @@ mod tools;
 use std::process::Command;
 
 pub use self::{
-    cargo::{meshloom, rust_ingest, rust_test_node},
+    cargo::{meshloom, rust_ingest, rust_test_node, rust_test_publisher},
     go::go_program,
     node::node_folder,
     python::{anomaly_model, python},
@@ -41,6 +41,16 @@ impl Language {
             Self::Go => "go",
             Self::Python => "python",
             Self::Node => "node",
+        }
+    }
+
+    /// The command of the test publisher of this language.
+    pub fn test_publisher(self) -> Vec<std::path::PathBuf> {
+        match self {
+            Self::Rust => vec![rust_test_publisher()],
+            Self::Go => vec![go_program("tests/nodes/go/publish")],
+            Self::Python => vec![python(), crate::root().join("tests/nodes/python/publish.py")],
+            Self::Node => vec!["node".into(), node_folder("tests/nodes/node").join("publish.js")],
         }
     }
 

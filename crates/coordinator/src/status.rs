@@ -6,8 +6,8 @@ use std::{
 };
 
 use meshloom_config::{NodeKind, NodeSpec, Pipeline};
-use meshloom_journal::Meter;
 use meshloom_core::machine::{Condition, Standstill};
+use meshloom_journal::Meter;
 use meshloom_proto::v1;
 use tokio::sync::watch;
 

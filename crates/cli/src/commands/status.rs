@@ -87,7 +87,8 @@ fn render(status: &PipelineStatus, rates: &[f64], up: Duration) -> String {
     };
     let (sources, nodes) = (sources(status, rates), nodes(status, rates));
     let conditions = conditions(status, SystemTime::now());
-    let sections = [head, store(status), sources, journal(status), nodes, conditions, edges(status), replicas(status), slowest];
+    let sections =
+        [head, store(status), sources, journal(status), nodes, conditions, edges(status), replicas(status), slowest];
     let sections: Vec<String> = sections.into_iter().filter(|section| !section.is_empty()).collect();
     let mut text = sections.iter().map(|section| section.trim_end()).collect::<Vec<_>>().join("\n\n");
     text.push('\n');

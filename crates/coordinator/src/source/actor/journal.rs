@@ -307,10 +307,10 @@ impl SourceActor {
     /// What was asked of the journal is seen to its end, so that the books say what it has.
     pub(super) async fn end_journal(&mut self) {
         let Some(journal) = &mut self.journal else { return };
-        if journal.intake.is_asked() {
-            if let Ok(sequence) = journal.intake.answered().await {
-                self.appended(sequence);
-            }
+        if journal.intake.is_asked()
+            && let Ok(sequence) = journal.intake.answered().await
+        {
+            self.appended(sequence);
         }
         self.give_up_intake();
         if let Some(journal) = &mut self.journal

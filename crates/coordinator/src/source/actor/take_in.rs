@@ -106,11 +106,9 @@ fn cut(batch: &Batch, largest: u64) -> Vec<Range<usize>> {
     if batch.is_empty() {
         return Vec::new();
     }
-    if batch.bytes() as u64 <= largest {
-        return vec![0..batch.len()];
-    }
-    let (mut cuts, mut start, mut bytes) = (Vec::new(), 0, 0);
-    for row in 0..batch.len() {
+    let (mut cuts, mut start, mut bytes) = (Vec::with_capacity(1), 0, 0);
+    let looked_at = if batch.bytes() as u64 <= largest { 0 } else { batch.len() };
+    for row in 0..looked_at {
         let event = batch.bytes_of(row) as u64;
         if row > start && bytes + event > largest {
             cuts.push(start..row);

@@ -99,7 +99,8 @@ fn arrived(project: &Project) -> BTreeMap<u64, BTreeSet<String>> {
 }
 
 /// Waits until every number has arrived, and ends the run. Each is one event, however often it came.
-fn all_arrive_once(project: &Project, run: Running) {
+fn all_arrive_once(project: &Project, mut run: Running) {
+    run.until("all nodes to be up", |books| books.phase == "running");
     wait::holds(PATIENCE, "all events at the sink", || arrived(project).len() == COUNT);
     run.signal("TERM");
     run.finish().assert_code(0);
@@ -196,7 +197,7 @@ fn tcp(settings: &str) -> (Project, Running, TcpStream) {
     let project = Project::new(&format!(
         "pipeline: ingress
 nodes:
-  in: {{ use: tcp, with: {{ listen: 127.0.0.1:0, {settings} }}, max_event: 100B }}
+  in: {{ use: tcp, with: {{ listen: 127.0.0.1:0, {settings} }}, max_event: 1KiB }}
   out: {{ use: file, with: {{ path: out.ndjson }}, from: in }}
 "
     ));
@@ -234,7 +235,7 @@ fn tcp_lengths() {
 fn a_tcp_record_that_is_too_large_closes_its_connection_and_is_named() {
     let (project, mut run, mut stream) = tcp("framing: lines");
     let peer = stream.local_addr().unwrap();
-    stream.write_all(format!("{{\"n\":1}}\n\"{}\"\n", "x".repeat(1000)).as_bytes()).unwrap();
+    stream.write_all(format!("{{\"n\":1}}\n\"{}\"\n", "x".repeat(2000)).as_bytes()).unwrap();
     run.until_log(&format!("{peer}: EVENT_TOO_LARGE"));
     run.until("the record before it", |books| books.node("in").settled == 1);
     run.signal("TERM");

@@ -141,7 +141,7 @@ impl Service {
         let (reply, outcome) = oneshot::channel();
         let stopping = || Refusal::unavailable("STOPPING", "the pipeline is stopping; the events were not delivered");
         let durable = async {
-            self.admissions.send(Admission { batch, reply }).await.map_err(|_| stopping())?;
+            self.admissions.send(Admission { batch, reply, since: Instant::now() }).await.map_err(|_| stopping())?;
             outcome.await.map_err(|_| stopping())
         };
         let outcome = tokio::time::timeout(self.settings.timeout, durable).await.map_err(|_elapsed| {

@@ -7,7 +7,10 @@ use meshloom_core::{
     batch::Batch,
     exchange::{FromSource, NotAccepted, ToSource},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::server::{self, Settings};
@@ -19,7 +22,7 @@ use crate::{
 
 /// Requests that wait for their admission.
 const WAITING: usize = 64;
-/// How long a request waits for a full pipeline to go on before it is told to come again.
+/// How long a request waits for room before it is told to come again.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Receives events by POST.
@@ -33,6 +36,8 @@ pub(crate) struct HttpSourceNode {
 pub(super) struct Admission {
     pub(super) batch: Batch,
     pub(super) reply: oneshot::Sender<Outcome>,
+    /// When it had come whole.
+    pub(super) since: Instant,
 }
 
 /// What became of a request.
@@ -77,26 +82,30 @@ impl HttpSourceNode {
         let server = server::serve(listener, Arc::new(self.settings), admissions, notices, stop.clone());
         let server = tokio::spawn(server);
         let mut pending: HashMap<Sequence, oneshot::Sender<Outcome>> = HashMap::new();
+        let mut next: Option<Admission> = None;
         loop {
+            let fits = |next: &mut Admission| link.credit().admits(next.batch.len() as u64, payload_bytes(&next.batch));
+            if let Some(admission) = next.take_if(fits)
+                && admit(&mut link, &mut pending, admission).await.is_err()
+            {
+                break;
+            }
+            let patience = next.as_ref().map(|next| next.since + PATIENCE);
             tokio::select! {
                 heard = link.hear() => match heard {
                     Ok(Some((sequence, fate))) => close(&mut pending, sequence, fate),
                     Ok(None) => {}
                     Err(_stopped) => break,
                 },
-                Some(admission) = admitted.recv() => {
-                    if admit(&mut link, &mut pending, admission).await.is_err() {
-                        break;
-                    }
-                }
+                Some(admission) = admitted.recv(), if next.is_none() => next = Some(admission),
+                () = sleep_until(patience) => next.take().into_iter().for_each(|next| refuse(&link, next)),
                 Some(notice) = noticed.recv() => self.context.say(notice).await,
             }
         }
         stop.cancel();
         admitted.close();
-        while let Ok(admission) = admitted.try_recv() {
-            answer(admission.reply, Outcome::Stopping);
-        }
+        let left = next.into_iter().chain(std::iter::from_fn(|| admitted.try_recv().ok()));
+        left.for_each(|admission| answer(admission.reply, Outcome::Stopping));
         // What was handed over may still become durable, and be answered as it should.
         while !pending.is_empty()
             && let Some((sequence, fate)) = link.hear_after_stop().await
@@ -108,21 +117,28 @@ impl HttpSourceNode {
     }
 }
 
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Answers a request that has waited for credit in vain.
+fn refuse(link: &Link, Admission { batch, reply, .. }: Admission) {
+    // Only what did not even fit when the pipeline was empty is refused for good: credit comes in steps.
+    let peak = link.peak();
+    let fits = peak.admits(batch.len() as u64, payload_bytes(&batch));
+    let never = link.unsettled().events == 0 && peak.any() && !fits;
+    answer(reply, if never { Outcome::TooMany { events: peak.events, bytes: peak.bytes } } else { Outcome::Busy });
+}
+
+/// Hands a request over for which there is credit.
 async fn admit(
     link: &mut Link,
     pending: &mut HashMap<Sequence, oneshot::Sender<Outcome>>,
-    Admission { batch, reply }: Admission,
+    Admission { batch, reply, .. }: Admission,
 ) -> Result<(), crate::link::Stopped> {
-    let (events, bytes) = (batch.len() as u64, payload_bytes(&batch));
-    let credit = link.credit();
-    if !credit.admits(events, bytes) {
-        // Only what did not even fit when the pipeline was empty is refused for good: credit comes in steps.
-        let peak = link.peak();
-        let never = link.unsettled().events == 0 && peak.any() && !peak.admits(events, bytes);
-        let outcome = if never { Outcome::TooMany { events: peak.events, bytes: peak.bytes } } else { Outcome::Busy };
-        answer(reply, outcome);
-        return Ok(());
-    }
     if !link.taken(PATIENCE).await {
         answer(reply, Outcome::Busy);
         return Ok(());

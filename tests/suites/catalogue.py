@@ -228,6 +228,10 @@ def verb_chaos() -> Stages:
     return _become("chaos/run.sh")
 
 
+def verb_mutants() -> Stages:
+    return _become("mutants/run.sh")
+
+
 def verb_clean() -> Stages:
     folders = ["target", "examples/anomaly/out", "examples/anomaly/filter/build", "examples/anomaly/classify/model"]
     folders += ["examples/anomaly/.meshloom", "sdks/python/.venv"]
@@ -253,5 +257,6 @@ VERBS = {
     "node": lambda: [_set_up(setup_node()), Stage([node()])],
     "bench": verb_bench,
     "chaos": verb_chaos,
+    "mutants": verb_mutants,
     "clean": verb_clean,
 }

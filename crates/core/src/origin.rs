@@ -418,6 +418,33 @@ mod tests {
         assert_eq!(book.ended(), [(1, Outcome::Lost), (2, Outcome::Lost)]);
     }
 
+    /// A source that cannot send anything again.
+    struct Passing;
+
+    impl Ledger for Passing {
+        fn closed(&self, _: u64, _: Outcome) {}
+
+        fn redelivers(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn what_would_not_come_again_is_named_by_row_and_a_join_is_as_good_as_its_worst_origin() {
+        let book = Arc::new(Book::default());
+        let passing = || Origin::frame(Arc::new(Passing), 1, 2);
+        let mut rows = frame(&book, 1, 3);
+        rows.append(passing());
+        rows.append(frame(&book, 2, 1));
+        assert_eq!(rows.irreplaceable(), [3, 4]);
+        let mut replaceable = frame(&book, 3, 1);
+        replaceable.append(frame(&book, 4, 1));
+        let mut joined = replaceable.join(1);
+        joined.append(rows.join(2));
+        assert_eq!(joined.irreplaceable(), [1, 2], "one of its origins would not come again");
+        [rows, replaceable, joined].into_iter().for_each(Deliveries::settle);
+    }
+
     #[test]
     fn an_empty_handle_says_nothing() {
         let book = Arc::new(Book::default());

@@ -24,7 +24,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("test-node", &["meshloom"]),
     ("meshloom-e2e", &["meshloom-proto"]),
     ("meshloom-chaos", &["meshloom-e2e"]),
-    ("meshloom-bench", &["meshloom", "meshloom-proto", "meshloom-coordinator"]),
+    ("meshloom-bench", &["meshloom", "meshloom-proto", "meshloom-coordinator", "meshloom-journal"]),
     ("xtask", &[]),
 ];
 const BELOW_COORDINATOR: &[&str] = &[

@@ -2,6 +2,7 @@
 
 mod bare;
 mod cases;
+mod durable;
 mod machine;
 mod measured;
 mod mesh;
@@ -64,7 +65,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let chosen = chosen(&arguments.only)?;
+    let (chosen, durable) = chosen(&arguments.only)?;
     let seconds = if arguments.quick { 0.3 } else { arguments.seconds };
     let runs = if arguments.quick { 1 } else { arguments.runs };
     ensure!(runs > 0 && seconds >= bare::SHORTEST.as_secs_f64(), "--runs 1 and --seconds 0.1 are the least");
@@ -97,6 +98,9 @@ async fn main() -> anyhow::Result<()> {
         report.rows.push(row);
         std::fs::write(&arguments.json, serde_json::to_string_pretty(&report)?)?;
     }
+    for name in durable {
+        println!("{}", durable::measure(name, runs, &settings).await?);
+    }
     println!(
         "\nCPU ns: processor time per event, client or coordinator + server or node. All of it: {}",
         arguments.json.display()
@@ -104,10 +108,13 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn chosen(only: &[String]) -> anyhow::Result<Vec<Case>> {
-    let names = CASES.map(|case| case.name).join(", ");
+/// Hops and other rows, by name.
+fn chosen(only: &[String]) -> anyhow::Result<(Vec<Case>, Vec<&'static str>)> {
+    let names: Vec<&str> = CASES.iter().map(|case| case.name).chain(durable::ROWS).collect();
     for name in only {
-        ensure!(CASES.iter().any(|case| case.name == name), "there is no row `{name}`; there are {names}");
+        ensure!(names.contains(&name.as_str()), "there is no row `{name}`; there are {}", names.join(", "));
     }
-    Ok(CASES.into_iter().filter(|case| only.is_empty() || only.iter().any(|name| name == case.name)).collect())
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| wanted == name);
+    let cases = CASES.into_iter().filter(|case| wanted(case.name)).collect();
+    Ok((cases, durable::ROWS.into_iter().filter(|name| wanted(name)).collect()))
 }

@@ -92,7 +92,8 @@ pub(crate) fn head() -> String {
     )
 }
 
-fn spread(values: &[f64]) -> String {
+/// The median, and the least and the most.
+pub(crate) fn spread(values: &[f64]) -> String {
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
     let high = values.iter().copied().fold(0.0, f64::max);
     format!("{:.2} ({low:.2}-{high:.2})", median(values))

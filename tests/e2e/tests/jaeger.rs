@@ -169,7 +169,7 @@ impl Trace {
             let slack = if in_node { 1000 + ROUNDING_US } else { ROUNDING_US };
             assert!(span.start + slack >= parent.start, "{} starts before {}:\n{text}", span.name, parent.name);
             if !span.name.starts_with("receive ") {
-                assert!(span.end <= parent.end + ROUNDING_US, "{} ends after {}:\n{text}", span.name, parent.name);
+                assert!(span.end <= parent.end + slack, "{} ends after {}:\n{text}", span.name, parent.name);
             }
             if let Some(node) = span.name.strip_prefix("process ") {
                 assert_eq!(parent.name, format!("receive {node}"), "{text}");

@@ -34,7 +34,7 @@ nodes:
     lines::write(&project.path("in.ndjson"), (1..=EVENTS).map(|n| json!({"n": n, "pad": pad})));
     let size = fs::metadata(project.path("in.ndjson")).unwrap().len();
     assert!(size > 3 * 64 * MIB, "more than could be hidden in memory");
-    let mut run = project.start();
+    let run = project.start();
     let pid = run.pid();
     let (most, ended) = (Arc::new(std::sync::Mutex::new(0)), Arc::new(AtomicBool::new(false)));
     let sampler = thread::spawn({

@@ -102,9 +102,15 @@ impl Running {
         });
     }
 
-    /// Sends the coordinator a signal.
+    /// Sends the coordinator a signal. One that asks it to end is sent once all nodes are up: events may have gone all the
+    /// way before, and a start that is interrupted ends otherwise than a run.
     #[track_caller]
     pub fn signal(&self, name: &str) {
+        wait::holds(Duration::from_secs(60), "all nodes to be up", || {
+            name != "TERM"
+                || !processes::is_alive(self.pid())
+                || self.status().is_some_and(|books| books.phase != "starting")
+        });
         processes::signal(self.pid(), name);
     }
 

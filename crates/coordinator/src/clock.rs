@@ -26,3 +26,11 @@ impl Clock {
         tokio::time::Instant::from_std(self.anchor + (moment - Moment(self.unix_nanos)))
     }
 }
+
+/// Waits for a deadline; for ever if there is none.
+pub(crate) async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

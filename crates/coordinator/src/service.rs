@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin,
     builds::build,
-    clock::Clock,
+    clock::{Clock, sleep_until},
     error::RunError,
     flow::{Budget, LetterDesk},
     options::{Options, StateChoice},
@@ -442,13 +442,6 @@ fn redelivered(views: &Views) -> u64 {
         Place::Node(_) => None,
     });
     sources.sum()
-}
-
-async fn sleep_until(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// A file that grows past the limit of this process (`ulimit -f`) is an error to whoever writes it, not the end of the

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::books::{NodeBooks, Times};
 use crate::{
-    clock::Clock,
+    clock::{Clock, sleep_until},
     flow::{Budget, EdgeBooks, Inbox, Input, Outbox, Room, Router},
     phase::Phase,
     replica::FirstStart,
@@ -413,12 +413,5 @@ async fn all_exhausted(open: &mut watch::Receiver<usize>) {
     if open.wait_for(|open| *open == 0).await.is_err() {
         // All sources are gone, and this node is to follow.
         std::future::pending().await
-    }
-}
-
-async fn sleep_until(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }

@@ -21,7 +21,7 @@ use meshloom_core::{
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 
 use self::journal::{Journalling, Said};
@@ -34,7 +34,7 @@ use super::{
     ledger::FrameLedger,
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, sleep_until},
     error::RunError,
     flow::{Budget, Charge, Outbox, Router},
     phase::Phase,
@@ -298,7 +298,7 @@ impl SourceActor {
             () = command_room(commands.as_ref()), if !unsent.is_empty() => Turn::CommandRoom,
             said = wiring.stream.recv(), if !full && !*stream_closed => Turn::Stream(said),
             () = wiring.budget.freed(), if no_room => Turn::BudgetRoom,
-            () = reached(due) => Turn::Due,
+            () = sleep_until(due) => Turn::Due,
         }
     }
 
@@ -495,13 +495,6 @@ async fn join<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, tokio::task::Joi
 async fn said(journal: Option<&mut Journalling>, last: bool) -> Said {
     match journal {
         Some(journal) => journal.said(last).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn reached(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
     }
 }

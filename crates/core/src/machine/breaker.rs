@@ -212,9 +212,8 @@ impl NodeMachine {
     }
 
     fn has_closed_breaker_besides(&self, replica: u32) -> bool {
-        let takes_works = |other: &super::Replica| other.up && !other.restarting && !other.resting;
         let in_use = |(index, other): (u32, &super::Replica)| {
-            index != replica && takes_works(other) && other.breaker.is_closed()
+            index != replica && other.in_service() && other.breaker.is_closed()
         };
         (0..).zip(&self.replicas).any(in_use)
     }

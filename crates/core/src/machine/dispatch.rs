@@ -43,9 +43,13 @@ impl Replica {
         self.heard = now;
     }
 
+    /// Whether it takes works as far as its stream is concerned; its breaker may see it otherwise.
+    pub(super) fn in_service(&self) -> bool {
+        self.up && !self.restarting && !self.resting
+    }
+
     pub(super) fn has_place(&self) -> bool {
-        let takes_works = self.up && !self.restarting && !self.resting && self.breaker.admits();
-        takes_works && (self.works.len() as u64) < u64::from(self.limits.works)
+        self.in_service() && self.breaker.admits() && (self.works.len() as u64) < u64::from(self.limits.works)
     }
 
     pub(super) fn events_in_hand(&self) -> u64 {

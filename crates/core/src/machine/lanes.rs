@@ -57,7 +57,7 @@ impl NodeMachine {
             }
             let allowed = match self.pace.allows(now) {
                 Ok(allowed) => allowed,
-                Err(later) => return self.linger(later),
+                Err(later) => return self.wake_at(later),
             };
             let Some(allowed) = self.ramp_allows(allowed) else { return };
             if let Some(segment) = self.next_in_order(replica, now, allowed, *room) {
@@ -106,16 +106,11 @@ impl NodeMachine {
         let used_up = 2 * picked.bytes > room;
         let hurried = self.ended || self.draining || self.pressed || used_up || (idle && !explicit);
         if !picked.full && !hurried && now < until {
-            self.linger(until);
+            self.wake_at(until);
             return None;
         }
         let rows = self.affordable(picked.rows, picked.bytes as usize, room)?;
         Some(self.take(picked, rows))
-    }
-
-    /// Notes when to look again.
-    fn linger(&mut self, until: Moment) {
-        self.linger_until = Some(self.linger_until.map_or(until, |known| known.min(until)));
     }
 
     /// At least one event if one may go, at most `events`, and no second one past `bytes`.
@@ -215,6 +210,6 @@ impl Picked {
 impl Replica {
     /// Whether it is in use, though it may have as much in hand as it takes.
     fn takes_works(&self) -> bool {
-        self.up && !self.restarting && !self.resting && !self.breaker.is_open()
+        self.in_service() && !self.breaker.is_open()
     }
 }

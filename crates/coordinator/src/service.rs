@@ -364,6 +364,11 @@ impl Run {
                     }
                     None => break,
                 },
+                // Drivers come and go with their replicas; one that panicked leaves a replica that nobody would bring back.
+                Some(ended) = self.drivers.join_next() => if let Err(error) = ended {
+                    failure.get_or_insert(RunError::system("INTERNAL", format!("a replica's driver failed: {error}")));
+                    self.shared.phase.send_replace(Phase::Abandoned);
+                },
                 error = self.failures.recv(), if failures_open => match error {
                     Some(error) => {
                         failure.get_or_insert(error);

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{getpid, getsid};
+use rustix::process::getpid;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
@@ -130,7 +130,8 @@ fn read(mut file: &File) -> Option<Record> {
 /// `Err`: how many are left at the deadline.
 async fn end_survivors(record: &Record, deadline: Instant) -> Result<(), usize> {
     let boot = boot();
-    let own_session = getsid(None).map_or(0, |session| session.as_raw_pid());
+    // Not getsid(): in a container whose first process was started from outside, that is 0, and no `Pid` is.
+    let own_session = table::find(getpid().as_raw_pid()).map_or(0, |own| own.session);
     let mut ending = Ending::new(Instant::now(), DEFAULT_GRACE);
     loop {
         let mut members = table::read().map(|table| record.survivors(&table, &boot)).unwrap_or_default();

@@ -408,6 +408,19 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_one_frame_are_one_run_however_they_come_together() {
+        let book = Arc::new(Book::default());
+        let mut all = frame(&book, 1, 4);
+        let mut odd = all.take([1]);
+        odd.append(all.take([3]));
+        assert_eq!(odd.runs.len(), 1);
+        odd.append(frame(&book, 2, 1));
+        assert_eq!(odd.runs.len(), 2);
+        odd.take([0, 1]).settle();
+        assert_eq!(odd.take_all().runs.len(), 1, "a run of which nothing is left is not handed on");
+    }
+
+    #[test]
     fn a_lost_join_loses_every_origin() {
         let book = Arc::new(Book::default());
         let mut both = frame(&book, 1, 1);

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 import wire
 from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
 
-from meshloom import DROP, Batch, Context, Emitter, Event, Node, Output, Reject, SourceContext, attributes
+from meshloom import DROP, Batch, Context, Emitter, Event, Node, Output, Reject, SourceContext, _tracing, attributes
 from meshloom._frames import RowMaker
 from meshloom._pb import batch_pb2
 from meshloom._tracing import Sampler
@@ -263,3 +264,16 @@ node.serve()
     finally:
         process.kill()
         collector.stop()
+
+
+def test_spans_that_nobody_takes_do_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    collector_is_back = threading.Event()
+
+    class Retrying:
+        def shutdown(self) -> None:
+            collector_is_back.wait()
+
+    monkeypatch.setattr(_tracing, "_exporter", Retrying())
+    monkeypatch.setattr(_tracing, "_FLUSH_SECONDS", 0.01)
+    _tracing.flush()  # returns
+    collector_is_back.set()

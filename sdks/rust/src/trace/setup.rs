@@ -20,6 +20,9 @@ use tracing_subscriber::{
 
 use super::{log::Stamped, names};
 
+/// How long the end of a process waits for its last spans to be taken: the guard kills after five seconds.
+const FLUSH: Duration = Duration::from_secs(2);
+
 /// What has to be flushed at the end.
 #[derive(Debug, Default)]
 pub(crate) struct Telemetry {
@@ -55,10 +58,10 @@ impl Telemetry {
         Self { provider }
     }
 
-    /// Sends what is left, for at most five seconds. Blocks: not for a thread that the exporter runs on.
+    /// Sends what is left, for at most [`FLUSH`]. Blocks: not for a thread that the exporter runs on.
     pub(crate) fn shutdown(self) {
         if let Some(provider) = self.provider
-            && let Err(error) = provider.shutdown_with_timeout(Duration::from_secs(5))
+            && let Err(error) = provider.shutdown_with_timeout(FLUSH)
         {
             tracing::warn!("the last spans could not be exported: {error}");
         }

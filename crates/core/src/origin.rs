@@ -414,6 +414,7 @@ mod tests {
         let mut odd = all.take([1]);
         odd.append(all.take([3]));
         assert_eq!(odd.runs.len(), 1);
+        assert_eq!(all.take([0, 2]).runs.len(), 1);
         odd.append(frame(&book, 2, 1));
         assert_eq!(odd.runs.len(), 2);
         odd.take([0, 1]).settle();

@@ -102,6 +102,16 @@ impl Running {
         });
     }
 
+    /// Where its first source to say so listens, once it does.
+    #[track_caller]
+    pub fn listening(&mut self) -> String {
+        const SAYS: &str = "listening on ";
+        self.until_log(SAYS);
+        let log = self.log();
+        let (_, rest) = log.split_once(SAYS).expect("it was there");
+        rest.split_whitespace().next().expect("the line is written as a whole").to_owned()
+    }
+
     /// Sends the coordinator a signal. One that asks it to end is sent once all nodes are up: events may have gone all the
     /// way before, and a start that is interrupted ends otherwise than a run.
     #[track_caller]

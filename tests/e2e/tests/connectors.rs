@@ -7,7 +7,7 @@ use std::{
 };
 
 use meshloom_e2e::{
-    Project, Running, lines,
+    Project, lines,
     web::{Answer, Client, Receiver},
 };
 use serde_json::{Value, json};
@@ -138,14 +138,6 @@ fn generate_at_a_rate() {
     assert!(start.elapsed() >= Duration::from_millis(900), "{:?} for 100 events at 100/s", start.elapsed());
 }
 
-/// The URL that an http source says it listens on.
-fn url_of(run: &mut Running) -> String {
-    run.until_log("listening on http://");
-    let log = run.log();
-    let (_, rest) = log.split_once("listening on ").unwrap();
-    rest.split_whitespace().next().unwrap().to_owned()
-}
-
 fn http_project(settings: &str, sink: &str) -> Project {
     Project::new(&format!(
         "pipeline: web
@@ -162,7 +154,7 @@ const KEEP: &str = "exec: [sh, -c, 'cat >> {dir}/out.ndjson'], mode: batch, enve
 fn http_takes_every_form_of_event() {
     let project = http_project("", KEEP);
     let mut run = project.start();
-    let (url, client) = (url_of(&mut run), Client::default());
+    let (url, client) = (run.listening(), Client::default());
     let post = |headers: &[(&str, &str)], body: &str| {
         let got = client.post(&url, headers, body).expect("an answer");
         assert_eq!(got.status, 202, "{got:?}");
@@ -189,7 +181,7 @@ fn http_takes_every_form_of_event() {
 fn http_refuses_with_a_reason_and_takes_nothing_by_halves() {
     let project = http_project(", max_event: 1KiB", KEEP);
     let mut run = project.start();
-    let (url, client) = (url_of(&mut run), Client::default());
+    let (url, client) = (run.listening(), Client::default());
     let json = ("content-type", "application/json");
     let refuse = |headers: &[(&str, &str)], body: &str, status: u16, reason: &str| {
         let got = client.post(&url, headers, body).expect("an answer");
@@ -218,7 +210,7 @@ fn http_under_back_pressure() {
     let project = http_project(", timeout: 3s", stuck);
     project.write("stop", "");
     let mut run = project.start();
-    let (url, client) = (url_of(&mut run), Client::default());
+    let (url, client) = (run.listening(), Client::default());
     let body = |n: u64| Value::from_iter((0..50).map(|at| json!({"n": 50 * n + at}))).to_string().into_bytes();
     let bodies: Vec<Vec<u8>> = (0..200).map(body).collect();
     let answers: Vec<_> = client.post_all(&url, "application/json", bodies).into_iter().flatten().collect();

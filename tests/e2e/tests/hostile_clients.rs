@@ -33,10 +33,7 @@ nodes:
 "
     ));
     let mut run = project.start();
-    run.until_log("listening on http://");
-    let log = run.log();
-    let (_, rest) = log.split_once("listening on http://").unwrap();
-    let address = rest.split('/').next().unwrap().parse().unwrap();
+    let address = run.listening().split('/').nth(2).unwrap().parse().unwrap();
     Site { project, run, address, client: Client::default() }
 }
 

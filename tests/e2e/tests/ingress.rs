@@ -42,14 +42,6 @@ fn slow_pipeline(listen: &str) -> String {
         + "  slow: { exec: [sh, '{dir}/slow.sh'], mode: lines, from: in }\n"
 }
 
-/// Where the source says that it listens.
-fn address_of(run: &mut Running) -> String {
-    run.until_log("for meshloom.v1.IngressService");
-    let log = run.log();
-    let (_, rest) = log.split_once("listening on ").unwrap();
-    rest.split_whitespace().next().unwrap().to_owned()
-}
-
 /// A publisher that runs; ended when dropped.
 struct Publishing(Child);
 
@@ -113,7 +105,7 @@ fn all_arrive_once(project: &Project, mut run: Running) {
 fn everything_arrives(language: Language) {
     let project = Project::new(&pipeline("127.0.0.1:0"));
     let mut run = project.start();
-    let address = address_of(&mut run);
+    let address = run.listening();
     Publishing::start(language, &address, COUNT).succeed();
     all_arrive_once(&project, run);
     assert_eq!(project.lines("out.ndjson").len(), COUNT, "nothing was broken, so nothing comes twice");
@@ -123,14 +115,14 @@ fn a_restart_loses_nothing(language: Language) {
     let project = Project::new(&slow_pipeline("127.0.0.1:0"));
     project.write("slow.sh", SLOW);
     let mut run = project.start();
-    let address = address_of(&mut run);
+    let address = run.listening();
     let publishing = Publishing::start(language, &address, COUNT);
     run.until("some of the events", |books| books.node("in").settled >= 1000);
     run.signal("TERM");
     run.finish().assert_code(0);
     project.rewrite(&slow_pipeline(&address));
     let mut run = project.start();
-    assert_eq!(address_of(&mut run), address);
+    assert_eq!(run.listening(), address);
     publishing.succeed();
     all_arrive_once(&project, run);
 }
@@ -180,14 +172,14 @@ fn a_kill_loses_nothing_either() {
     let project = Project::new(&slow_pipeline("127.0.0.1:0"));
     project.write("slow.sh", SLOW);
     let mut run = project.start();
-    let address = address_of(&mut run);
+    let address = run.listening();
     let publishing = Publishing::start(Language::Rust, &address, COUNT);
     run.until("some of the events", |books| books.node("in").settled >= 1000);
     processes::signal(run.pid(), "KILL");
     run.finish();
     project.rewrite(&slow_pipeline(&address));
     let mut run = project.start();
-    address_of(&mut run);
+    run.listening();
     publishing.succeed();
     all_arrive_once(&project, run);
 }
@@ -202,10 +194,7 @@ nodes:
 "
     ));
     let mut run = project.start();
-    run.until_log("listening on tcp://");
-    let log = run.log();
-    let (_, rest) = log.split_once("listening on tcp://").unwrap();
-    let stream = TcpStream::connect(rest.split_whitespace().next().unwrap()).unwrap();
+    let stream = TcpStream::connect(run.listening().trim_start_matches("tcp://")).unwrap();
     (project, run, stream)
 }
 

@@ -37,13 +37,6 @@ fn http(top: &str) -> Project {
     gated("use: http, with: { listen: '127.0.0.1:0', path: /events }", top)
 }
 
-fn url_of(run: &mut Running) -> String {
-    run.until_log("listening on http://");
-    let log = run.log();
-    let rest = &log[log.find("http://").unwrap()..];
-    rest[..rest.find(char::is_whitespace).unwrap_or(rest.len())].to_owned()
-}
-
 fn event(n: u64) -> Value {
     json!({"n": n, "do": "pass"})
 }
@@ -122,7 +115,7 @@ fn what_http_has_accepted_outlives_a_kill() {
     const EVENTS: u64 = 200;
     let project = http("");
     let mut run = project.start();
-    let (url, client) = (url_of(&mut run), Client::default());
+    let (url, client) = (run.listening(), Client::default());
     let mut bodies: Vec<Vec<u8>> = (1..=EVENTS).map(|n| event(n).to_string().into_bytes()).collect();
     wait::holds(Duration::from_secs(60), "every post to be accepted", || {
         let answers = client.post_all(&url, "application/json", bodies.clone());
@@ -141,7 +134,7 @@ fn what_http_has_accepted_outlives_a_kill() {
     deliver(&project, EVENTS);
     // All of it is let go of: a third run has nothing to deliver.
     let mut run = project.start();
-    url_of(&mut run);
+    run.listening();
     run.signal("TERM");
     assert_eq!(run.finish().books().node("in").received, 0);
 }
@@ -207,7 +200,7 @@ serve(source)
 fn a_torn_tail_is_cut_and_the_rest_delivered() {
     let project = http("");
     let mut run = project.start();
-    let (url, client) = (url_of(&mut run), Client::default());
+    let (url, client) = (run.listening(), Client::default());
     (1..=5).for_each(|n| post(&client, &url, n));
     kill_once_seen(&project, run, 5);
     let newest = segments(&project).pop().unwrap();
@@ -228,7 +221,7 @@ fn a_torn_tail_is_cut_and_the_rest_delivered() {
 fn a_damaged_or_newer_journal_is_refused_and_left_as_it_is() {
     let project = http("");
     let mut run = project.start();
-    let (url, client) = (url_of(&mut run), Client::default());
+    let (url, client) = (run.listening(), Client::default());
     (1..=5).for_each(|n| post(&client, &url, n));
     kill_once_seen(&project, run, 5);
     let good = contents(&project);
@@ -250,7 +243,7 @@ fn a_damaged_or_newer_journal_is_refused_and_left_as_it_is() {
 fn events_of_a_source_that_is_gone_are_not_passed_over() {
     let project = http("");
     let mut run = project.start();
-    let (url, client) = (url_of(&mut run), Client::default());
+    let (url, client) = (run.listening(), Client::default());
     post(&client, &url, 1);
     kill_once_seen(&project, run, 1);
     let text = fs::read_to_string(project.file()).unwrap();
@@ -259,7 +252,7 @@ fn events_of_a_source_that_is_gone_are_not_passed_over() {
     // Given up on request, and only then: it was still there.
     let project = project.args(["--discard-journal", "in"]);
     let mut run = project.start();
-    run.until_log("listening on http://");
+    run.listening();
     run.signal("TERM");
     let finished = run.finish();
     finished.assert_code(0);
@@ -272,7 +265,7 @@ fn events_of_a_source_that_is_gone_are_not_passed_over() {
 fn a_drain_leaves_the_rest_to_the_next_run_and_says_how_much() {
     let project = http("drain: 1s");
     let mut run = project.start();
-    let (url, client) = (url_of(&mut run), Client::default());
+    let (url, client) = (run.listening(), Client::default());
     (1..=3).for_each(|n| post(&client, &url, n));
     run.until("every event at the open branch", |books| books.node("seen").consumed == 3);
     run.signal("TERM");
@@ -308,7 +301,7 @@ exec \"$@\"
 ",
     );
     let mut run = project.start_under(&limited);
-    let (url, client) = (url_of(&mut run), Client::default());
+    let (url, client) = (run.listening(), Client::default());
     post(&client, &url, 1);
     for pid in processes::marked(run.mark()).into_iter().filter(|pid| *pid != run.pid()) {
         // One that has ended meanwhile ignores nothing.

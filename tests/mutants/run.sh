@@ -22,7 +22,7 @@ mutants() { # NAME PACKAGE FILE...
   echo "mutants of $name"
   # A test that a mutant holds up is ended.
   PROPTEST_CASES=${PROPTEST_CASES:-64} "$tools/bin/cargo-mutants" mutants --package "$package" "$@" \
-    --output "$output/$name" --jobs "${JOBS:-2}" --minimum-test-timeout 60 --colors never --no-shuffle -- --lib || missed=1
+    --output "$output/$name" --jobs "${JOBS:-2}" --minimum-test-timeout 30 --colors never --no-shuffle -- --lib || missed=1
 }
 # Each change is a build and a second of tests: what matters is the build.
 export CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_DEV_DEBUG=0

@@ -257,9 +257,9 @@ impl Service {
         let admin = admin::serve(shared.clone(), sockets.path(), host.stop.clone()).map_err(|error| {
             one(RunError::system("ADMIN_SOCKET", format!("the admin socket cannot be made: {error}")))
         })?;
-        shared.phase.send_replace(Phase::Running);
-        // It was empty.
+        // It was empty. Before the phase, so that who sees that the pipeline runs finds its metrics too.
         let _ = served.set(shared.clone());
+        shared.phase.send_replace(Phase::Running);
         stop.disarm();
         let run = Run {
             shared: shared.clone(),

@@ -1,10 +1,13 @@
 //! What Prometheus would read of a run.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use prometheus_parse::{Scrape, Value};
 
-use crate::{Running, web::Client};
+use crate::{Running, wait, web::Client};
+
+/// Time for an answer, and for another try where a request and its answer took the server too long.
+const ANSWER: Duration = Duration::from_secs(120);
 
 /// All samples of one scrape; counts and sums of histograms among them.
 #[derive(Debug)]
@@ -17,7 +20,7 @@ impl Metrics {
     /// It serves no metrics, or what it serves is no text of Prometheus.
     #[track_caller]
     pub fn of(client: &Client, url: &str) -> Self {
-        let got = client.get(url).unwrap_or_else(|| panic!("nobody answers at {url}"));
+        let got = wait::until(ANSWER, "an answer", || client.get(url));
         assert_eq!((got.status, got.body.lines().last()), (200, Some("# EOF")), "{}", got.body);
         let kind = got.headers["content-type"].to_str().unwrap();
         assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");

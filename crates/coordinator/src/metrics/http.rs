@@ -36,7 +36,7 @@ use crate::{
 /// Connections at a time; the next one waits.
 const CONNECTIONS: usize = 64;
 /// Time for a request and its answer; a connection carries one.
-const REQUEST: Duration = Duration::from_secs(10);
+const REQUEST: Duration = Duration::from_secs(30);
 /// Wait after the system refused a connection, for lack of descriptors for one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

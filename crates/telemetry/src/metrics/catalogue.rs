@@ -63,7 +63,7 @@ catalogue! {
     REPLICA_BREAKER = Gauge "meshloom_replica_breaker" ["node", "replica", "state"]
         "1 for the state of the replica's breaker: closed, open or half-open.";
     REPLICA_BREAKER_CHANGES = Counter "meshloom_replica_breaker_changes_total" ["node", "replica"]
-        "Changes of the state of the replica's breaker, also those between two scrapes.";
+        "Changes of the state of the replica's breaker, also those between two scrapes; that a new process begins with a closed one is none.";
     EDGE_PRODUCED = Counter "meshloom_edge_produced_events_total" ["from", "to"]
         "Events offered to the edge; skipped + dropped + received + under way.";
     EDGE_SKIPPED = Counter "meshloom_edge_skipped_events_total" ["from", "to"]

@@ -21,7 +21,6 @@ pub(crate) fn token(variable: impl Fn(&str) -> Option<String>) -> Option<Token> 
 fn an_address_is_a_host_and_a_port() {
     assert_eq!(parse("127.0.0.1:9464").unwrap().to_string(), "127.0.0.1:9464");
     assert_eq!(parse("[::1]:0").unwrap().to_string(), "[::1]:0");
-    assert!(parse("localhost:9464").unwrap().ip().is_loopback());
     for wrong in ["9464", ":9464x", "127.0.0.1", ""] {
         assert!(parse(wrong).unwrap_err().contains("127.0.0.1:9464"), "{wrong}");
     }

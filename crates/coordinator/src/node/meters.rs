@@ -1,8 +1,9 @@
 //! How long events wait and are worked on at a node, and in what numbers they go; for metrics.
 
+use std::time::Duration;
+
 use meshloom_core::{machine::Part, moment::Moment};
 use meshloom_telemetry::metrics::Histogram;
-use std::time::Duration;
 
 /// Written by an actor, a few additions per work.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ mod builds;
 mod clock;
 mod error;
 mod flow;
+mod metrics;
 mod node;
 mod options;
 mod phase;
@@ -27,7 +28,7 @@ mod wiring;
 pub use self::{
     admin::{AdminError, connect as connect_admin},
     error::{FailureKind, RunError},
-    options::{Options, StateChoice},
+    options::{AdminPort, Options, StateChoice, Token},
     process::{LogLine, LogReceiver},
     service::{Ended, Handle, LetterCount, Resumed, Service},
     state::{EarlierFailure, LetterFilter, LetterRecord, LetterStore, Opened, StateDir, StateError},

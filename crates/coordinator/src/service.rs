@@ -22,7 +22,8 @@ use crate::{
     clock::{Clock, sleep_until},
     error::RunError,
     flow::{Budget, LetterDesk},
-    options::{Options, StateChoice},
+    metrics,
+    options::{Options, StateChoice, Token},
     phase::Phase,
     process::{LogReceiver, Processes, log_channel},
     replay::Replayer,
@@ -51,6 +52,7 @@ pub struct Service {
     discard_journal: Vec<String>,
     otlp: JoinHandle<()>,
     sockets: tempfile::TempDir,
+    admin_port: Option<(TcpListener, Option<Token>)>,
 }
 
 /// How a run ended.
@@ -121,6 +123,10 @@ impl Service {
         }
         outlive_the_file_size_limit().map_err(no_socket)?;
         let state = open_state(&options.state)?;
+        let admin_port = match &options.admin {
+            Some(port) => Some((metrics::bind(port).await?, port.token.clone())),
+            None => None,
+        };
         let traces = Traces::start(traces::Options { store_bytes: options.trace_bytes, export: options.export });
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(no_socket)?;
         let otlp_address = listener.local_addr().map_err(no_socket)?;
@@ -151,7 +157,7 @@ impl Service {
             stop,
         });
         let Options { attach, discard_journal, .. } = options;
-        Ok((Self { pipeline, state, host, traces, attach, discard_journal, otlp, sockets }, log))
+        Ok((Self { pipeline, state, host, traces, attach, discard_journal, otlp, sockets, admin_port }, log))
     }
 
     /// Builds and starts every node; returns once events flow.
@@ -159,7 +165,12 @@ impl Service {
     /// # Errors
     /// All that kept nodes from starting. Nothing is left behind.
     pub async fn start(self) -> Result<Handle, Vec<RunError>> {
-        let Self { pipeline, state, host, traces, attach, discard_journal, otlp, sockets } = self;
+        let Self { pipeline, state, host, traces, attach, discard_journal, otlp, sockets, admin_port } = self;
+        // A run that does not start leaves no port open.
+        let stop = host.stop.clone().drop_guard();
+        let served = metrics::Served::default();
+        let http =
+            admin_port.map(|(listener, token)| metrics::serve(listener, token, served.clone(), host.stop.clone()));
         build(&pipeline.nodes, &host.processes).await.map_err(|error| vec![error])?;
         let one = |error: RunError| vec![error];
         let checkpoints = Checkpoints::open(state.path()).map_err(|error| one(error.into()))?;
@@ -224,6 +235,7 @@ impl Service {
         let shared = Arc::new(Shared {
             views: Views {
                 started: SystemTime::now(),
+                clock: host.clock,
                 nodes,
                 edges,
                 replayed,
@@ -245,7 +257,10 @@ impl Service {
         let admin = admin::serve(shared.clone(), sockets.path(), host.stop.clone()).map_err(|error| {
             one(RunError::system("ADMIN_SOCKET", format!("the admin socket cannot be made: {error}")))
         })?;
+        // It was empty. Before the phase, so that who sees that the pipeline runs finds its metrics too.
+        let _ = served.set(shared.clone());
         shared.phase.send_replace(Phase::Running);
+        stop.disarm();
         let run = Run {
             shared: shared.clone(),
             host,
@@ -259,6 +274,7 @@ impl Service {
             failures,
             otlp,
             admin,
+            http,
         };
         Ok(Handle { shared, ended: tokio::spawn(run.finish()) })
     }
@@ -318,6 +334,12 @@ impl Shared {
         })
     }
 
+    /// The state now, as the text of Prometheus.
+    pub(crate) fn metrics(&self) -> Result<String, std::fmt::Error> {
+        let metrics = metrics::exposition(&self.status(), &self.views, &self.traces.stats());
+        metrics.render(&self.pipeline.name)
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         *self.phase.borrow()
     }
@@ -346,6 +368,7 @@ struct Run {
     failures: mpsc::Receiver<RunError>,
     otlp: JoinHandle<()>,
     admin: JoinHandle<()>,
+    http: Option<JoinHandle<()>>,
 }
 
 impl Run {
@@ -407,7 +430,8 @@ impl Run {
         self.shared.traces.flush(FLUSH).await;
         self.host.stop.cancel();
         // Who still watches must not hold the end up.
-        let _ = tokio::time::timeout(GOODBYE, async { tokio::join!(self.otlp, self.admin) }).await;
+        let services = [self.otlp, self.admin].into_iter().chain(self.http);
+        let _ = tokio::time::timeout(GOODBYE, futures::future::join_all(services)).await;
         let ended = Ended {
             status: v1::PipelineStatus { phase: v1::PipelinePhase::Ended.into(), ..self.shared.status() },
             failure,

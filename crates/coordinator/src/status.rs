@@ -12,6 +12,7 @@ use meshloom_proto::v1;
 use tokio::sync::watch;
 
 use crate::{
+    clock::Clock,
     flow::Budget,
     phase::Phase,
     state::{Holding, LettersWaiting, timestamp},
@@ -21,6 +22,7 @@ use crate::{
 /// Everything that can be looked at.
 pub(crate) struct Views {
     pub(crate) started: std::time::SystemTime,
+    pub(crate) clock: Clock,
     pub(crate) nodes: Vec<NodeView>,
     pub(crate) edges: Vec<EdgeView>,
     /// Of replays; shown where there was one.
@@ -105,10 +107,9 @@ impl Views {
         };
         match &view.place {
             Place::Source(books) => {
-                let load = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-                status.received = load(&books.accepted);
+                status.received = books.accepted();
                 status.produced = status.received;
-                status.settled = load(&books.settled);
+                status.settled = books.settled();
                 status.exhausted = books.exhausted.load(Ordering::Relaxed);
             }
             Place::Node(books) => {
@@ -156,7 +157,7 @@ fn condition(condition: Condition) -> v1::NodeCondition {
     }
 }
 
-fn edge(view: &EdgeView) -> v1::EdgeStatus {
+pub(crate) fn edge(view: &EdgeView) -> v1::EdgeStatus {
     let load = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
     v1::EdgeStatus {
         from: view.label.to_string(),

@@ -1,4 +1,4 @@
-//! Spans out and in, the trace store, the waterfall, logs.
+//! Spans out and in, the trace store, the waterfall, metrics, logs.
 //!
 //! ```text
 //! coordinator --record--> [bounded queue] --> TraceStore --> waterfall (meshloom trace)
@@ -18,6 +18,7 @@ pub mod context;
 pub mod export;
 pub mod ids;
 pub mod logs;
+pub mod metrics;
 pub mod names;
 pub mod node;
 mod proto;

@@ -51,11 +51,12 @@ const BELOW_CLI: &[&str] = &[
 const CORE_USES: [&str; 6] = ["bytes", "serde", "serde_json", "sha1", "thiserror", "uuid"];
 
 /// Libraries that belong to one crate.
-const ONLY_IN: [(&str, &[&str]); 5] = [
+const ONLY_IN: [(&str, &[&str]); 6] = [
     ("anyhow", &["meshloom-cli", "xtask", "meshloom-bench"]),
     ("clap", &["meshloom-cli", "meshloom-bench"]),
     ("indicatif", &["meshloom-cli"]),
     ("saphyr-parser", &["meshloom-config"]),
+    ("prometheus-client", &["meshloom-telemetry"]),
     ("protox", &["xtask"]),
 ];
 

@@ -12,6 +12,7 @@ mod checkout;
 pub mod identity;
 mod letters;
 pub mod lines;
+pub mod metrics;
 pub mod processes;
 mod project;
 mod run;

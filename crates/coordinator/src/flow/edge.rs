@@ -88,6 +88,12 @@ impl Room {
         }
     }
 
+    /// The most events and bytes in it.
+    pub(crate) fn limits(&self) -> (u64, u64) {
+        let positive = |value: i64| u64::try_from(value).unwrap_or(0);
+        (positive(self.max_events), positive(self.max_bytes))
+    }
+
     /// Events and bytes in it.
     pub(crate) fn used(&self) -> (u64, u64) {
         let positive = |value: &AtomicI64| u64::try_from(value.load(Ordering::Relaxed)).unwrap_or(0);

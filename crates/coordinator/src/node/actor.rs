@@ -342,7 +342,12 @@ impl NodeActor {
     fn carry_out(&mut self, action: Action) {
         let Wiring { node, router, outbox, .. } = &mut self.wiring;
         match action {
-            Action::Send { replica, work } => self.send(replica, ToNode::Work(work)),
+            Action::Send { replica, work } => {
+                if let Some((dispatched, parts)) = self.machine.in_hand(replica, work.sequence) {
+                    self.wiring.books.sent(dispatched, parts);
+                }
+                self.send(replica, ToNode::Work(work));
+            }
             Action::Cancel { replica, sequence, reason } => {
                 self.send(replica, ToNode::Cancel { sequence, reason: reason.to_owned() });
             }
@@ -358,14 +363,17 @@ impl NodeActor {
             Action::Done { events, busy, elapsed, .. } => {
                 let busy = if busy.is_zero() { elapsed } else { busy };
                 self.times.busy += busy;
-                self.wiring.books.handled(events, busy);
+                self.wiring.books.handled(events, busy, elapsed);
             }
             Action::Outage { began: true, message } => tracing::warn!("{node}: {message}"),
             Action::Outage { began: false, message } => tracing::info!("{node}: {message}"),
             Action::Paused { uid, why } => tracing::error!(
                 "{node}: paused: event {uid} has used up its attempts: {why}; nothing is lost, its work and what is above wait; once the cause is gone, `meshloom resume {node}` gives it fresh attempts"
             ),
-            Action::Breaker { replica, message } => tracing::warn!("{node}[{replica}]: its breaker is {message}"),
+            Action::Breaker { replica, message } => {
+                tracing::warn!("{node}[{replica}]: its breaker is {message}");
+                self.wiring.books.breaker_changed(replica);
+            }
             Action::Warn { replica, message } => tracing::warn!("{node}[{replica}]: {message}"),
         }
     }

@@ -6,7 +6,12 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
-use meshloom_core::machine::{Books, BreakerState, Condition, NodeMachine};
+use meshloom_core::{
+    machine::{Books, BreakerState, Condition, NodeMachine, Part},
+    moment::Moment,
+};
+
+use super::NodeMeters;
 
 /// Longest handler time per event that the histogram tells apart.
 const LONGEST: u64 = 3_600_000_000_000;
@@ -28,7 +33,11 @@ pub(crate) struct Times {
 
 /// Shared between an actor, which writes once per turn, and those who ask.
 #[derive(Debug)]
-pub(crate) struct NodeBooks(Mutex<Page>);
+pub(crate) struct NodeBooks {
+    page: Mutex<Page>,
+    /// For metrics.
+    pub(crate) meters: NodeMeters,
+}
 
 #[derive(Debug)]
 struct Page {
@@ -36,6 +45,8 @@ struct Page {
     times: Times,
     /// Works in hand and breaker, by replica.
     replicas: Vec<(u32, BreakerState)>,
+    /// How often the breaker of each replica has changed; those behind the last one never have.
+    breaker_changes: Vec<u64>,
     condition: Option<Condition>,
     handler: Histogram<u64>,
     window: (Instant, u64),
@@ -57,15 +68,17 @@ pub(crate) struct Snapshot {
 impl NodeBooks {
     pub(crate) fn new() -> Self {
         let handler = Histogram::new_with_bounds(1, LONGEST, 2).expect("the bounds are legal");
-        Self(Mutex::new(Page {
+        let page = Mutex::new(Page {
             books: Books::default(),
             times: Times::default(),
             replicas: Vec::new(),
+            breaker_changes: Vec::new(),
             condition: None,
             handler,
             window: (Instant::now(), 0),
             rate: 0.0,
-        }))
+        });
+        Self { page, meters: NodeMeters::new() }
     }
 
     /// Takes over the actor's state. Short, and never across an await.
@@ -80,10 +93,29 @@ impl NodeBooks {
         page.condition = condition;
     }
 
-    /// A work of `events` inputs took `busy` in handlers.
-    pub(crate) fn handled(&self, events: u32, busy: Duration) {
+    /// A work was sent, with events that had waited since they came.
+    pub(crate) fn sent(&self, dispatched: Moment, parts: &[Part]) {
+        self.meters.sent(dispatched, parts);
+    }
+
+    /// A work of `events` inputs took `busy` in handlers, and was answered `elapsed` after it was sent.
+    pub(crate) fn handled(&self, events: u32, busy: Duration, elapsed: Duration) {
         let each = u64::try_from(busy.as_nanos()).unwrap_or(LONGEST) / u64::from(events.max(1));
         self.page().handler.saturating_record_n(each.max(1), events.into());
+        self.meters.answered(events, busy / events.max(1), elapsed);
+    }
+
+    /// The breaker of a replica has changed.
+    pub(crate) fn breaker_changed(&self, replica: u32) {
+        let changes = &mut self.page().breaker_changes;
+        let place = replica as usize;
+        changes.resize(changes.len().max(place + 1), 0);
+        changes[place] += 1;
+    }
+
+    /// How often the breaker of a replica has changed.
+    pub(crate) fn breaker_changes(&self, replica: usize) -> u64 {
+        self.page().breaker_changes.get(replica).copied().unwrap_or_default()
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -111,6 +143,6 @@ impl NodeBooks {
     }
 
     fn page(&self) -> std::sync::MutexGuard<'_, Page> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.page.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

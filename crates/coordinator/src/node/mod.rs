@@ -2,10 +2,12 @@
 
 mod actor;
 mod books;
+mod meters;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use self::{
     actor::{FromReplica, NodeActor, ReplicaLink, Wiring},
     books::NodeBooks,
+    meters::NodeMeters,
 };

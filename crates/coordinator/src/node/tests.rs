@@ -238,6 +238,11 @@ async fn events_go_through_and_the_node_ends_after_its_inputs() {
     assert!(soon(queue.recv()).await.is_none(), "the half-close");
     soon(&mut stage.actor).await.unwrap();
     assert_eq!(stage.books.snapshot().books.answered, 3);
+    let meters = &stage.books.meters;
+    assert_eq!((meters.batch.read().count(), meters.batch.read().sum), (1, 3.0));
+    for time in [&meters.queue_wait, &meters.hop, &meters.handler] {
+        assert_eq!(time.read().count(), 3, "once for each event");
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use meshloom_core::{
     batch::Batch,
     exchange::{FromSource, ToSource},
     machine::Letter,
+    moment::Moment,
     origin::Origin,
     outputs::Routes,
 };
@@ -158,6 +159,7 @@ enum Turn {
 impl SourceActor {
     pub(crate) fn new(mut wiring: SourceWiring) -> Self {
         wiring.books.position.store(wiring.position.settled, Ordering::Relaxed);
+        wiring.books.checkpointed.store(wiring.position.written, Ordering::Relaxed);
         let seat = wiring.journal.take();
         if let Some(backlog) = seat.as_ref().and_then(|seat| seat.backlog.as_ref()) {
             wiring.books.accepted.store(backlog.events, Ordering::Relaxed);
@@ -254,6 +256,8 @@ impl SourceActor {
                 }
             }
             self.begin_write();
+            let oldest = self.frames.oldest().map_or(0, |Moment(nanos)| nanos);
+            self.wiring.books.oldest_open.store(oldest, Ordering::Relaxed);
         }
         if let Some(write) = self.write.take()
             && let Ok(written) = write.await
@@ -400,7 +404,8 @@ impl SourceActor {
 
     fn accept(&mut self, sequence: u64, admitted: Admitted, checkpoint: Option<Bytes>, replays: bool) {
         let Admitted { batch, refused } = admitted;
-        let batch = self.wiring.spans.sample(batch, self.wiring.clock.now());
+        let now = self.wiring.clock.now();
+        let batch = self.wiring.spans.sample(batch, now);
         let events = batch.len() as u64;
         if let Some(checkpoint) = &checkpoint {
             self.wiring.resume.send_replace(Some(checkpoint.clone()));
@@ -413,6 +418,7 @@ impl SourceActor {
             sequence: replays.then_some(sequence),
             journal: None,
             events,
+            admitted: now,
             settled: false,
             kept: (!replays).then(|| batch.clone()),
             memory: self.wiring.in_process.then(|| self.wiring.budget.take(batch.bytes() as u64)),

@@ -10,8 +10,18 @@ use tokio::sync::watch;
 /// Shared between a source's actor, which writes, and those who ask.
 #[derive(Debug, Default)]
 pub(crate) struct SourceBooks {
+    /// Events that were accepted, each as often as it was.
     pub(crate) accepted: AtomicU64,
+    /// Those of them that have settled.
     pub(crate) settled: AtomicU64,
+    /// Accepted events that were given up, to be read again.
+    pub(crate) given_up: AtomicU64,
+    /// Settled events that come again.
+    pub(crate) unsettled: AtomicU64,
+    /// When the oldest frame above the position was accepted, nanoseconds of Unix time; 0: there is none.
+    pub(crate) oldest_open: AtomicU64,
+    /// When the position, or the mark in the journal, was last made durable, as above; 0: never.
+    pub(crate) checkpointed: AtomicU64,
     /// Events settled below the position, over all runs.
     pub(crate) position: AtomicU64,
     pub(crate) exhausted: AtomicBool,
@@ -28,6 +38,22 @@ impl SourceBooks {
     /// Those of one of the pipeline's sources, which together are counted in `open_sources`.
     pub(crate) fn new(open_sources: watch::Sender<usize>) -> Self {
         Self { open_sources, ..Self::default() }
+    }
+
+    /// Events that were accepted, each once.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed).saturating_sub(self.given_up.load(Ordering::Relaxed))
+    }
+
+    /// Events that have settled, each once.
+    pub(crate) fn settled(&self) -> u64 {
+        self.settled.load(Ordering::Relaxed).saturating_sub(self.unsettled.load(Ordering::Relaxed))
+    }
+
+    /// Accepted events are given up, and with them those of them that had settled: all come again.
+    pub(crate) fn give_up(&self, events: u64, settled: u64) {
+        self.given_up.fetch_add(events, Ordering::Relaxed);
+        self.unsettled.fetch_add(settled, Ordering::Relaxed);
     }
 
     /// Durable events that come again if the run ends now.
@@ -55,6 +81,6 @@ impl SourceBooks {
 
     /// Events that were accepted and have not settled.
     pub(crate) fn open(&self) -> u64 {
-        self.accepted.load(Ordering::Relaxed).saturating_sub(self.settled.load(Ordering::Relaxed))
+        self.accepted().saturating_sub(self.settled())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use meshloom_core::batch::Batch;
+use meshloom_core::{batch::Batch, moment::Moment};
 
 use crate::flow::Charge;
 
@@ -15,6 +15,8 @@ pub(super) struct Frame {
     /// Its number in the journal, if it is there.
     pub(super) journal: Option<u64>,
     pub(super) events: u64,
+    /// When it was accepted.
+    pub(super) admitted: Moment,
     pub(super) checkpoint: Option<Bytes>,
     pub(super) settled: bool,
     /// What cannot come again is kept until it has settled.
@@ -66,6 +68,11 @@ impl Frames {
         self.open.is_empty()
     }
 
+    /// When the first frame above the position was accepted.
+    pub(super) fn oldest(&self) -> Option<Moment> {
+        self.open.front().map(|frame| frame.admitted)
+    }
+
     /// A frame that is not below the position; `None`: it was given up.
     pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Frame> {
         self.open.get_mut(usize::try_from(number.checked_sub(self.first)?).ok()?)
@@ -114,8 +121,17 @@ mod tests {
     fn frame(sequence: u64, checkpoint: Option<&'static [u8]>) -> Frame {
         let checkpoint = checkpoint.map(Bytes::from_static);
         let _charge = Budget::new(1).take(0);
-        let (journal, kept, memory) = (sequence.checked_sub(1), None, None);
-        Frame { sequence: Some(sequence), journal, events: 2, checkpoint, settled: false, kept, memory, _charge }
+        Frame {
+            sequence: Some(sequence),
+            journal: sequence.checked_sub(1),
+            events: 2,
+            admitted: Moment(sequence),
+            checkpoint,
+            settled: false,
+            kept: None,
+            memory: None,
+            _charge,
+        }
     }
 
     #[test]

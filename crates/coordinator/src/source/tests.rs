@@ -1,6 +1,13 @@
 //! The source's actor, driven through its channels.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use meshloom_config::{
@@ -209,6 +216,7 @@ pub(super) async fn settled(commands: &mut mpsc::Receiver<ToSource>) -> (u64, Op
 #[tokio::test]
 async fn the_position_is_the_contiguous_low_water_mark_and_durable_before_settled_is_said() {
     let mut stage = Stage::new(100);
+    let (books, count) = (stage.books.clone(), |count: &AtomicU64| count.load(Ordering::Relaxed));
     let mut commands = stage.open(true).await;
     let mut frames = Vec::new();
     for (sequence, checkpoint) in [(1, "a"), (2, "b"), (3, "c")] {
@@ -221,13 +229,17 @@ async fn the_position_is_the_contiguous_low_water_mark_and_durable_before_settle
     stage.produce(4, &["d"], Some("d")).await;
     let (_, fourth) = stage.take().await;
     assert_eq!(stage.stored(), None, "the first frame pins the position");
+    let lags_since = count(&books.oldest_open);
+    assert!(lags_since > 0 && count(&books.checkpointed) == 0);
     first.settle();
     let (sequence, checkpoint) = settled(&mut commands).await;
     assert_eq!((sequence, checkpoint.as_deref()), (3, Some(&b"c"[..])));
     assert_eq!(stage.stored().as_deref(), Some(&b"c"[..]));
     assert_eq!(stage.books.open(), 1);
+    assert!(count(&books.oldest_open) > lags_since && count(&books.checkpointed) > 0);
     fourth.settle();
     assert_eq!(settled(&mut commands).await.0, 4);
+    assert_eq!(count(&books.oldest_open), 0);
 }
 
 #[tokio::test]
@@ -294,6 +306,10 @@ async fn lost_events_are_read_again_from_the_settled_checkpoint() {
     deliveries.settle();
     assert_eq!(settled(&mut commands).await, (1, Some(Bytes::from_static(b"2"))));
     assert_eq!(stage.books.open(), 0);
+    assert_eq!((stage.books.accepted(), stage.books.settled()), (2, 2), "each event once");
+    let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let books = &stage.books;
+    assert_eq!((count(&books.accepted), count(&books.given_up)), (4, 2), "and what metrics count never falls");
 }
 
 #[tokio::test]

@@ -310,6 +310,12 @@ impl NodeMachine {
         self.replicas[replica as usize].works.len()
     }
 
+    /// When a work in hand at a replica was sent, and since when its events had waited; `None`: it is not in hand.
+    pub fn in_hand(&self, replica: u32, sequence: u64) -> Option<(Moment, &[Part])> {
+        let work = self.replicas[replica as usize].works.get(&sequence)?;
+        Some((work.dispatched, &work.parts))
+    }
+
     /// Whether events wait that no replica can take.
     pub fn waits_for_replica(&self) -> bool {
         let kept_back = self.paused.is_some() || self.outage.holds();

@@ -1,5 +1,6 @@
 //! `meshloom run`.
 
+mod admin;
 mod attach;
 mod progress;
 mod report;
@@ -8,6 +9,7 @@ mod summary;
 
 use std::{
     io::{IsTerminal, stderr, stdout},
+    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
@@ -16,7 +18,7 @@ use std::{
 use anyhow::Context as _;
 use clap::builder::FalseyValueParser;
 use meshloom_config::{ConnectorSpec, NodeKind, Pipeline};
-use meshloom_coordinator::{Ended, Handle, LogReceiver, Options, RunError, Service, StateChoice};
+use meshloom_coordinator::{AdminPort, Ended, Handle, LogReceiver, Options, RunError, Service, StateChoice};
 use meshloom_telemetry::{
     export::ExportOptions,
     logs::{self, NodeLog, SharedWriter},
@@ -60,6 +62,10 @@ pub(crate) struct Args {
     /// Send traces to this collector or Jaeger (OTLP over gRPC); OTEL_EXPORTER_OTLP_* are followed too
     #[arg(long, value_name = "URL", env = "MESHLOOM_OTLP")]
     otlp: Option<String>,
+    /// Serve metrics for Prometheus at http://HOST:PORT/metrics; port 0 takes a free one and says which. An address that
+    /// is not loopback needs the secret in MESHLOOM_ADMIN_TOKEN, which requests then carry as a bearer token
+    #[arg(long, value_name = "HOST:PORT", value_parser = admin::parse, env = "MESHLOOM_ADMIN")]
+    admin: Option<SocketAddr>,
     /// Memory for the newest traces; 2 KiB hold a trace of a few hops
     #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = size::parse, env = "MESHLOOM_TRACE_MEMORY")]
     trace_memory: usize,
@@ -174,6 +180,7 @@ fn options(args: &Args, state: PathBuf) -> Result<Options, Failure> {
         attach: args.attach.iter().map(|attach| (attach.node.clone(), attach.address.clone())).collect(),
         export: ExportOptions::resolve(args.otlp.as_deref(), &|name| std::env::var(name).ok())
             .map_err(|error| Failure::Usage(error.into()))?,
+        admin: args.admin.map(|address| AdminPort { address, token: admin::token(|name| std::env::var(name).ok()) }),
         trace_bytes: args.trace_memory,
         guard: std::env::current_exe()
             .context("the path of this program is not known, and its guards cannot be started; is /proc mounted?")?,

@@ -131,6 +131,7 @@ impl SourceActor {
             Said::Appended(Ok(sequence)) => self.appended(sequence),
             Said::Appended(Err(error)) => self.not_appended(&error),
             Said::Marked(Ok(())) => {
+                self.wiring.books.checkpointed.store(self.wiring.clock.now().0, Ordering::Relaxed);
                 self.wiring.books.set_trouble("");
                 if let Some(journal) = &mut self.journal {
                     journal.intake.hasten();
@@ -167,6 +168,7 @@ impl SourceActor {
             sequence: None,
             journal: Some(sequence),
             events: events.into(),
+            admitted: self.wiring.clock.now(),
             settled: false,
             kept: None,
             memory,
@@ -219,6 +221,7 @@ impl SourceActor {
                 journal: None,
                 // They were never accepted.
                 events: 0,
+                admitted: self.wiring.clock.now(),
                 settled: false,
                 kept: Some(batch.clone()),
                 memory: None,
@@ -294,7 +297,8 @@ impl SourceActor {
             journal.rereads.stop();
         }
         let (_, settled) = self.frames.give_up();
-        self.wiring.books.settled.fetch_sub(settled, Ordering::Relaxed);
+        // What is in the journal stays accepted.
+        self.wiring.books.give_up(0, settled);
     }
 
     /// The source is being stopped.

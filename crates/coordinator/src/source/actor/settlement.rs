@@ -83,8 +83,7 @@ impl SourceActor {
     /// Events were lost: everything above the position is given up and comes again.
     async fn read_again(&mut self) {
         let (events, settled) = self.frames.give_up();
-        self.wiring.books.accepted.fetch_sub(events, Ordering::Relaxed);
-        self.wiring.books.settled.fetch_sub(settled, Ordering::Relaxed);
+        self.wiring.books.give_up(events, settled);
         let node = &self.wiring.node;
         if self.stopping {
             tracing::info!(
@@ -134,6 +133,7 @@ impl SourceActor {
         self.write_failed = result.is_err();
         match result {
             Ok(()) => {
+                self.wiring.books.checkpointed.store(position.written, Ordering::Relaxed);
                 if let Some(sequence) = sequence.filter(|_| generation == self.generation) {
                     self.unsent.push_back(ToSource::Settled { sequence, checkpoint: Some(position.checkpoint) });
                 }

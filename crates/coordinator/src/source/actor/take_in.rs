@@ -69,6 +69,7 @@ impl SourceActor {
             sequence: Some(sequence),
             journal: None,
             events,
+            admitted: self.wiring.clock.now(),
             settled: false,
             kept: Some(batch.select(&rows).detach()),
             memory: None,

@@ -76,3 +76,72 @@ impl Marks {
         answer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use meshloom_journal::{Options, storage::Memory};
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// The marks of a source that has three frames in its journal.
+    async fn marks() -> Marks {
+        let (journal, _) = Journal::open(Memory::default(), Options { size: 4 << 20 }).unwrap();
+        let source = journal.source("source").unwrap();
+        for _ in 0..3 {
+            journal.append(source, vec![Bytes::from_static(b"frame")]).await.unwrap();
+        }
+        Marks::new(journal, source)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_mark_is_written_at_a_time_and_the_next_a_pause_later() {
+        let mut marks = marks().await;
+        assert!(marks.is_idle() && !marks.is_asked() && marks.due().is_none());
+        marks.begin(true);
+        assert!(!marks.is_asked(), "there is nothing to write");
+        let began = Instant::now();
+        marks.moved(1);
+        assert_eq!((marks.is_idle(), marks.is_asked(), marks.due()), (false, false, Some(began)));
+        marks.begin(false);
+        assert_eq!((marks.is_idle(), marks.is_asked(), marks.due()), (false, true, None));
+        marks.moved(2);
+        assert_eq!(marks.due(), None);
+        marks.answered(false).await.unwrap();
+        assert_eq!((marks.is_idle(), marks.is_asked(), marks.due()), (false, false, Some(began + PAUSE)));
+        marks.begin(false);
+        assert!(!marks.is_asked(), "the disk has time for others");
+        advance(PAUSE).await;
+        marks.begin(false);
+        assert!(marks.is_asked());
+        marks.answered(false).await.unwrap();
+        marks.moved(3);
+        marks.begin(true);
+        assert!(marks.is_asked(), "nothing else will come, so nothing is waited for");
+        marks.answered(true).await.unwrap();
+        assert!(marks.is_idle());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mark_that_was_not_written_is_tried_again_but_for_the_last() {
+        let mut marks = marks().await;
+        let began = Instant::now();
+        // There is no such frame.
+        marks.moved(8);
+        marks.begin(false);
+        marks.answered(false).await.unwrap_err();
+        assert_eq!((marks.is_idle(), marks.due(), marks.newest), (false, Some(began + AGAIN), Some(8)));
+        marks.begin(true);
+        assert!(!marks.is_asked(), "a disk in trouble is not hurried");
+        advance(AGAIN).await;
+        marks.begin(false);
+        marks.moved(9);
+        marks.answered(false).await.unwrap_err();
+        assert_eq!(marks.newest, Some(9), "the one that came meanwhile says more");
+        advance(AGAIN).await;
+        marks.begin(false);
+        marks.answered(true).await.unwrap_err();
+        assert!(marks.is_idle(), "its events come again");
+    }
+}

@@ -1,8 +1,9 @@
 //! What a run may be told besides its pipeline.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use meshloom_config::spec::Address;
+use meshloom_journal::storage::Folders;
 use meshloom_telemetry::export::ExportOptions;
 
 /// Options of a run.
@@ -10,6 +11,8 @@ use meshloom_telemetry::export::ExportOptions;
 pub struct Options {
     /// Where state is kept.
     pub state: StateChoice,
+    /// What the journal, the positions and the dead letters in it are written through.
+    pub folders: Arc<dyn Folders>,
     /// Sources of which what earlier runs have left in the journal is given up.
     pub discard_journal: Vec<String>,
     /// Nodes that were started by hand, and where they listen.

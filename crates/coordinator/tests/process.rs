@@ -392,7 +392,8 @@ async fn a_second_stage_whose_guard_is_gone_runs_nothing() {
     let (mut control, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     // Adopted, as after the guard's death: another process than the guard is its parent.
     let stdin = OwnedFd::from(theirs);
-    let mut orphan = Command::new(GUARD).args(["guard", "--execute", "2147483647", "node/0"]).stdin(stdin).spawn().unwrap();
+    let mut orphan =
+        Command::new(GUARD).args(["guard", "--execute", "2147483647", "node/0"]).stdin(stdin).spawn().unwrap();
     until("the second stage to give up", || orphan.try_wait().unwrap().is_some()).await;
     assert!(!orphan.wait().unwrap().success());
     let mut said = Vec::new();

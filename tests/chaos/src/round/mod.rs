@@ -268,11 +268,13 @@ impl Round<'_> {
             if found(round) {
                 return true;
             }
-            if next.elapsed() >= pause && round.sink.count(&round.project) >= round.gate {
-                round.gate += plan::STRIDE;
+            let lines = round.sink.count(&round.project);
+            if next.elapsed() >= pause && lines >= round.gate {
+                // Earlier waits may have let in more than the schedule has come to.
+                round.gate = lines + plan::STRIDE;
                 round.open_gate(round.gate);
-                let books = round.running.as_ref().and_then(Running::status);
-                struck = ends.is_none_or(|source| books.is_none_or(|books| !books.node(source).exhausted));
+                let books = |round: &Self| round.running.as_ref().and_then(Running::status);
+                struck = ends.is_none_or(|source| books(round).is_none_or(|books| !books.node(source).exhausted));
                 (pause, next) = (if flow == Flow::Ebbing { pause * 2 } else { pause }, Instant::now());
             }
             // Looking through all processes is work that theirs has to wait for.

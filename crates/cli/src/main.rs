@@ -1,92 +1,12 @@
-//! The `meshloom` command.
-//!
-//! One file per command under `commands`; data goes to standard output, everything else to standard error.
-
-mod books;
-mod commands;
-mod failure;
-mod place;
-mod runtime;
-mod saved_traces;
-mod signals;
-mod size;
-mod table;
-mod terminal;
-mod text;
-mod wire_trace;
+//! The `meshloom` program.
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-
-use self::{
-    commands::{check, completions, dead_letters, drain, graph, restart, resume, run, schema, sidecar, status, trace},
-    failure::Failure,
-};
+use meshloom_journal::storage::Disks;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const EXIT_CODES: &str = "\
-Exit codes:
-    0  done
-    1  failed: the state directory, the disk, no running coordinator, ...
-    2  wrong usage
-    3  events became dead letters (with `run --strict`)
-   69  a node is not available
-   70  a node broke the protocol, or an internal fault
-   78  the pipeline file or a node's config is wrong
-  130  stopped at once by a second signal";
-
-/// Runs pipelines whose steps are written in different languages.
-#[derive(Debug, Parser)]
-#[command(name = "meshloom", version, after_help = EXIT_CODES, propagate_version = true, max_term_width = 110)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    Run(Box<run::Args>),
-    Check(check::Args),
-    Graph(graph::Args),
-    Status(status::Args),
-    Trace(trace::Args),
-    DeadLetters(dead_letters::Args),
-    Restart(restart::Args),
-    Resume(resume::Args),
-    Drain(drain::Args),
-    Sidecar(Box<sidecar::Args>),
-    Schema(schema::Args),
-    Completions(completions::Args),
-}
-
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
-    // Before anything that starts a thread: the guard forks.
-    if args.next().is_some_and(|first| first == "guard") {
-        return meshloom_coordinator::process::guard::main(args);
-    }
-    match dispatch(Cli::parse().command) {
-        Ok(code) => code,
-        Err(failure) => failure.report(),
-    }
-}
-
-fn dispatch(command: Command) -> Result<ExitCode, Failure> {
-    match command {
-        Command::Run(args) => run::main(*args),
-        Command::Check(args) => check::main(&args),
-        Command::Graph(args) => graph::main(&args),
-        Command::Status(args) => status::main(&args),
-        Command::Trace(args) => trace::main(&args),
-        Command::DeadLetters(args) => dead_letters::main(&args),
-        Command::Restart(args) => restart::main(&args),
-        Command::Resume(args) => resume::main(&args),
-        Command::Drain(args) => drain::main(&args),
-        Command::Sidecar(args) => sidecar::main(*args),
-        Command::Schema(args) => schema::main(&args),
-        Command::Completions(args) => completions::main(&args),
-    }
+    meshloom_cli::main(Disks)
 }

@@ -1,8 +1,9 @@
 //! What a run may be told besides its pipeline.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use meshloom_config::spec::Address;
+use meshloom_journal::storage::Folders;
 use meshloom_telemetry::export::ExportOptions;
 use subtle::ConstantTimeEq as _;
 
@@ -11,6 +12,8 @@ use subtle::ConstantTimeEq as _;
 pub struct Options {
     /// Where state is kept.
     pub state: StateChoice,
+    /// What the journal, the positions and the dead letters in it are written through.
+    pub folders: Arc<dyn Folders>,
     /// Sources of which what earlier runs have left in the journal is given up.
     pub discard_journal: Vec<String>,
     /// Nodes that were started by hand, and where they listen.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use meshloom_config::{Pipeline, suggest};
+use meshloom_journal::storage::Folders;
 use meshloom_proto::v1;
 use meshloom_telemetry::{Traces, receiver, traces};
 use tokio::{
@@ -46,6 +47,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 pub struct Service {
     pipeline: Arc<Pipeline>,
     state: StateDir,
+    folders: Arc<dyn Folders>,
     host: Arc<Host>,
     traces: Traces,
     attach: Vec<(String, meshloom_config::spec::Address)>,
@@ -156,8 +158,8 @@ impl Service {
             draining: CancellationToken::new(),
             stop,
         });
-        let Options { attach, discard_journal, .. } = options;
-        Ok((Self { pipeline, state, host, traces, attach, discard_journal, otlp, sockets, admin_port }, log))
+        let Options { attach, discard_journal, folders, .. } = options;
+        Ok((Self { pipeline, state, folders, host, traces, attach, discard_journal, otlp, sockets, admin_port }, log))
     }
 
     /// Builds and starts every node; returns once events flow.
@@ -165,7 +167,7 @@ impl Service {
     /// # Errors
     /// All that kept nodes from starting. Nothing is left behind.
     pub async fn start(self) -> Result<Handle, Vec<RunError>> {
-        let Self { pipeline, state, host, traces, attach, discard_journal, otlp, sockets, admin_port } = self;
+        let Self { pipeline, state, folders, host, traces, attach, discard_journal, otlp, sockets, admin_port } = self;
         // A run that does not start leaves no port open.
         let stop = host.stop.clone().drop_guard();
         let served = metrics::Served::default();
@@ -173,11 +175,11 @@ impl Service {
             admin_port.map(|(listener, token)| metrics::serve(listener, token, served.clone(), host.stop.clone()));
         build(&pipeline.nodes, &host.processes).await.map_err(|error| vec![error])?;
         let one = |error: RunError| vec![error];
-        let checkpoints = Checkpoints::open(state.path()).map_err(|error| one(error.into()))?;
+        let checkpoints = Checkpoints::open(&*folders, state.path()).map_err(|error| one(error.into()))?;
         let positions = read_positions(&pipeline, &checkpoints).map_err(one)?;
-        let journal = OpenJournal::open(state.path(), &pipeline, &discard_journal).await?;
-        let (store, opened) =
-            LetterStore::open(state.path(), pipeline.dead_letters_bytes).map_err(|error| one(error.into()))?;
+        let journal = OpenJournal::open(&folders, state.path(), &pipeline, &discard_journal).await?;
+        let (store, opened) = LetterStore::open_in(&*folders, state.path(), pipeline.dead_letters_bytes)
+            .map_err(|error| one(error.into()))?;
         tell_of(opened);
         let resumed = positions.iter().map(|(node, position)| Resumed {
             node: node.clone(),

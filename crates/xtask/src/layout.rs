@@ -23,7 +23,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("ingest", &["meshloom"]),
     ("test-node", &["meshloom"]),
     ("meshloom-e2e", &["meshloom-proto"]),
-    ("meshloom-chaos", &["meshloom-e2e"]),
+    ("meshloom-chaos", &["meshloom-e2e", "meshloom-cli", "meshloom-journal"]),
     ("meshloom-bench", &["meshloom", "meshloom-proto", "meshloom-coordinator", "meshloom-journal"]),
     ("xtask", &[]),
 ];

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     client::Posted,
     evidence::{Evidence, Seen},
-    model::{self, Event, Letter},
+    model::{self, Event, Lane, Letter},
+    pipeline,
     plan::Plan,
 };
 
@@ -18,7 +19,7 @@ pub fn violations(plan: &Plan, posted: &Posted, evidence: &Evidence, at_rest: bo
     let open: BTreeSet<u64> = posted.open.iter().map(|event| event.n).collect();
     let mut wrong = Vec::new();
     identities(evidence, &events, &mut wrong);
-    // Of those posted nothing is said to have settled before the end; all that was accepted must be there then.
+    // Of what cannot be replayed nothing is said to have settled before the end; all that was accepted is there then.
     let settled = |event: &Event| match event.n {
         model::POSTED.. => at_rest && !open.contains(&event.n),
         model::FIRST.. => at_rest || event.n <= evidence.settled_in,
@@ -37,6 +38,11 @@ pub fn violations(plan: &Plan, posted: &Posted, evidence: &Evidence, at_rest: bo
             &format!("at {sink} though it was to end above"),
             strange.map(|n| format!("{:?}", events.get(n))),
         );
+        if plan.ordered {
+            let due: Vec<u64> = events.values().filter(|event| is_for(event)).map(|event| event.n).collect();
+            let numbers: Vec<u64> = seen.iter().map(|seen| seen.n).collect();
+            note(&mut wrong, &format!("out of the order of their keys at {sink}"), out_of_order(&due, &numbers));
+        }
     }
     let letters: BTreeSet<Letter> =
         evidence.letters.iter().map(|letter| (letter.node.clone(), letter.n(), letter.reason.clone())).collect();
@@ -57,7 +63,7 @@ pub fn violations(plan: &Plan, posted: &Posted, evidence: &Evidence, at_rest: bo
 
 /// All events by number.
 fn events(plan: &Plan, posted: &Posted) -> BTreeMap<u64, Event> {
-    let counted = (1..=plan.count).map(model::counted);
+    let counted = (1..=plan.count).chain(pipeline::queued(plan)).map(model::counted);
     let posted = posted.accepted.iter().chain(&posted.open);
     plan.events.iter().chain(posted).copied().chain(counted).map(|event| (event.n, event)).collect()
 }
@@ -87,6 +93,24 @@ fn identities(evidence: &Evidence, events: &BTreeMap<u64, Event>, wrong: &mut Ve
     note(wrong, "payloads that no source gave", altered.map(|seen| format!("{seen:?}")));
 }
 
+/// Steps that the model does not allow, of what a sink has `seen`; `due` are the events that reach it, ascending.
+fn out_of_order(due: &[u64], seen: &[u64]) -> std::vec::IntoIter<String> {
+    let mut lanes = BTreeMap::<Lane, Vec<u64>>::new();
+    due.iter().for_each(|n| lanes.entry(model::lane(*n)).or_default().push(*n));
+    let mut last = BTreeMap::<Lane, usize>::new();
+    let mut wrong = Vec::new();
+    for n in seen {
+        let lane = model::lane(*n);
+        let Some(place) = lanes.get(&lane).and_then(|lane| lane.binary_search(n).ok()) else { continue };
+        let next = last.get(&lane).map_or(0, |last| last + 1);
+        if place > next {
+            wrong.push(format!("{n} before {}", lanes[&lane][next]));
+        }
+        last.insert(lane, place);
+    }
+    wrong.into_iter()
+}
+
 fn show((node, n, reason): Letter) -> String {
     format!("{n} at {node} ({reason})")
 }
@@ -96,5 +120,28 @@ fn note(wrong: &mut Vec<String>, what: &str, cases: impl Iterator<Item = String>
     if !cases.is_empty() {
         let more = if cases.len() > NAMED { ", ..." } else { "" };
         wrong.push(format!("{what} ({}): {}{more}", cases.len(), cases[..cases.len().min(NAMED)].join(", ")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_goes_on_or_steps_back_and_never_skips() {
+        // Three events of one key, two of another source with the same key, one of another key.
+        let step = model::KEYS;
+        let (a, b, c) = (model::FIRST, model::FIRST + step, model::FIRST + 2 * step);
+        let (x, y, other) = (model::POSTED, model::POSTED + step, model::FIRST + 1);
+        let due = [a, other, b, c, x, y];
+        let wrong = |seen: &[u64]| out_of_order(&due, seen).collect::<Vec<_>>();
+        assert!(wrong(&[a, b, c, x, other, y]).is_empty());
+        assert!(wrong(&[x, a, b, a, b, c, x, y, a, b, c]).is_empty(), "what comes again comes in order");
+        assert!(wrong(&[a, a, b]).is_empty(), "a position that is behind repeats any number");
+        assert_eq!(wrong(&[b, a, c]), [format!("{b} before {a}"), format!("{c} before {b}")]);
+        assert_eq!(wrong(&[a, b, a, c]), [format!("{c} before {b}")], "repeats do not skip either");
+        assert_eq!(wrong(&[y, a]), [format!("{y} before {x}")]);
+        // One that is to end above has no place in its lane.
+        assert!(wrong(&[a, model::FIRST + 3 * step, b]).is_empty());
     }
 }

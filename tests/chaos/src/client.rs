@@ -22,6 +22,9 @@ const EVENTS: u64 = 3;
 /// `source` of its events; with `id` it makes the same uid of the same event, however often it is posted.
 const SOURCE: &str = "chaos-client";
 
+/// In the answer while the journal cannot be written.
+const REFUSED: &str = "JOURNAL_FAILED";
+
 /// What it has posted, as far as it is known.
 #[derive(Debug, Clone, Default)]
 pub struct Posted {
@@ -29,6 +32,15 @@ pub struct Posted {
     pub accepted: Vec<Event>,
     /// Posted and not answered so far: they may arrive or not.
     pub open: Vec<Event>,
+}
+
+/// How posts were answered.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Answers {
+    /// Posts that were answered 202.
+    pub accepted: u64,
+    /// Answers 503 that say that the journal cannot be written.
+    pub refused: u64,
 }
 
 /// At work until it is stopped.
@@ -40,6 +52,7 @@ pub struct Client {
 #[derive(Default)]
 struct Shared {
     posted: Mutex<Posted>,
+    answers: Mutex<Answers>,
     /// Where the coordinator listens now; empty: nobody knows.
     url: Mutex<String>,
     stop: AtomicBool,
@@ -69,6 +82,11 @@ impl Client {
     /// What it has posted so far.
     pub fn posted(&self) -> Posted {
         lock(&self.shared.posted).clone()
+    }
+
+    /// How its posts were answered so far.
+    pub fn answers(&self) -> Answers {
+        *lock(&self.shared.answers)
     }
 
     /// Tells it to begin nothing new; true once all that it has begun was accepted.
@@ -116,7 +134,14 @@ impl Shared {
             let url = lock(&self.url).clone();
             let answer = if url.is_empty() { None } else { client.post(&url, &header, body.clone()) };
             match answer.map(|answer| (answer.status, answer.body)) {
-                Some((202, _)) => return true,
+                Some((202, _)) => {
+                    lock(&self.answers).accepted += 1;
+                    return true;
+                }
+                Some((503, body)) if body.contains(REFUSED) => {
+                    lock(&self.answers).refused += 1;
+                    thread::sleep(PAUSE);
+                }
                 // Pressure, trouble with the disk, or an end that comes: what is refused is asked again.
                 None | Some((429 | 500..=599, _)) => thread::sleep(PAUSE),
                 Some(other) => panic!("the source answered {other:?} to {body}"),

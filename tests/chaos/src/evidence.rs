@@ -1,6 +1,6 @@
 //! What is on disk: the records of the sinks, the dead letters, the positions of the sources.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use meshloom_e2e::{Letter, Project, identity};
 use serde_json::Value;
@@ -43,6 +43,12 @@ impl Evidence {
             settled_count: checkpoint(project, "count").map_or(0, |text| text.parse().expect("the node counts")),
         }
     }
+}
+
+/// How many events `queue` was told to forget.
+pub fn forgotten(project: &Project) -> usize {
+    let text = fs::read_to_string(project.path(pipeline::FORGOTTEN)).unwrap_or_default();
+    text.lines().collect::<BTreeSet<_>>().len()
 }
 
 /// The values of a file of lines. What a killed process has torn is no JSON, and nobody was told that it is there.

@@ -1,7 +1,8 @@
 //! `make chaos`: round after round of random faults until enough have struck or the time is up.
 //!
 //! SEED names the first round's seed, the others follow it; FAULTS how many faults are enough, ROUNDS how many rounds,
-//! MINUTES the time, LANES how many rounds run side by side. `chaos record OUT GATE` is the sink of the pipeline.
+//! MINUTES the time, LANES how many rounds run side by side. `chaos record OUT GATE` is the sink of the pipeline, and
+//! `chaos tmpfs SEED FAULTS` one round of this seed where it may mount.
 
 use std::{
     env,
@@ -14,6 +15,7 @@ use std::{
 };
 
 use meshloom_chaos::{
+    namespace,
     plan::Plan,
     poison, record,
     round::{self, Failed},
@@ -32,6 +34,10 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        ["tmpfs", seed, faults] => match (seed.parse(), faults.parse()) {
+            (Ok(seed), Ok(faults)) => tmpfs(&Plan::tmpfs(seed, faults)),
+            _ => panic!("{seed} and {faults} are to be numbers"),
+        },
         [] => chaos(),
         other => {
             eprintln!("chaos: {other:?} is not understood; see its documentation");
@@ -45,6 +51,26 @@ fn setting(name: &str, or: u64) -> u64 {
     match env::var(name) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")),
         Err(_) => or,
+    }
+}
+
+/// A round in the namespaces that this process was started in.
+fn tmpfs(plan: &Plan) -> ExitCode {
+    match round::run_here(plan, &env::current_exe().expect("a running program has a path")) {
+        Ok(outcome) => match &outcome.refused {
+            None => {
+                println!("{}", namespace::write(&outcome));
+                ExitCode::SUCCESS
+            }
+            Some(why) => {
+                eprintln!("{why}");
+                ExitCode::from(namespace::REFUSED)
+            }
+        },
+        Err(failed) => {
+            println!("{failed}");
+            ExitCode::from(namespace::WRONG)
+        }
     }
 }
 
@@ -66,6 +92,10 @@ fn chaos() -> ExitCode {
             let plan = Plan::random(first.wrapping_add(index), FAULTS);
             match catch_unwind(AssertUnwindSafe(|| round::run(&plan, &program))) {
                 Ok(Ok(outcome)) => {
+                    if let Some(refused) = namespace::told(&outcome) {
+                        println!("seed {}: {refused}", plan.seed);
+                        continue;
+                    }
                     let faults = struck.fetch_add(outcome.faults, Ordering::Relaxed) + outcome.faults;
                     let (runs, took) = (outcome.runs, outcome.took);
                     println!("seed {}: {} faults, {runs} runs, {took:.1?}; {faults} so far", plan.seed, outcome.faults);

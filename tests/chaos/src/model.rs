@@ -1,4 +1,15 @@
 //! What must become of each event, whatever happens to processes meanwhile.
+//!
+//! **Order**, where a sink asks for `ordering: key`. A [`Lane`] is what one source gives with one key; between two sources
+//! nothing is promised. Of the events of a lane that reach the sink at all (none is filtered, rejected or given up above),
+//! each comes directly behind its predecessor in the lane, or is a step back to one that was there before: what was sent
+//! to the sink and not settled when a process died comes again. So the first appearances of a lane are its events in order
+//! and without gaps, and what comes again comes in order and without gaps too. An event that is given up lets go of its
+//! key: those behind it follow the one before it.
+//!
+//! That holds here because the nodes name the inputs of a key in order, one result at a time, as the SDKs do for handlers
+//! of single events. A node that sends outputs before an earlier event of the key is named leaves them sent when that one
+//! fails (proto/README.md, "Order"); there is none in the pipeline.
 
 use rand::{Rng as _, rngs::SmallRng, seq::IndexedRandom as _};
 use serde_json::{Value, json};
@@ -8,6 +19,20 @@ pub const FIRST: u64 = 1_000_000;
 /// The number of the first event that is posted.
 pub const POSTED: u64 = 2_000_000;
 
+/// The number of the first event of the source that cannot replay.
+pub const QUEUED: u64 = 3_000_000;
+/// Keys of a source.
+pub const KEYS: u64 = 16;
+
+/// The source of an event, by the number of its first, and its key.
+pub type Lane = (u64, u64);
+
+/// The lane of event `n`.
+pub fn lane(n: u64) -> Lane {
+    let sources = [QUEUED, POSTED, FIRST, 1];
+    (sources.into_iter().find(|first| n >= *first).expect("numbers begin at 1"), n % KEYS)
+}
+
 /// The nodes on the way from `in` to each sink, the sink behind them.
 const TO_OUT: [&str; 4] = ["a", "b", "d", "out"];
 const TO_SIDE: [&str; 4] = ["a", "c", "e", "side"];
@@ -15,7 +40,7 @@ const TO_SIDE: [&str; 4] = ["a", "c", "e", "side"];
 /// What an event asks for, and of which node. The others let it pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
-    /// Its number, unique over both sources.
+    /// Its number, unique over all sources.
     pub n: u64,
     /// `do` of the test nodes.
     pub what: &'static str,
@@ -50,7 +75,7 @@ fn draw(n: u64, nodes: &[&'static str], random: &mut SmallRng) -> Event {
     Event { n, what, at: nodes.choose(random).expect("there are nodes") }
 }
 
-/// Of the source `count`: nothing is asked.
+/// Of the sources `count` and `queue`: nothing is asked.
 pub fn counted(n: u64) -> Event {
     Event { n, what: "pass", at: "" }
 }

@@ -15,6 +15,7 @@ use crate::{Letter, Running, processes, run::Finished, toolchain};
 pub struct Project {
     folder: tempfile::TempDir,
     mark: String,
+    program: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
     stdin: RefCell<Option<Vec<u8>>>,
@@ -25,7 +26,8 @@ impl Project {
     pub fn new(pipeline: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("e2e-").tempdir().expect("a folder");
         let mark = folder.path().file_name().unwrap().to_str().unwrap().to_owned();
-        let project = Self { folder, mark, args: Vec::new(), env: Vec::new(), stdin: RefCell::default() };
+        let program = toolchain::meshloom();
+        let project = Self { folder, mark, program, args: Vec::new(), env: Vec::new(), stdin: RefCell::default() };
         project.rewrite(pipeline);
         project
     }
@@ -33,6 +35,12 @@ impl Project {
     /// Replaces the pipeline file.
     pub fn rewrite(&self, pipeline: &str) {
         fs::write(self.file(), pipeline.replace("{dir}", self.dir().to_str().unwrap())).expect("written");
+    }
+
+    /// With this program in place of `meshloom`.
+    pub fn program(mut self, path: PathBuf) -> Self {
+        self.program = path;
+        self
     }
 
     /// With these arguments for each run.
@@ -105,7 +113,7 @@ impl Project {
 
     /// `meshloom` with these arguments, in the folder, marked.
     pub fn meshloom<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
-        let mut command = Command::new(toolchain::meshloom());
+        let mut command = Command::new(&self.program);
         command.args(args).current_dir(self.dir()).env(processes::MARK, &self.mark);
         // What whoever runs the tests has set must not decide them.
         for (name, _) in std::env::vars_os() {
@@ -125,8 +133,7 @@ impl Project {
 
     /// Starts `meshloom run` as the arguments of a program that becomes it.
     pub fn start_under(&self, program: &Path) -> Running {
-        let meshloom = toolchain::meshloom();
-        let command = self.meshloom([meshloom.to_str().unwrap(), "run", "--output", "json"]);
+        let command = self.meshloom([self.program.to_str().unwrap(), "run", "--output", "json"]);
         // The same surroundings, another program.
         let mut under = Command::new(program);
         under.args(command.get_args()).current_dir(self.dir());

@@ -14,6 +14,7 @@ import (
 type config struct {
 	Label string `json:"label" meshloom:"required"`
 	Count int    `json:"count"`
+	First int    `json:"first"` // number of the first event of the queue
 	Pause int    `json:"pause"` // milliseconds between two events of the source
 	Out   string `json:"out"`
 }
@@ -50,6 +51,7 @@ func main() {
 		meshloom.NewWith("batch", newBatch, meshloom.Routes("side")),
 		meshloom.NewWith("sink", newSink),
 		meshloom.NewWith("source", newSource),
+		meshloom.NewWith("queue", newQueue, meshloom.Volatile()),
 	)
 }
 

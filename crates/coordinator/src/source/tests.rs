@@ -91,7 +91,7 @@ impl Stage {
     pub(super) fn with(given: Given) -> Self {
         let events = given.events;
         let state = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints::open(state.path()).unwrap();
+        let checkpoints = Checkpoints::open(&meshloom_journal::storage::Disks, state.path()).unwrap();
         let (freed, books) = (Arc::new(Notify::new()), Arc::new(SourceBooks::default()));
         let (to, inbox) = mpsc::channel(1000);
         let room = Arc::new(Room::new(events, 1 << 20, freed.clone(), Arc::default()));

@@ -1,14 +1,12 @@
 //! Positions of sources: one file each, replaced as a whole.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path, sync::Arc};
 
 use bytes::Bytes;
+use meshloom_journal::storage::{Folders, Storage, read_all, write_all_at};
 use serde::{Deserialize, Serialize};
 
-use super::{StateError, durable};
+use super::StateError;
 
 /// Format number of the files.
 const VERSION: u32 = 1;
@@ -16,7 +14,7 @@ const VERSION: u32 = 1;
 /// The positions of one pipeline's sources.
 #[derive(Debug, Clone)]
 pub(crate) struct Checkpoints {
-    folder: PathBuf,
+    storage: Arc<dyn Storage>,
 }
 
 /// What a position's file holds. JSON, so that an operator can read it; the checksum is over the checkpoint.
@@ -46,16 +44,17 @@ pub(crate) struct Position {
 
 impl Checkpoints {
     /// Below a state directory.
-    pub(crate) fn open(state: &Path) -> Result<Self, StateError> {
+    pub(crate) fn open(folders: &dyn Folders, state: &Path) -> Result<Self, StateError> {
         let folder = state.join("checkpoints");
-        fs::create_dir_all(&folder).map_err(|source| StateError::Unusable { path: folder.clone(), source })?;
-        Ok(Self { folder })
+        let storage = folders.folder(&folder).map_err(|source| StateError::Unusable { path: folder, source })?;
+        Ok(Self { storage })
     }
 
     /// The position of a source; `None`: it has none yet.
     pub(crate) fn read(&self, source: &str) -> Result<Option<Position>, StateError> {
-        let path = self.path(source);
-        let text = match fs::read(&path) {
+        let name = file_name(source);
+        let path = self.storage.path(&name);
+        let text = match self.storage.open(&name).and_then(|file| read_all(&*file)) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(StateError::Unusable { path, source }),
@@ -86,19 +85,28 @@ impl Checkpoints {
             settled: position.settled,
             written: position.written,
         };
-        durable::replace(&self.path(source), &serde_json::to_vec_pretty(&stored)?)
+        self.replace(&file_name(source), &serde_json::to_vec_pretty(&stored)?)
+    }
+
+    /// Replaces a file, which is there as a whole, as it was or as it is to be, after a crash at any moment.
+    fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let temporary = format!("{name}.new");
+        let file = self.storage.create(&temporary)?;
+        write_all_at(&*file, content, 0)?;
+        file.sync_data()?;
+        self.storage.rename(&temporary, name)?;
+        self.storage.sync_folder()
     }
 
     /// The sources that have a position.
     pub(crate) fn sources(&self) -> Vec<String> {
-        let files = fs::read_dir(&self.folder).into_iter().flatten().filter_map(Result::ok);
-        let names = files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".json")?.to_owned()));
-        names.collect()
+        let names = self.storage.list().unwrap_or_default().into_iter();
+        names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect()
     }
+}
 
-    fn path(&self, source: &str) -> PathBuf {
-        self.folder.join(format!("{source}.json"))
-    }
+fn file_name(source: &str) -> String {
+    format!("{source}.json")
 }
 
 fn checksum(checkpoint: &str, settled: u64) -> String {
@@ -113,6 +121,10 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use meshloom_journal::storage::{Call, Disks, Faults, Lasting, Memory, Trouble};
+
     use super::*;
 
     fn position() -> Position {
@@ -122,7 +134,7 @@ mod tests {
     #[test]
     fn a_position_is_read_as_written() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Checkpoints::open(folder.path()).unwrap();
+        let store = Checkpoints::open(&Disks, folder.path()).unwrap();
         assert_eq!(store.read("ingest").unwrap(), None);
         store.write("ingest", &position()).unwrap();
         assert_eq!(store.read("ingest").unwrap(), Some(position()));
@@ -132,7 +144,7 @@ mod tests {
     #[test]
     fn a_damaged_or_newer_file_is_refused_and_left_untouched() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Checkpoints::open(folder.path()).unwrap();
+        let store = Checkpoints::open(&Disks, folder.path()).unwrap();
         store.write("ingest", &position()).unwrap();
         let path = folder.path().join("checkpoints/ingest.json");
         let good = fs::read_to_string(&path).unwrap();
@@ -146,6 +158,24 @@ mod tests {
             let error = store.read("ingest").unwrap_err().to_string();
             assert!(error.contains(says) && error.contains("--fresh"), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), bad);
+        }
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_the_old_position_whole() {
+        let later = Position { checkpoint: Bytes::from_static(b"later"), settled: 8, written: 10 };
+        for call in [Call::Create, Call::Write, Call::Sync, Call::Rename] {
+            let faults = Faults::new(Memory::new());
+            let store = Checkpoints { storage: Arc::new(faults.clone()) };
+            store.write("ingest", &position()).unwrap();
+            faults.last(Lasting { failing: [(call, Trouble::Io)].into(), ..Lasting::default() });
+            assert!(store.write("ingest", &later).is_err(), "{call:?}");
+            let left = Checkpoints { storage: Arc::new(faults.memory().crash(|| false)) };
+            assert_eq!(left.read("ingest").unwrap(), Some(position()), "{call:?}");
+            faults.last(Lasting::default());
+            store.write("ingest", &later).unwrap();
+            let left = Checkpoints { storage: Arc::new(faults.memory().crash(|| false)) };
+            assert_eq!(left.read("ingest").unwrap(), Some(later.clone()), "{call:?}");
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The journal of the state directory: opened, what earlier runs have left in it looked at, or given up where the user
 //! says so.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use meshloom_config::{ConnectorSpec, NodeKind, NodeSpec, Pipeline, spec::Durability};
-use meshloom_journal::{self as journal, Journal, Meter, OpenError, Recovery, SourceId, storage::Disk};
+use meshloom_journal::{self as journal, Journal, Meter, OpenError, Recovery, SourceId, storage::Folders};
 
 use crate::{
     error::{FailureKind, RunError},
@@ -28,6 +28,7 @@ impl OpenJournal {
     /// # Errors
     /// It is damaged, newer or refused by the system, or holds events of a source that is gone. It was left as it is.
     pub(crate) async fn open(
+        folders: &Arc<dyn Folders>,
         state: &Path,
         pipeline: &Pipeline,
         discard: &[String],
@@ -37,13 +38,14 @@ impl OpenJournal {
             return Ok(None);
         }
         let options = journal::Options { size: pipeline.journal_bytes };
+        let folders = folders.clone();
         let opening = tokio::task::spawn_blocking(move || {
-            let disk = Disk::new(&folder).map_err(|source| OpenError::Storage {
+            let storage = folders.folder(&folder).map_err(|source| OpenError::Storage {
                 action: "making the folder of",
                 path: folder,
                 source,
             })?;
-            Journal::open(disk, options)
+            Journal::open(storage, options)
         });
         let (journal, Recovery { backlog, torn }) = done(opening).await.map_err(|error| vec![refused(&error)])?;
         if let Some(torn) = torn {

@@ -3,7 +3,6 @@
 mod checkpoints;
 mod complaint;
 mod directory;
-mod durable;
 mod journal;
 mod letter_filter;
 mod letter_store;

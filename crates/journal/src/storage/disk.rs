@@ -7,10 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{Storage, StoredFile};
+use super::{Fallible, FallibleFile, Folders, Storage, StoredFile};
 
 /// A folder of the file system.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Disk {
     folder: PathBuf,
 }
@@ -27,6 +27,16 @@ impl Disk {
             File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
         }
         Ok(Self { folder: folder.to_owned() })
+    }
+}
+
+/// The folders of the file system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Disks;
+
+impl Folders for Disks {
+    fn folder(&self, path: &Path) -> io::Result<Arc<dyn Storage>> {
+        Ok(Arc::new(Disk::new(path)?))
     }
 }
 
@@ -72,5 +82,19 @@ impl StoredFile for File {
     }
     fn sync_data(&self) -> io::Result<()> {
         File::sync_data(self)
+    }
+}
+
+impl Fallible for Disk {
+    fn open_fallible(&self, name: &str) -> io::Result<Arc<dyn FallibleFile>> {
+        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(self.path(name))?))
+    }
+}
+
+impl FallibleFile for File {
+    /// What a machine that stops now might leave: nothing of what was not synced.
+    fn fail_sync(&self, synced: u64) {
+        // One that cannot even be cut has not become durable either.
+        let _ = self.set_len(synced);
     }
 }

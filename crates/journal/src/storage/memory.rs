@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Storage, StoredFile};
+use super::{Fallible, FallibleFile, Storage, StoredFile};
 
 /// A folder in memory. Clones are the same folder.
 #[derive(Debug, Clone, Default)]
@@ -84,7 +84,7 @@ impl Memory {
         Ok(locked(&self.file(name)?.0).now.clone())
     }
 
-    pub(super) fn file(&self, name: &str) -> io::Result<Arc<MemoryFile>> {
+    fn file(&self, name: &str) -> io::Result<Arc<MemoryFile>> {
         locked(&self.0).now.get(name).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -152,9 +152,17 @@ impl MemoryFile {
         }
         Self(Mutex::new(Content { now: durable.clone(), durable, pending: Vec::new() }))
     }
+}
 
-    /// What Linux does when a sync fails: the unsynced content counts as clean, can be read, and never gets to the disk.
-    pub(crate) fn fail_sync(&self) {
+impl Fallible for Memory {
+    fn open_fallible(&self, name: &str) -> io::Result<Arc<dyn FallibleFile>> {
+        Ok(self.file(name)?)
+    }
+}
+
+impl FallibleFile for MemoryFile {
+    /// What Linux does: the unsynced content counts as clean, can be read, and never gets to the disk.
+    fn fail_sync(&self, _: u64) {
         locked(&self.0).pending.clear();
     }
 }

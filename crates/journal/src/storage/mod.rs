@@ -4,11 +4,25 @@ mod disk;
 mod faults;
 mod memory;
 
-use std::{fmt::Debug, io, path::PathBuf, sync::Arc};
+use std::{
+    fmt::Debug,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-pub use disk::Disk;
-pub use faults::{Call, Faults, Trouble};
+pub use disk::{Disk, Disks};
+pub use faults::{Call, Fallible, FallibleFile, Faults, Lasting, Trouble};
 pub use memory::Memory;
+
+/// Gives folders: those of the disk, or of whatever a test puts before it.
+pub trait Folders: Debug + Send + Sync + 'static {
+    /// The folder at this path, which is created if it is not there; its parent has to exist. Blocks.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn folder(&self, path: &Path) -> io::Result<Arc<dyn Storage>>;
+}
 
 /// A folder of files. Calls block. Names have no separators.
 ///
@@ -69,6 +83,30 @@ pub fn write_all_at(file: &dyn StoredFile, mut bytes: &[u8], mut offset: u64) ->
     Ok(())
 }
 
+impl Storage for Arc<dyn Storage> {
+    fn list(&self) -> io::Result<Vec<String>> {
+        (**self).list()
+    }
+    fn create(&self, name: &str) -> io::Result<Arc<dyn StoredFile>> {
+        (**self).create(name)
+    }
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StoredFile>> {
+        (**self).open(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        (**self).rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        (**self).remove(name)
+    }
+    fn sync_folder(&self) -> io::Result<()> {
+        (**self).sync_folder()
+    }
+    fn path(&self, name: &str) -> PathBuf {
+        (**self).path(name)
+    }
+}
+
 /// Fills the buffer, or says how much there is.
 pub(crate) fn read_all_at(file: &dyn StoredFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
@@ -81,6 +119,18 @@ pub(crate) fn read_all_at(file: &dyn StoredFile, buffer: &mut [u8], offset: u64)
         }
     }
     Ok(filled)
+}
+
+/// What a file holds.
+///
+/// # Errors
+/// What the system said.
+pub fn read_all(file: &dyn StoredFile) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(file.length()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut bytes = vec![0; length];
+    let read = read_all_at(file, &mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
 }
 
 /// Whether this says that there is no room, and nothing worse.

@@ -12,6 +12,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,6 +20,7 @@ use anyhow::Context as _;
 use clap::builder::FalseyValueParser;
 use meshloom_config::{ConnectorSpec, NodeKind, Pipeline};
 use meshloom_coordinator::{AdminPort, Ended, Handle, LogReceiver, Options, RunError, Service, StateChoice};
+use meshloom_journal::storage::Folders;
 use meshloom_telemetry::{
     export::ExportOptions,
     logs::{self, NodeLog, SharedWriter},
@@ -89,15 +91,15 @@ pub(crate) struct Args {
     no_progress: bool,
 }
 
-pub(crate) fn main(args: Args) -> Result<ExitCode, Failure> {
+pub(crate) fn main(args: Args, folders: Arc<dyn Folders>) -> Result<ExitCode, Failure> {
     let pipeline = args.file.load()?;
-    runtime::block_on(run(args, pipeline))?
+    runtime::block_on(run(args, pipeline, folders))?
 }
 
-async fn run(args: Args, pipeline: Pipeline) -> Result<ExitCode, Failure> {
+async fn run(args: Args, pipeline: Pipeline, folders: Arc<dyn Folders>) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen()?;
     let screen = Screen::new(wants_progress(&args, &pipeline));
-    let ran = attend(&args, pipeline, &screen, &mut signals).await;
+    let ran = attend(&args, pipeline, folders, &screen, &mut signals).await;
     screen.close();
     let (ended, elapsed, stopped) = ran?;
     let outcome = match (&ended.failure, stopped) {
@@ -123,12 +125,13 @@ async fn run(args: Args, pipeline: Pipeline) -> Result<ExitCode, Failure> {
 async fn attend(
     args: &Args,
     pipeline: Pipeline,
+    folders: Arc<dyn Folders>,
     screen: &Screen,
     signals: &mut Signals,
 ) -> Result<(Ended, Duration, bool), Failure> {
     let node_log = start_logs(args, &pipeline, screen)?;
     let state = args.state.clone().unwrap_or_else(|| place::default_state(&pipeline));
-    let options = options(args, state)?;
+    let options = options(args, state, folders)?;
     let name = pipeline.name.clone();
     let not_started = |errors: Vec<RunError>| {
         if args.output == Output::Json {
@@ -169,13 +172,14 @@ fn start_logs(args: &Args, pipeline: &Pipeline, screen: &Screen) -> Result<NodeL
     Ok(NodeLog::new(format, writer, nodes))
 }
 
-fn options(args: &Args, state: PathBuf) -> Result<Options, Failure> {
+fn options(args: &Args, state: PathBuf, folders: Arc<dyn Folders>) -> Result<Options, Failure> {
     Ok(Options {
         state: match (args.ephemeral, args.fresh) {
             (true, _) => StateChoice::Ephemeral,
             (_, true) => StateChoice::Fresh(state),
             _ => StateChoice::Keep(state),
         },
+        folders,
         discard_journal: args.discard_journal.clone(),
         attach: args.attach.iter().map(|attach| (attach.node.clone(), attach.address.clone())).collect(),
         export: ExportOptions::resolve(args.otlp.as_deref(), &|name| std::env::var(name).ok())

@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use meshloom_journal::storage::{Disk, Storage, StoredFile, write_all_at};
+use meshloom_journal::storage::{Disks, Folders, Storage, StoredFile, write_all_at};
 
 use self::{
     format::{Content, Line, Scan, unusable},
@@ -98,8 +98,16 @@ impl LetterStore {
     /// # Errors
     /// What the system said, or that the file is damaged or of a newer format; it is left untouched then.
     pub fn open(state: &Path, max_bytes: u64) -> Result<(Self, Opened), StateError> {
-        let storage = Disk::new(state).map_err(|source| unusable(state, source))?;
-        Self::open_on(Arc::new(storage), max_bytes)
+        Self::open_in(&Disks, state, max_bytes)
+    }
+
+    /// As [`open`](Self::open), written through what `folders` gives.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_in(folders: &dyn Folders, state: &Path, max_bytes: u64) -> Result<(Self, Opened), StateError> {
+        let storage = folders.folder(state).map_err(|source| unusable(state, source))?;
+        Self::open_on(storage, max_bytes)
     }
 
     /// Reads all letters of a state directory, oldest first, whether or not a coordinator writes them meanwhile.

@@ -1,8 +1,11 @@
 //! Carries out a plan.
 
+mod files;
+mod trouble;
+
 use std::{
     fmt, fs,
-    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    io::Write as _,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -11,13 +14,16 @@ use std::{
 use meshloom_e2e::{Books, Project, Running, processes};
 use rustix::process::Signal;
 
+use self::files::{Lines, tails};
 use crate::{
     check,
     client::Client,
     dialled::Dialled,
-    evidence::Evidence,
+    evidence::{self, Evidence},
+    namespace::{self, Tmpfs},
     pipeline,
-    plan::{self, Fault, Plan, Step, Victim},
+    plan::{self, Fault, Ground, Plan, Step, Victim},
+    storage::Control,
     victims,
 };
 
@@ -25,6 +31,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Exit status of a run that a node keeps from beginning.
 const NOT_AVAILABLE: i32 = 69;
+/// What it says then.
+const NOT_UP: [&str; 4] = ["START_FAILED", "SPAWN_FAILED", "OPEN_FAILED", "NODE_UNREACHABLE"];
 /// Pause between looks at the sink.
 const LOOK: Duration = Duration::from_millis(4);
 /// First pause between two times that the sink is moved on for a victim's sake.
@@ -33,11 +41,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 const SEARCH: Duration = Duration::from_millis(20);
 /// Where a full file ends: behind the small ones, which are replaced as wholes, before the ends of all that grow.
 const FULL: u64 = 4096;
-/// Bytes of each log that a failure shows.
-const TAIL: usize = 4_000;
 
 /// What a round has come to.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Outcome {
     /// Faults that struck.
     pub faults: usize,
@@ -45,6 +51,8 @@ pub struct Outcome {
     pub runs: usize,
     /// How long it took.
     pub took: Duration,
+    /// Why it was not run: the system refuses what it needs.
+    pub refused: Option<String>,
 }
 
 /// A round that went wrong.
@@ -67,18 +75,32 @@ impl fmt::Display for Failed {
     }
 }
 
-/// Runs a plan to its end. `chaos` is the program of this crate.
+/// Runs a plan to its end, where it has to run. `chaos` is the program of this crate.
 ///
 /// # Errors
 /// When the evidence is not what the model says.
 pub fn run(plan: &Plan, chaos: &Path) -> Result<Outcome, Failed> {
+    if plan.ground == Ground::Tmpfs { namespace::run(plan, chaos) } else { run_here(plan, chaos) }
+}
+
+/// Runs a plan to its end, in the namespaces of this process.
+///
+/// # Errors
+/// When the evidence is not what the model says.
+pub fn run_here(plan: &Plan, chaos: &Path) -> Result<Outcome, Failed> {
     let began = Instant::now();
     let language = plan.language("d").expect("d has a language");
     let dialled = Dialled::start(language, &format!("{}", plan.seed));
     let project = pipeline::project(plan, chaos, &dialled.proxy.address());
+    let tmpfs = match (plan.ground == Ground::Tmpfs).then(|| Tmpfs::mount(project.state())).transpose() {
+        Ok(tmpfs) => tmpfs,
+        Err(why) => return Ok(Outcome { refused: Some(why), ..Outcome::default() }),
+    };
     let mut round = Round {
         plan,
         began,
+        control: Control::new(project.path(pipeline::STORAGE)),
+        tmpfs,
         project,
         dialled,
         client: Client::start(plan.seed),
@@ -94,7 +116,7 @@ pub fn run(plan: &Plan, chaos: &Path) -> Result<Outcome, Failed> {
     // First, so that nothing of it goes on while it is looked at.
     drop(round.running.take());
     match result {
-        Ok(()) => Ok(Outcome { faults: round.faults, runs: round.runs, took: began.elapsed() }),
+        Ok(()) => Ok(Outcome { faults: round.faults, runs: round.runs, took: began.elapsed(), refused: None }),
         Err(wrong) => {
             let (done, logs) = (round.done, tails(round.project.dir()));
             Err(Failed { wrong, done, folder: round.project.keep(), logs })
@@ -105,6 +127,9 @@ pub fn run(plan: &Plan, chaos: &Path) -> Result<Outcome, Failed> {
 struct Round<'p> {
     plan: &'p Plan,
     began: Instant,
+    control: Control,
+    /// Unmounted before the project's folder is removed.
+    tmpfs: Option<Tmpfs>,
     project: Project,
     dialled: Dialled,
     client: Client,
@@ -119,6 +144,15 @@ struct Round<'p> {
     done: usize,
     /// Those of them that struck.
     faults: usize,
+}
+
+/// How events go on while something is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// Ever more slowly, since it may take a process long to come up.
+    Ebbing,
+    /// As before, since it takes no longer than events need.
+    Steady,
 }
 
 type Checked = Result<(), Vec<String>>;
@@ -141,7 +175,9 @@ impl Round<'_> {
         }
         self.open_gate(u64::MAX);
         self.wait("all that was posted to be accepted", |round| round.client.is_done())?;
-        // The source that is posted to has no end, so the run has none of its own.
+        let queued = pipeline::queued(self.plan).count();
+        self.wait("the queue to be empty", |round| evidence::forgotten(&round.project) == queued)?;
+        // The queue and the source that is posted to have no end, so the run has none of its own.
         self.wait("everything to settle", |round| {
             thread::sleep(SEARCH);
             round.running.as_ref().and_then(Running::status).is_some_and(|books| is_settled(&books))
@@ -208,7 +244,7 @@ impl Round<'_> {
     fn start_again(&mut self) -> Checked {
         let finished = self.running.take().expect("it has ended").finish();
         self.log(&format!("{}, since a node was struck before it was up", finished.status));
-        let told = ["START_FAILED", "SPAWN_FAILED"].iter().any(|code| finished.log.contains(&format!("error[{code}]")));
+        let told = NOT_UP.iter().any(|code| finished.log.contains(&format!("error[{code}]")));
         if !told {
             return Err(vec![format!("{} for another reason than a node that did not start", finished.status)]);
         }
@@ -217,12 +253,14 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Waits until a victim was found and struck. One that was struck before is noticed and comes up only where events
-    /// flow, so a few do meanwhile, ever more slowly. Says whether it was: one that `ends`, a source, may be there no more.
+    /// Waits until something is found. Much comes only where events flow (a victim that was struck before is noticed and
+    /// started again, a letter is written), so a few do meanwhile. Says whether it was: what `ends`, a source, may be there
+    /// no more.
     fn wait_for(
         &mut self,
         what: &str,
-        ends: bool,
+        flow: Flow,
+        ends: Option<&str>,
         mut found: impl FnMut(&mut Self) -> bool,
     ) -> Result<bool, Vec<String>> {
         let (mut pause, mut next, mut struck) = (PAUSE, Instant::now(), true);
@@ -230,12 +268,14 @@ impl Round<'_> {
             if found(round) {
                 return true;
             }
-            if next.elapsed() >= pause && round.sink.count(&round.project) >= round.gate {
-                round.gate += plan::STRIDE;
+            let lines = round.sink.count(&round.project);
+            if next.elapsed() >= pause && lines >= round.gate {
+                // Earlier waits may have let in more than the schedule has come to.
+                round.gate = lines + plan::STRIDE;
                 round.open_gate(round.gate);
-                let books = round.running.as_ref().and_then(Running::status);
-                struck = !ends || books.is_none_or(|books| !books.node("count").exhausted);
-                (pause, next) = (pause * 2, Instant::now());
+                let books = |round: &Self| round.running.as_ref().and_then(Running::status);
+                struck = ends.is_none_or(|source| books(round).is_none_or(|books| !books.node(source).exhausted));
+                (pause, next) = (if flow == Flow::Ebbing { pause * 2 } else { pause }, Instant::now());
             }
             // Looking through all processes is work that theirs has to wait for.
             thread::sleep(SEARCH);
@@ -250,6 +290,12 @@ impl Round<'_> {
         match step.fault {
             Fault::Kill(Victim::Coordinator) => self.kill_coordinator(false).map(|()| true),
             Fault::KillAll => self.kill_coordinator(true).map(|()| true),
+            Fault::Kill(Victim::Dialled) => {
+                self.dialled.kill();
+                Ok(true)
+            }
+            Fault::Trouble(place, trouble, time, again) => self.trouble(place, trouble, time, again).map(|()| true),
+            Fault::Filled(time, again) => self.filled(time, again).map(|()| true),
             Fault::Kill(victim) => self.signal(victim, &[Signal::KILL], Duration::ZERO),
             Fault::Stop(victim, time) => self.signal(victim, &[Signal::STOP, Signal::CONT], time),
             Fault::Full(time) => {
@@ -259,19 +305,25 @@ impl Round<'_> {
                 victims::limit_files(pid, before);
                 Ok(true)
             }
-            Fault::Cut => self.wait_for("a connection to cut", false, |round| round.dialled.proxy.cut() > 0),
+            Fault::Cut => {
+                self.wait_for("a connection to cut", Flow::Ebbing, None, |round| round.dialled.proxy.cut() > 0)
+            }
         }
     }
 
     /// Sends signals to a victim, as soon as there is one, with a pause behind each but the last.
     fn signal(&mut self, victim: Victim, signals: &[Signal], pause: Duration) -> Result<bool, Vec<String>> {
-        let ends = matches!(victim, Victim::Node("count") | Victim::Guard("count"));
-        self.wait_for(&format!("{victim:?} to strike"), ends, |round| {
+        let ends = match victim {
+            Victim::Node("count") | Victim::Guard("count") => Some("count"),
+            _ => None,
+        };
+        self.wait_for(&format!("{victim:?} to strike"), Flow::Ebbing, ends, |round| {
             let running = round.running.as_ref().expect("it runs between steps");
             let pid = match victim {
                 Victim::Coordinator => Some(running.pid()),
                 Victim::Node(node) => victims::node(running.mark(), node),
                 Victim::Guard(node) => victims::guard(running.mark(), node),
+                Victim::Dialled => Some(round.dialled.pid()),
             };
             let Some(pid) = pid.filter(|pid| victims::signal(*pid, signals[0])) else {
                 return false;
@@ -315,38 +367,7 @@ impl Round<'_> {
 
 /// Whether the sources that end have ended and nothing is under way.
 fn is_settled(books: &Books) -> bool {
-    let sources = ["in", "count", "web"].map(|name| books.node(name));
-    sources.iter().all(|source| source.received == source.settled) && sources[..2].iter().all(|source| source.exhausted)
-}
-
-/// Counts the lines of a growing file.
-#[derive(Default)]
-struct Lines {
-    offset: u64,
-    lines: u64,
-}
-
-impl Lines {
-    fn count(&mut self, project: &Project) -> u64 {
-        if let Ok(mut file) = fs::File::open(project.path(pipeline::OUT)) {
-            let mut more = Vec::new();
-            file.seek(SeekFrom::Start(self.offset)).and_then(|_| file.read_to_end(&mut more)).unwrap();
-            self.offset += more.len() as u64;
-            self.lines += more.iter().filter(|byte| **byte == b'\n').count() as u64;
-        }
-        self.lines
-    }
-}
-
-/// The ends of all logs of a folder.
-fn tails(folder: &Path) -> String {
-    let files = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
-    let mut logs: Vec<_> = files.filter(|path| path.extension().is_some_and(|ext| ext == "log")).collect();
-    logs.sort();
-    let tail = |path: &PathBuf| {
-        let text = String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
-        let from = text.char_indices().map(|(at, _)| at).find(|at| text.len() - at <= TAIL).unwrap_or(text.len());
-        format!("--- {} ---\n{}", path.display(), &text[from..])
-    };
-    logs.iter().map(tail).collect::<Vec<_>>().join("\n")
+    let sources = ["in", "count", "queue", "web"].map(|name| books.node(name));
+    let settled = sources.iter().all(|source| source.received == source.settled);
+    settled && sources[..2].iter().all(|source| source.exhausted)
 }

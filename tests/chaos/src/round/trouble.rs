@@ -75,7 +75,7 @@ impl Round<'_> {
     }
 
     /// Waits until all nodes are up: a start in trouble is another matter.
-    fn is_up(&mut self) -> Checked {
+    pub(super) fn is_up(&mut self) -> Checked {
         self.wait("all nodes to be up", |round| {
             thread::sleep(SEARCH);
             let books = round.running.as_ref().and_then(Running::status);

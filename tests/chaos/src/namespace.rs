@@ -22,7 +22,7 @@ pub const REFUSED: u8 = 77;
 /// Size of the file system: room for what a round keeps, and soon filled.
 const SIZE: &str = "size=16m";
 /// Written at a time to fill it.
-const CHUNK: [u8; 1 << 16] = [0; 1 << 16];
+static CHUNK: [u8; 1 << 16] = [0; 1 << 16];
 
 /// Runs a plan in namespaces of its own: this program again, as `chaos tmpfs SEED FAULTS`.
 ///

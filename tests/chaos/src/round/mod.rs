@@ -299,6 +299,7 @@ impl Round<'_> {
             Fault::Kill(victim) => self.signal(victim, &[Signal::KILL], Duration::ZERO),
             Fault::Stop(victim, time) => self.signal(victim, &[Signal::STOP, Signal::CONT], time),
             Fault::Full(time) => {
+                self.is_up()?;
                 let pid = self.running.as_ref().expect("it runs between steps").pid();
                 let before = victims::limit_files(pid, Some(FULL));
                 thread::sleep(time);

@@ -30,13 +30,19 @@ impl Round<'_> {
         let what = format!("the {} to meet the trouble", place.name());
         self.wait_for(&what, Flow::Steady, None, |round| round.control.struck() > 0)?;
         let refuses = place == Place::Journal && trouble.refuses();
-        let accepted = if refuses { Some(self.refused()?) } else { None };
+        let before = self.client.answers();
+        if refuses {
+            let answered = |round: &mut Self| {
+                let now = round.client.answers();
+                now.refused > before.refused || now.accepted > before.accepted + ON_THE_WAY
+            };
+            self.wait_for("a post to be refused", Flow::Steady, None, answered)?;
+        }
         thread::sleep(time);
-        if let Some(before) = accepted {
-            let accepted = self.client.answers().accepted - before;
-            if accepted > ON_THE_WAY {
-                return Err(vec![format!("{accepted} posts were answered 202 while the journal was {trouble:?}")]);
-            }
+        let accepted = self.client.answers().accepted - before.accepted;
+        if refuses && accepted > ON_THE_WAY {
+            let what = format!("{accepted} posts were answered 202 while the journal was {}", trouble.name());
+            return Err(vec![what]);
         }
         if again {
             self.start_in_trouble(|round| round.control.set(None))?;
@@ -69,20 +75,12 @@ impl Round<'_> {
     }
 
     /// Waits until all nodes are up: a start in trouble is another matter.
-    fn is_up(&mut self) -> Checked {
+    pub(super) fn is_up(&mut self) -> Checked {
         self.wait("all nodes to be up", |round| {
             thread::sleep(SEARCH);
             let books = round.running.as_ref().and_then(Running::status);
             books.is_some_and(|books| books.phase != "starting")
         })
-    }
-
-    /// Waits until a post is refused because of the journal. Returns how many had been accepted when this began.
-    fn refused(&mut self) -> Result<u64, Vec<String>> {
-        let before = self.client.answers();
-        let refused = |round: &mut Self| round.client.answers().refused > before.refused;
-        self.wait_for("a post to be refused", Flow::Steady, None, refused)?;
-        Ok(before.accepted)
     }
 
     fn accepted_again(&mut self) -> Checked {

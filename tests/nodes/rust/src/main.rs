@@ -1,6 +1,7 @@
 //! The test node: one process with a handler of each kind that does what the payload says.
 
 mod deaths;
+mod queue;
 mod source;
 mod transforms;
 
@@ -12,6 +13,9 @@ pub(crate) struct Settings {
     pub(crate) label: String,
     #[serde(default)]
     pub(crate) count: u64,
+    /// Number of the first event of the queue.
+    #[serde(default)]
+    pub(crate) first: u64,
     #[serde(default)]
     pub(crate) out: String,
     /// Milliseconds between two events of the source.
@@ -48,6 +52,7 @@ async fn main() -> Result<(), meshloom::ServeError> {
         meshloom::node("batch").batch(transforms::batch).routes(["side"]),
         meshloom::node("sink").sink(transforms::sink),
         meshloom::node("source").source(source::count),
+        meshloom::node("queue").setup(queue::open).on_settled(queue::forget).source(queue::give).replays(false),
     ])
     .await
 }

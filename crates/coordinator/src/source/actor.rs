@@ -5,7 +5,7 @@ mod settlement;
 mod take_in;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -33,6 +33,7 @@ use super::{
     credit::{Credit, Window},
     frames::{Frame, Frames},
     ledger::FrameLedger,
+    receipts::Receipts,
 };
 use crate::{
     clock::{Clock, sleep_until},
@@ -131,8 +132,8 @@ pub(crate) struct SourceActor {
     journal: Option<Journalling>,
     /// Whether the frames of its stream go into the journal.
     journalled: bool,
-    /// Frames of which several parts must become durable, and how many are not.
-    owed: HashMap<u64, usize>,
+    /// What its stream is told of frames that go into the journal.
+    receipts: Receipts,
 }
 
 /// A position that was written, or not.
@@ -168,7 +169,7 @@ impl SourceActor {
         Self {
             journal: seat.map(|seat| Journalling::new(seat, &wiring.ledger)),
             journalled: false,
-            owed: HashMap::new(),
+            receipts: Receipts::default(),
             wiring,
             frames: Frames::default(),
             credit: Credit::default(),
@@ -312,7 +313,7 @@ impl SourceActor {
         if let Some(journal) = &mut self.journal {
             journal.intake.forget_stream();
         }
-        self.owed.clear();
+        self.receipts.forget_stream();
         self.settled_sequence = None;
         self.generation += 1;
     }
@@ -414,6 +415,7 @@ impl SourceActor {
             return self.take_in(sequence, batch, refused, checkpoint);
         }
         let mut deliveries = Origin::frame(self.wiring.ledger.clone(), self.frames.next(), events as u32);
+        let told = checkpoint.clone();
         self.push_frame(Frame {
             sequence: replays.then_some(sequence),
             journal: None,
@@ -427,7 +429,7 @@ impl SourceActor {
         });
         if !replays {
             // Its user wants no more than memory.
-            self.unsent.push_back(ToSource::Settled { sequence, checkpoint: None });
+            self.unsent.push_back(ToSource::Settled { sequence, checkpoint: told });
         }
         if refused.is_empty() {
             self.wiring.router.route(batch, &Routes::default(), deliveries, &mut self.wiring.outbox);

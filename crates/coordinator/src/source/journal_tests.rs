@@ -103,12 +103,12 @@ async fn a_frame_is_durable_before_it_may_be_forgotten_and_before_it_goes_on() {
     let mut stage = Stage::with(disk.given());
     let mut commands = stage.open(false).await;
     disk.faults.hold();
-    stage.produce(1, &["a"], None).await;
+    stage.produce(1, &["a"], Some("up to a")).await;
     until(|| disk.faults.waiting() == 1).await;
     assert!(stage.inbox.try_recv().is_err() && commands.try_recv().is_err());
     assert_eq!(stage.books.accepted.load(Ordering::Relaxed), 0, "accepted is what is durable");
     disk.faults.release();
-    assert_eq!(settled(&mut commands).await, (1, None));
+    assert_eq!(settled(&mut commands).await, (1, Some(Bytes::from_static(b"up to a"))), "what it may delete upstream");
     let (batch, deliveries) = stage.take().await;
     assert_eq!(batch.payload(0), b"a");
     assert_eq!(stage.books.redelivered(), 1);

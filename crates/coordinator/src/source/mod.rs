@@ -11,6 +11,7 @@ mod intake;
 mod journal_tests;
 mod ledger;
 mod marks;
+mod receipts;
 mod record;
 mod rereads;
 #[cfg(test)]

@@ -2760,13 +2760,13 @@ pub struct Produced {
     #[prost(bytes = "bytes", optional, tag = "3")]
     pub checkpoint: ::core::option::Option<::prost::bytes::Bytes>,
 }
-/// All that came from a frame has settled: the source may forget it.
+/// The source may forget a frame: all that came from it has settled, or, if the source does not replay, it is in the journal.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Settled {
     /// The frame.
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
-    /// The checkpoint now kept durably; absent: none yet.
+    /// The checkpoint now kept durably, or up to which all frames may be forgotten; absent: none further yet.
     #[prost(bytes = "bytes", optional, tag = "2")]
     pub checkpoint: ::core::option::Option<::prost::bytes::Bytes>,
 }

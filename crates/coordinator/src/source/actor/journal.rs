@@ -186,7 +186,7 @@ impl SourceActor {
         if self.wiring.tells_refusals {
             let why = if full { NotAccepted::Full } else { NotAccepted::Failed };
             for sequence in journal.intake.take().map(|group| group.sequences).unwrap_or_default() {
-                self.owed.remove(&sequence);
+                self.receipts.refuse(sequence);
                 self.unsent.push_back(ToSource::Refused { sequence, why });
             }
             return;

@@ -41,9 +41,7 @@ impl SourceActor {
         let rest = if refused.is_empty() { batch.clone() } else { batch.select(&passed) };
         let cuts = cut(&rest, largest);
         let parts = cuts.len() + usize::from(!refused.is_empty());
-        if parts > 1 {
-            self.owed.insert(sequence, parts);
-        }
+        self.receipts.expect(sequence, parts, checkpoint.clone());
         if !refused.is_empty() {
             let checkpoint = checkpoint.clone().filter(|_| cuts.is_empty());
             self.letter_refused(sequence, &batch, refused, checkpoint);
@@ -91,14 +89,7 @@ impl SourceActor {
 
     /// A part of a frame is durable; with the last one the source may forget it.
     pub(super) fn is_durable(&mut self, sequence: u64) {
-        if let Some(parts) = self.owed.get_mut(&sequence) {
-            *parts -= 1;
-            if *parts > 0 {
-                return;
-            }
-            self.owed.remove(&sequence);
-        }
-        self.unsent.push_back(ToSource::Settled { sequence, checkpoint: None });
+        self.unsent.extend(self.receipts.durable(sequence));
     }
 }
 

@@ -572,12 +572,12 @@ func (x *Produced) GetCheckpoint() []byte {
 	return nil
 }
 
-// All that came from a frame has settled: the source may forget it.
+// The source may forget a frame: all that came from it has settled, or, if the source does not replay, it is in the journal.
 type Settled struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The frame.
 	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// The checkpoint now kept durably; absent: none yet.
+	// The checkpoint now kept durably, or up to which all frames may be forgotten; absent: none further yet.
 	Checkpoint    []byte `protobuf:"bytes,2,opt,name=checkpoint,proto3,oneof" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -111,11 +111,11 @@ export interface Produced {
   checkpoint?: Uint8Array | undefined;
 }
 
-/** All that came from a frame has settled: the source may forget it. */
+/** The source may forget a frame: all that came from it has settled, or, if the source does not replay, it is in the journal. */
 export interface Settled {
   /** The frame. */
   sequence: bigint;
-  /** The checkpoint now kept durably; absent: none yet. */
+  /** The checkpoint now kept durably, or up to which all frames may be forgotten; absent: none further yet. */
   checkpoint?: Uint8Array | undefined;
 }
 

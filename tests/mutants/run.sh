@@ -32,6 +32,7 @@ case ${PART:-settlement} in
     mutants settlement meshloom-core crates/core/src/origin.rs
     mutants checkpoints meshloom-coordinator \
       crates/coordinator/src/source/frames.rs crates/coordinator/src/source/marks.rs \
+      crates/coordinator/src/source/receipts.rs \
       crates/coordinator/src/state/checkpoints.rs
     exit $missed
     ;;

@@ -24,6 +24,8 @@ mutants() { # NAME PACKAGE FILE...
   PROPTEST_CASES=${PROPTEST_CASES:-64} "$tools/bin/cargo-mutants" mutants --package "$package" "$@" \
     --output "$output/$name" --jobs "${JOBS:-2}" --minimum-test-timeout 30 --colors never --no-shuffle -- --lib || missed=1
 }
+# A change may make a loop endless, and what the loop fills too.
+ulimit -v 6291456
 # Each change is a build and a second of tests: what matters is the build.
 export CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_DEV_DEBUG=0
 missed=0

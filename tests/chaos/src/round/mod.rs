@@ -286,7 +286,15 @@ impl Round<'_> {
 
     /// Says whether it struck.
     fn strike(&mut self, step: &Step) -> Result<bool, Vec<String>> {
-        self.may_not_start |= !matches!(step.fault, Fault::Kill(Victim::Coordinator) | Fault::KillAll);
+        let strikes_others = !matches!(step.fault, Fault::Kill(Victim::Coordinator) | Fault::KillAll);
+        self.may_not_start |= strikes_others;
+        let struck = self.carry_out_fault(step)?;
+        // Again, since what is struck may be of a run that was started while a victim was looked for.
+        self.may_not_start |= strikes_others;
+        Ok(struck)
+    }
+
+    fn carry_out_fault(&mut self, step: &Step) -> Result<bool, Vec<String>> {
         match step.fault {
             Fault::Kill(Victim::Coordinator) => self.kill_coordinator(false).map(|()| true),
             Fault::KillAll => self.kill_coordinator(true).map(|()| true),

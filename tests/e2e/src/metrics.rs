@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use prometheus_parse::{Scrape, Value};
 
-use crate::{Running, wait, web::Client};
+use crate::{wait, web::Client};
 
 /// Time for an answer, and for another try where a request and its answer took the server too long.
 const ANSWER: Duration = Duration::from_secs(120);
@@ -54,14 +54,4 @@ impl Metrics {
         let values = self.0.iter().filter(|(name, _)| name.starts_with(&prefix)).map(|(_, value)| value);
         values.fold((0.0, 0), |(sum, count), value| (sum + value, count + 1))
     }
-}
-
-/// Where a run says that its metrics are.
-#[track_caller]
-pub fn url_of(run: &mut Running) -> String {
-    const SAYS: &str = "metrics are at ";
-    run.until_log(SAYS);
-    let log = run.log();
-    let line = log.lines().find_map(|line| line.split_once(SAYS)).expect("it was there");
-    line.1.trim().to_owned()
 }

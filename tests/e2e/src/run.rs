@@ -105,10 +105,20 @@ impl Running {
     /// Where its first source to say so listens, once it does.
     #[track_caller]
     pub fn listening(&mut self) -> String {
-        const SAYS: &str = "listening on ";
-        self.until_log(SAYS);
+        self.word_behind("listening on ")
+    }
+
+    /// Where its metrics are, once it says so.
+    #[track_caller]
+    pub fn metrics(&mut self) -> String {
+        self.word_behind("metrics are at ")
+    }
+
+    #[track_caller]
+    fn word_behind(&mut self, text: &str) -> String {
+        self.until_log(text);
         let log = self.log();
-        let (_, rest) = log.split_once(SAYS).expect("it was there");
+        let (_, rest) = log.split_once(text).expect("it was there");
         rest.split_whitespace().next().expect("the line is written as a whole").to_owned()
     }
 

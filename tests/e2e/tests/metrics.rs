@@ -7,22 +7,13 @@ use std::{
 };
 
 use meshloom_e2e::{
-    Books, Node, Project, Running, lines,
-    metrics::{Metrics, url_of},
+    Books, Node, Project, lines,
+    metrics::Metrics,
     toolchain::{list, rust_test_node},
     wait,
     web::{Client, Got},
 };
 use serde_json::{Value, json};
-
-/// The URL of an http source.
-fn intake(run: &mut Running) -> String {
-    const SAYS: &str = "listening on http://";
-    run.until_log(SAYS);
-    let log = run.log();
-    let line = log.lines().find_map(|line| line.split_once(SAYS)).unwrap();
-    format!("http://{}", line.1.split_whitespace().next().unwrap())
-}
 
 /// Every number of the books that is a metric, by its sample.
 fn expected(books: &Books) -> BTreeMap<String, u64> {
@@ -94,7 +85,7 @@ nodes:
     ));
     let project = project.args(["--admin", "127.0.0.1:0"]);
     let mut run = project.start();
-    let (client, events, metrics) = (Client::default(), intake(&mut run), url_of(&mut run));
+    let (client, events, metrics) = (Client::default(), run.listening(), run.metrics());
     run.until("the coordinator", |books| books.phase == "running");
     let kinds = ["pass", "drop", "reject", "retry", "pass", "fail"];
     let commands: Vec<Value> = lines::commands(kinds.into_iter().cycle().take(600)).collect();
@@ -149,7 +140,7 @@ nodes:
     let project = project.args(["--admin", "127.0.0.1:0"]);
     lines::write(&project.path("in.ndjson"), (1..=300).map(|n| json!({"n": n})));
     let mut run = project.start();
-    let (client, url) = (Client::default(), url_of(&mut run));
+    let (client, url) = (Client::default(), run.metrics());
     let open = |metrics: &Metrics| {
         let of = |replica| metrics.get(&format!("replica_breaker node=out replica={replica} state=open"));
         of(0) + of(1)
@@ -202,7 +193,7 @@ fn addresses_that_cannot_be_served_are_refused_before_anything_starts() {
 fn other_paths_and_methods_and_strangers_are_told_what_there_is() {
     let project = Project::new(IDLE).env("MESHLOOM_ADMIN", "127.0.0.1:0");
     let mut run = project.start();
-    let (client, url) = (Client::default(), url_of(&mut run));
+    let (client, url) = (Client::default(), run.metrics());
     run.until("the coordinator", |books| books.phase == "running");
     assert!(Metrics::of(&client, &url).get("memory_limit_bytes") > 0.0);
     let answer = |ask: &dyn Fn() -> Option<Got>| wait::until(Duration::from_secs(120), "an answer", ask);
@@ -215,7 +206,7 @@ fn other_paths_and_methods_and_strangers_are_told_what_there_is() {
 
     let project = Project::new(IDLE).args(["--admin", "127.0.0.1:0"]).env("MESHLOOM_ADMIN_TOKEN", "secret");
     let mut run = project.start();
-    let url = url_of(&mut run);
+    let url = run.metrics();
     let got = answer(&|| client.get(&url));
     assert!(got.status == 401 && got.body.contains("MESHLOOM_ADMIN_TOKEN"), "{got:?}");
     let got = answer(&|| client.post(&url, &[("authorization", "Bearer secret")], ""));

@@ -134,6 +134,7 @@ fn node_json(status: &PipelineStatus, node: &NodeStatus, rate: f64) -> Value {
             "works": replica.works,
             "last_error": replica.last_error,
             "breaker": if replica.breaker.is_empty() { Value::Null } else { replica.breaker.as_str().into() },
+            "oldest_call_seconds": replica.oldest_call.map(|age| seconds(Some(age))),
         })).collect::<Vec<_>>(),
         "condition": node.condition.as_ref().map(condition_json),
     });
@@ -243,6 +244,7 @@ pub(crate) mod tests {
             works: 1,
             last_error: last_error.into(),
             breaker: "closed".into(),
+            oldest_call: (pid == 4244).then(|| seconds(12)).flatten(),
         };
         let edge = |from: &str, to: &str, produced, queued| EdgeStatus {
             from: from.into(),

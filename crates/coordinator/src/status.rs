@@ -101,6 +101,7 @@ impl Views {
                     works: 0,
                     last_error: board.last_error,
                     breaker: String::new(),
+                    oldest_call: None,
                 })
                 .collect(),
             ..v1::NodeStatus::default()
@@ -116,9 +117,11 @@ impl Views {
                 let page = books.snapshot();
                 let into = self.edges.iter().chain(&self.replayed).filter(|edge| *edge.to == *spec.name);
                 let refused: u64 = into.map(|edge| edge.books.refused.load(Ordering::Relaxed)).sum();
-                for (replica, (works, breaker)) in status.replicas.iter_mut().zip(&page.replicas) {
-                    replica.works = *works;
-                    replica.breaker = breaker.as_str().to_owned();
+                let now = self.clock.now();
+                for (replica, known) in status.replicas.iter_mut().zip(&page.replicas) {
+                    replica.works = known.works;
+                    replica.breaker = known.breaker.as_str().to_owned();
+                    replica.oldest_call = known.oldest_call.and_then(|began| duration(now - began));
                 }
                 status.condition = page.condition.map(condition);
                 status.received = page.books.received + refused;

@@ -248,6 +248,7 @@ fn replicas(status: &PipelineStatus) -> String {
         ("breaker", Left),
         ("pid", Right),
         ("works", Right),
+        ("oldest call", Right),
         ("sdk", Left),
         ("last error", Left),
     ];
@@ -256,12 +257,14 @@ fn replicas(status: &PipelineStatus) -> String {
             let pid = if replica.pid == 0 { String::new() } else { replica.pid.to_string() };
             let name = format!("{}[{}]", node.name, replica.index);
             let works = replica.works.to_string();
+            let oldest = replica.oldest_call.map(|age| text::clock(books::duration(Some(age)))).unwrap_or_default();
             vec![
                 name,
                 replica.state.clone(),
                 replica.breaker.clone(),
                 pid,
                 works,
+                oldest,
                 replica.sdk.clone(),
                 replica.last_error.clone(),
             ]
@@ -306,10 +309,10 @@ edge                  produced  skipped  dropped  queued           received
 ingest -> filter         8,759        0        0      59  5.8 KiB     8,700
 filter.side -> alert     8,000        0        0       0      0 B     8,000
 
-replica    state  breaker   pid  works  sdk         last error
-ingest[0]  up     closed   4243      1  rust 0.1.0
-filter[0]  up     closed   4244      1  go 0.1.0
-alert[0]   down   closed             1              connection refused
+replica    state  breaker   pid  works  oldest call  sdk         last error
+ingest[0]  up     closed   4243      1               rust 0.1.0
+filter[0]  up     closed   4244      1         12 s  go 0.1.0
+alert[0]   down   closed             1                           connection refused
 
 bottleneck: filter, whose events waited 7.00 s for a free replica; more replicas or a faster handler would help
 ";

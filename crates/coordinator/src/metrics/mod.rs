@@ -109,6 +109,8 @@ fn replicas(out: &mut Exposition, node: &NodeStatus, view: &NodeView) {
         out.add(&metrics::REPLICA_UP, &labels, replica.state == "up");
         let Place::Node(books) = &view.place else { continue };
         out.add(&metrics::REPLICA_IN_HAND, &labels, u64::from(replica.works));
+        let oldest = replica.oldest_call.and_then(|age| Duration::try_from(age).ok());
+        out.add(&metrics::REPLICA_OLDEST_CALL, &labels, oldest.unwrap_or_default());
         out.add(&metrics::REPLICA_BREAKER_CHANGES, &labels, books.breaker_changes(index));
         for state in BREAKER_STATES {
             out.add(&metrics::REPLICA_BREAKER, &[labels[0], labels[1], state], replica.breaker == state);

@@ -374,7 +374,9 @@ impl NodeActor {
                 tracing::warn!("{node}[{replica}]: its breaker is {message}");
                 self.wiring.books.breaker_changed(replica);
             }
-            Action::Warn { replica, message } => tracing::warn!("{node}[{replica}]: {message}"),
+            Action::Stalled { replica, message } | Action::Warn { replica, message } => {
+                tracing::warn!("{node}[{replica}]: {message}")
+            }
         }
     }
 

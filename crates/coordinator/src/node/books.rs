@@ -43,8 +43,7 @@ pub(crate) struct NodeBooks {
 struct Page {
     books: Books,
     times: Times,
-    /// Works in hand and breaker, by replica.
-    replicas: Vec<(u32, BreakerState)>,
+    replicas: Vec<ReplicaPage>,
     /// How often the breaker of each replica has changed; those behind the last one never have.
     breaker_changes: Vec<u64>,
     condition: Option<Condition>,
@@ -53,12 +52,22 @@ struct Page {
     rate: f64,
 }
 
+/// What the machine knows of a replica.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReplicaPage {
+    /// In hand.
+    pub(crate) works: u32,
+    pub(crate) breaker: BreakerState,
+    /// When the oldest of its running handler calls began.
+    pub(crate) oldest_call: Option<Moment>,
+}
+
 /// A copy of the books at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
     pub(crate) books: Books,
     pub(crate) times: Times,
-    pub(crate) replicas: Vec<(u32, BreakerState)>,
+    pub(crate) replicas: Vec<ReplicaPage>,
     pub(crate) condition: Option<Condition>,
     pub(crate) handler_p50: Duration,
     pub(crate) handler_p99: Duration,
@@ -83,7 +92,11 @@ impl NodeBooks {
 
     /// Takes over the actor's state. Short, and never across an await.
     pub(crate) fn write(&self, machine: &NodeMachine, times: Times, replicas: u32) {
-        let of_replica = |replica| (machine.works_in_hand(replica) as u32, machine.breaker(replica));
+        let of_replica = |replica| ReplicaPage {
+            works: machine.works_in_hand(replica) as u32,
+            breaker: machine.breaker(replica),
+            oldest_call: machine.oldest_call(replica),
+        };
         let condition = machine.condition();
         let mut page = self.page();
         page.books = machine.books();

@@ -83,6 +83,13 @@ pub enum Action {
         /// The state and why, for a person.
         message: String,
     },
+    /// A handler may be stuck.
+    Stalled {
+        /// The replica.
+        replica: u32,
+        /// What has been running for how long, and what ends it, for a person.
+        message: String,
+    },
     /// Something that an operator should read.
     Warn {
         /// The replica.

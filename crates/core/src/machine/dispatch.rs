@@ -9,6 +9,7 @@ use super::{
     choice::Speed,
     hop::OpenHop,
     segment::{Attempts, Isolation, Segment},
+    stall::Stall,
     whole, wire_attempts,
 };
 use crate::{
@@ -34,6 +35,7 @@ pub(super) struct Replica {
     pub(super) heard: Moment,
     pub(super) speed: Speed,
     pub(super) breaker: Breaker,
+    pub(super) stall: Stall,
     next_sequence: u64,
 }
 

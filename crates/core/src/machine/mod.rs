@@ -23,6 +23,7 @@ mod quarantine;
 mod ramp;
 mod retry;
 mod segment;
+mod stall;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -265,6 +266,7 @@ impl NodeMachine {
             }
             Event::Wake => {}
         }
+        self.notice_silence(now);
         self.run_out_of_patience(now);
         self.half_open(now);
         let due = self.retries.due(now);
@@ -276,10 +278,9 @@ impl NodeMachine {
 
     /// When [`Event::Wake`] must come at the latest.
     pub fn next_deadline(&self) -> Option<Moment> {
-        [self.retries.next(), self.linger_until, self.patience_ends(), self.ward_moves_at(), self.next_half_open()]
-            .into_iter()
-            .flatten()
-            .min()
+        let calls = [self.patience_ends(), self.silence_is_told_at()];
+        let events = [self.retries.next(), self.linger_until, self.ward_moves_at(), self.next_half_open()];
+        calls.into_iter().chain(events).flatten().min()
     }
 
     /// Whether work waits only for room in the memory budget.

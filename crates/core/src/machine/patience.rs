@@ -8,15 +8,16 @@ use crate::{exchange::Call, moment::Moment};
 /// How long a cancelled work may take to end.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 /// A replica with work in hand reports once a second; after this long without a word it cannot.
-const SILENCE: Duration = Duration::from_secs(5);
+pub(super) const SILENCE: Duration = Duration::from_secs(5);
 
 impl NodeMachine {
     pub(super) fn progress(&mut self, replica: u32, calls: &[Call], now: Moment) {
+        self.replicas[replica as usize].heard = now;
+        self.notice_long_call(replica, calls, now);
         let Some(timeout) = self.settings.timeout else {
             return;
         };
         let target = &mut self.replicas[replica as usize];
-        target.heard = now;
         for call in calls.iter().filter(|call| call.age > timeout) {
             let Some(work) = target.works.get_mut(&call.sequence) else {
                 continue;

@@ -365,6 +365,9 @@ pub struct ReplicaStatus {
     /// Its breaker: `closed`, `open`, `half-open`; empty at a source, which has none.
     #[prost(string, tag = "7")]
     pub breaker: ::prost::alloc::string::String,
+    /// How long the oldest of its handler calls has been running, as it last reported; absent: none is.
+    #[prost(message, optional, tag = "8")]
+    pub oldest_call: ::core::option::Option<::prost_types::Duration>,
 }
 /// State and books of one edge.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

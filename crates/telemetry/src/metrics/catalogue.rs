@@ -60,6 +60,8 @@ catalogue! {
         "1 while the replica is ready.";
     REPLICA_IN_HAND = Gauge "meshloom_replica_in_hand_works" ["node", "replica"]
         "Batches that the replica has and has not answered in full.";
+    REPLICA_OLDEST_CALL = Gauge "meshloom_replica_oldest_call_seconds" ["node", "replica"]
+        "How long the oldest of the replica's handler calls has been running; 0: none is.";
     REPLICA_BREAKER = Gauge "meshloom_replica_breaker" ["node", "replica", "state"]
         "1 for the state of the replica's breaker: closed, open or half-open.";
     REPLICA_BREAKER_CHANGES = Counter "meshloom_replica_breaker_changes_total" ["node", "replica"]

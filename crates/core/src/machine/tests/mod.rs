@@ -15,5 +15,6 @@ mod pause;
 mod poison;
 mod rest;
 mod stage;
+mod stall;
 mod trouble;
 mod verdicts;

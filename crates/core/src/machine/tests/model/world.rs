@@ -397,7 +397,7 @@ impl World {
                     *charge = (charge.0 - events, charge.1 - bytes);
                 }
                 // Tested on its own; here it only has to keep everything else right.
-                Action::Breaker { .. } => {}
+                Action::Breaker { .. } | Action::Stalled { .. } => {}
                 Action::Outage { .. } | Action::Paused { .. } => panic!("neither is on"),
                 Action::Warn { .. } => assert!(std::mem::take(&mut expected.warns), "a warning for no reason"),
                 Action::Done { .. } => {}

@@ -20,7 +20,7 @@ RUN_SECONDS = 300.0
 
 
 def snippet(readme: Path, language: str, number: int = 0) -> str:
-    """The text of a fenced code block of the README: the `number`th (from 0) whose info string begins with `language`."""
+    """The text of the `number`th (from 0) fenced code block of the README whose info string begins with `language`."""
     blocks = re.findall(rf"^```{language}\b[^\n]*\n(.*?)^```$", readme.read_text(), re.MULTILINE | re.DOTALL)
     if number >= len(blocks):
         sys.exit(f"{readme}: there is no block {number} of {language}, but {len(blocks)}")

@@ -190,8 +190,9 @@ def test_faults(serving: Any, yields: Any, reason: str, text: str) -> None:
 def test_unreadable_checkpoint(serving: Any) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         wire.Produce(serving(counting(1)), checkpoint=b"\xff").rest()
-    assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
-    assert reasons.CHECKPOINT_UNREADABLE in refused.value.details()
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert wire.violations(refused.value).keys() == {"checkpoint"}
+    assert "start over with --fresh" in refused.value.details()
 
 
 def test_describe_says_whether_it_replays(serving: Any) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from . import limits
 from ._columns import Malformed, ascending, bounds, u32
 from ._pb import batch_pb2 as pb
-from ._times import from_nanoseconds, to_nanoseconds
+from ._times import Timestamp, to_nanoseconds
 
 _NAME = re.compile(r"[a-z0-9]{1,64}")
 _ABSENT_TYPE = pb.EXTENSION_TYPE_UNSPECIFIED
@@ -42,7 +42,7 @@ _DECODERS: dict[int, Callable[[bytes], Any]] = {
     pb.EXTENSION_TYPE_BINARY: bytes,
     pb.EXTENSION_TYPE_URI: lambda raw: Uri(raw.decode()),
     pb.EXTENSION_TYPE_URI_REFERENCE: lambda raw: UriReference(raw.decode()),
-    pb.EXTENSION_TYPE_TIMESTAMP: lambda raw: from_nanoseconds(struct.unpack("<q", raw)[0]),
+    pb.EXTENSION_TYPE_TIMESTAMP: lambda raw: Timestamp.of_ns(struct.unpack("<q", raw)[0]),
 }
 
 
@@ -106,7 +106,7 @@ def _encode_value(name: str, value: Any) -> tuple[int, bytes]:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return pb.EXTENSION_TYPE_BINARY, bytes(value)
     if isinstance(value, datetime):
-        return pb.EXTENSION_TYPE_TIMESTAMP, struct.pack("<q", to_nanoseconds(value.astimezone(timezone.utc)))
+        return pb.EXTENSION_TYPE_TIMESTAMP, struct.pack("<q", to_nanoseconds(value))
     raise ValueError(f"extension {name!r}: a {type(value).__name__} is no CloudEvents attribute value")
 
 

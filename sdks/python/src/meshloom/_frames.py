@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,6 +18,9 @@ from .output import UNSET, Output
 
 _TEXTS = ("id", "source", "type", "subject", "key", "data_schema")
 
+#: What a source wants to have called when one of its events has settled; its result may be awaitable.
+Settled = Callable[[], Any]
+
 
 class SourceFault(Exception):
     """What a source yielded cannot be sent; `reason` is the code."""
@@ -29,7 +33,7 @@ class SourceFault(Exception):
 class Row:
     """One event of a source, encoded."""
 
-    __slots__ = ("checkpoint", "content_type", "extensions", "payload", "span", "texts", "time")
+    __slots__ = ("checkpoint", "content_type", "extensions", "payload", "settled", "span", "texts", "time")
 
     def __init__(self) -> None:
         self.payload = b""
@@ -39,6 +43,8 @@ class Row:
         self.extensions: dict[str, Any] | None = None
         self.span: tuple[bytes, bytes, str] | None = None
         self.checkpoint: bytes | None = None
+        #: The source's own callback for when the event has settled.
+        self.settled: Settled | None = None
 
 
 class RowMaker:
@@ -94,6 +100,7 @@ def encode_row(output: Output[Any]) -> Row:
     if output.time is not UNSET and output.time is not None:
         row.time = to_nanoseconds(output.time)
     row.extensions = dict(output.extensions) if output.extensions else None
+    row.settled = output.settled
     return row
 
 
@@ -109,13 +116,17 @@ def encode_checkpoint(value: Any) -> bytes:
     return raw
 
 
-def decode_checkpoint(raw: bytes) -> Any:
-    """The JSON value of a checkpoint that this SDK made. SourceFault if it did not."""
+class CheckpointUnreadable(Exception):
+    """The checkpoint to resume from is none that the source gave."""
+
+
+def decode_checkpoint(raw: bytes, kind: Any = Any) -> Any:
+    """The JSON value of a checkpoint that this SDK made, as the source's own type of checkpoints."""
     try:
-        return msgspec.json.decode(raw)
+        return msgspec.json.decode(raw, type=kind)
     except msgspec.DecodeError as error:
         text = f"the checkpoint to resume from is not one of this source ({error}); start over with --fresh"
-        raise SourceFault(reasons.CHECKPOINT_UNREADABLE, text) from None
+        raise CheckpointUnreadable(text) from None
 
 
 def _prefix(checkpoint: bytes | None) -> str:
@@ -135,6 +146,12 @@ class Framer:
         self.bytes = 0
         self._sequence = 0
         self._checkpoint = resumed
+        #: By the sequence of its frame: what is called once that has settled.
+        self._callbacks: dict[int, list[Settled]] = {}
+
+    def settled(self, sequence: int) -> list[Settled]:
+        """The callbacks of a frame that has settled, once."""
+        return self._callbacks.pop(sequence, [])
 
     def grant(self, events: int, size: int) -> None:
         """Adds to what is left."""
@@ -175,6 +192,8 @@ class Framer:
         for row in rows:
             if row.checkpoint is not None:
                 self._checkpoint = row.checkpoint
+        if callbacks := [row.settled for row in rows if row.settled is not None]:
+            self._callbacks[self._sequence] = callbacks
         return produce_pb2.Produced(sequence=self._sequence, batch=make_batch(rows), checkpoint=self._checkpoint)
 
 

@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from . import limits, reasons
 from ._bind import Bound
-from ._frames import SourceFault
+from ._frames import CheckpointUnreadable, SourceFault
 from ._host import Host
 from ._pb import node_pb2, process_pb2, produce_pb2, session_pb2
 from ._session import ProcessSession, StreamMisused, limits_message
@@ -45,12 +45,14 @@ def _info(reason: str, **metadata: str) -> error_details_pb2.ErrorInfo:
     return error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
 
 
+def _violations(fields: list[tuple[str, str]]) -> error_details_pb2.BadRequest:
+    of = error_details_pb2.BadRequest.FieldViolation
+    return error_details_pb2.BadRequest(field_violations=[of(field=field, description=text) for field, text in fields])
+
+
 def _bad_config(error: ConfigError) -> Refused:
-    violations = [
-        error_details_pb2.BadRequest.FieldViolation(field=field, description=text) for field, text in error.violations
-    ]
-    request = error_details_pb2.BadRequest(field_violations=violations)
-    return Refused(grpc.StatusCode.INVALID_ARGUMENT, f"the config is refused: {error}", request)
+    text = f"the config is refused: {error}"
+    return Refused(grpc.StatusCode.INVALID_ARGUMENT, text, _violations(error.violations))
 
 
 class NodeService:
@@ -140,10 +142,13 @@ class NodeService:
             yield from self._tracked(session, context, session.responses(requests))
         except Refused as refused:
             _abort(context, refused)
+        except CheckpointUnreadable as error:
+            _abort(
+                context,
+                Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error), _violations([("checkpoint", str(error))])),
+            )
         except SourceFault as fault:
-            unreadable = fault.reason == reasons.CHECKPOINT_UNREADABLE
-            code = grpc.StatusCode.FAILED_PRECONDITION if unreadable else grpc.StatusCode.UNKNOWN
-            _abort(context, Refused(code, f"{fault.reason}: {fault}", _info(fault.reason)))
+            _abort(context, Refused(grpc.StatusCode.ABORTED, f"{fault.reason}: {fault}", _info(fault.reason)))
 
     def _tracked(
         self, session: ProcessSession | SourceSession, context: grpc.ServicerContext, responses: Iterable[Any]

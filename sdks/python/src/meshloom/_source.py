@@ -8,12 +8,12 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 from . import _tracing, limits, reasons
 from ._bind import Bound, positional
-from ._frames import Framer, RowMaker, SourceFault, decode_checkpoint
+from ._frames import Framer, RowMaker, Settled, SourceFault, decode_checkpoint
 from ._host import Host
 from ._pb import produce_pb2
 from .context import Opening, SourceContext
@@ -31,7 +31,8 @@ class SourceSession:
         self._bound = bound
         self._host = host
         self._stopping = threading.Event()
-        checkpoint = None if resumed is None else decode_checkpoint(resumed)
+        self._checkpoint_type = bound.node.checkpoint_type
+        checkpoint = None if resumed is None else decode_checkpoint(resumed, self._checkpoint_type)
         self._context: SourceContext[Any, Any] = SourceContext(opening, checkpoint, self._stopping)
         self._maker = RowMaker(opening, resumed, sampler)
         self._framer = Framer(resumed)
@@ -42,7 +43,8 @@ class SourceSession:
         self._gone = False
         self._half_closed = False
         self._fault: SourceFault | None = None
-        self._settled: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        #: What has settled: callbacks of events, and the checkpoint up to which all has.
+        self._settled: queue.SimpleQueue[tuple[list[Settled], bytes | None] | None] = queue.SimpleQueue()
 
     # -- the transport's side ------------------------------------------------------------------------------------
 
@@ -108,8 +110,7 @@ class SourceSession:
                         self._framer.grant(request.demand.events, request.demand.bytes)
                         self._changed.notify_all()
                 elif kind == "settled":
-                    if request.settled.HasField("checkpoint"):
-                        self._settled.put(request.settled.checkpoint)
+                    self._forget(request.settled)
                 elif kind == "stop":
                     self.drain()
         except Exception as error:  # the transport's own: the stream was cancelled or broke
@@ -189,23 +190,40 @@ class SourceSession:
             if self._framer.full():
                 self._changed.notify_all()
 
+    def _forget(self, settled: produce_pb2.Settled) -> None:
+        with self._changed:
+            callbacks = self._framer.settled(settled.sequence)
+        checkpoint = settled.checkpoint if settled.HasField("checkpoint") else None
+        self._settled.put((callbacks, checkpoint))
+
     def _run_settled(self) -> None:
-        """Calls the settled hook on a thread of its own: a slow commit delays neither credit nor Stop."""
+        """Tells the source what has settled, on a thread of its own: a slow commit delays neither credit nor Stop."""
         hook = self._bound.node.settled_function
         last: bytes | None = None
-        while (raw := self._settled.get()) is not None:
-            if hook is None or raw == last:
+        while (told := self._settled.get()) is not None:
+            callbacks, raw = told
+            for callback in callbacks:
+                self._tell("an output's settled callback of %s failed", callback)
+            if hook is None or raw is None or raw == last:
                 continue
             last = raw
-            try:
-                self._call_hook(hook, decode_checkpoint(raw))
-            except Exception:
-                log.exception("the settled hook of %s failed; the next checkpoint covers this one", self._opening.name)
+            self._tell("the settled hook of %s failed; the next checkpoint covers this one", self._call_hook, hook, raw)
 
-    def _call_hook(self, hook: Callable[..., Any], checkpoint: Any) -> None:
-        made = hook(checkpoint, self._context) if len(positional(hook)) > 1 else hook(checkpoint)
-        if inspect.iscoroutine(made):
-            self._host.submit(made).result()
+    def _tell(self, failed: str, callback: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            made = callback(*arguments)
+            if inspect.isawaitable(made):
+                self._host.submit(_awaited(made)).result()
+        except Exception:
+            log.exception(failed, self._opening.name)
+
+    def _call_hook(self, hook: Callable[..., Any], raw: bytes) -> Any:
+        checkpoint = decode_checkpoint(raw, self._checkpoint_type)
+        return hook(checkpoint, self._context) if len(positional(hook)) > 1 else hook(checkpoint)
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
 
 
 _END = object()

@@ -56,6 +56,7 @@ class Node(Generic[C, S]):
         self.role = ""
         self.replays = True
         self.partitioned = False
+        self.checkpoint_type: Any = Any
         self.handler: Callable[..., Any] | None = None
         self.setup_function: Callable[..., Any] | None = None
         self.settled_function: Callable[..., Any] | None = None
@@ -84,12 +85,21 @@ class Node(Generic[C, S]):
         return self._handle("batch", function)
 
     def source(
-        self, function: Callable[..., Any] | None = None, *, replays: bool = True, partitioned: bool = False
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        replays: bool = True,
+        partitioned: bool = False,
+        checkpoint: Any = Any,
     ) -> Any:
-        """A generator (or async generator) of events. `replays=False`: it cannot resume, so it is journalled."""
+        """A generator (or async generator) of events. `replays=False`: it cannot resume, so it is journalled.
+
+        `partitioned`: several replicas share the work, each by its `ctx.partition`. `checkpoint` is the type of its
+        checkpoints (`int`, a dataclass, ...), any JSON value by default; another one refuses the run, not the event.
+        """
 
         def decorate(function: F) -> F:
-            self.replays, self.partitioned = replays, partitioned
+            self.replays, self.partitioned, self.checkpoint_type = replays, partitioned, checkpoint
             return self._handle("source", function)
 
         return decorate if function is None else decorate(function)

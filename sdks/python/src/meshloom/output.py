@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -26,10 +26,13 @@ class Output(Generic[T]):
 
     `value` is anything JSON can hold, bytes, or the input event itself (its payload then stays as it is).
     `time` is an aware datetime, RFC 3339 text, integer nanoseconds or float seconds. An extension None is removed.
-    `id`: set it where the order or number of outputs may differ between attempts. `checkpoint` is for sources only.
+    `id`: set it where the order or number of outputs may differ between attempts.
+    For sources only: `checkpoint`, any JSON value, says that this event and all before it need not come again;
+    `settled` is called once, with nothing, when the event is done for good (or durable, if the source does not replay),
+    on a thread of its own or, if it is async, on the loop of `async def` code. Its errors are logged.
     """
 
-    __slots__ = ("checkpoint", "content_type", "extensions", "texts", "time", "value")
+    __slots__ = ("checkpoint", "content_type", "extensions", "settled", "texts", "time", "value")
 
     def __init__(
         self,
@@ -46,12 +49,14 @@ class Output(Generic[T]):
         extensions: Mapping[str, Any] | None = None,
         content_type: str | None = None,
         checkpoint: Any = UNSET,
+        settled: Callable[[], Awaitable[Any] | Any] | None = None,
     ) -> None:
         self.value = value
         self.content_type = content_type
         if content_type is not None:
             check_text("content_type", content_type)
         self.checkpoint = checkpoint
+        self.settled = settled
         texts: dict[str, str] = {}
         if key is not None:
             texts["key"] = key

@@ -135,11 +135,10 @@ def test_exception_is_of_the_whole_batch(serving: Any, error: Exception, action:
     ("wrong", "message"),
     [
         (lambda out: (out.drop(0), out.emit(0, 1)), "row 0 is dropped already and cannot be emitted too"),
-        (lambda out: out.drop(5), "row 5 of 2"),
+        (lambda out: out.drop(5), "there is no row 5 in a batch of 2"),
         (lambda out: out.drop([True]), "a mask of 1 truth values for 2 rows"),
         (lambda out: out.rows([1], parents=[0, 1]), "1 values for 2 parents"),
         (lambda out: out.rows([1, 2], key=["a"]), "key has 1 values for 2 outputs"),
-        (lambda out: out.emit(0, 1, route="cold"), "is not declared (declared: hot)"),
         (lambda out: out.emit(0, None), "Output(None) is JSON null"),
         (lambda out: out.reject(0, reason="bad reason"), "[A-Z0-9_]"),
     ],

@@ -8,13 +8,21 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from . import limits
+from . import limits, reasons
 from ._columns import Malformed, ascending, bounds, u32
 from ._pb import batch_pb2 as pb
 from ._times import Timestamp, to_nanoseconds
 
 _NAME = re.compile(r"[a-z0-9]{1,64}")
 _ABSENT_TYPE = pb.EXTENSION_TYPE_UNSPECIFIED
+
+
+class TooLarge(ValueError):
+    """An output is larger than the protocol carries; `reason` is the code."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Uri(str):
@@ -50,7 +58,9 @@ def read(columns: Iterable[pb.Extension], count: int) -> dict[int, dict[str, Any
     """Extensions by event; events without one are not in the result."""
     columns = list(columns)
     if len(columns) > limits.MAX_EXTENSIONS:
-        raise Malformed(f"{len(columns)} extension columns; at most {limits.MAX_EXTENSIONS}")
+        raise Malformed(
+            f"{len(columns)} extension columns; at most {limits.MAX_EXTENSIONS}", reasons.TOO_MANY_EXTENSIONS
+        )
     found: dict[int, dict[str, Any]] = {}
     for column in columns:
         what = f"extension {column.name!r}"
@@ -86,7 +96,9 @@ def encode(name: str, value: Any) -> tuple[int, bytes]:
         return _ABSENT_TYPE, b""
     kind, raw = _encode_value(name, value)
     if len(raw) > limits.MAX_ATTRIBUTE:
-        raise ValueError(f"extension {name!r} has {len(raw)} bytes; at most {limits.MAX_ATTRIBUTE}")
+        raise TooLarge(
+            f"extension {name!r} has {len(raw)} bytes; at most {limits.MAX_ATTRIBUTE}", reasons.ATTRIBUTE_TOO_LARGE
+        )
     return kind, raw
 
 

@@ -16,6 +16,7 @@ from ._bind import Bound, positional
 from ._frames import Framer, RowMaker, Settled, SourceFault, decode_checkpoint
 from ._host import Host
 from ._pb import produce_pb2
+from ._streams import StreamMisused, opened_twice
 from .context import Opening, SourceContext
 
 log = logging.getLogger("meshloom")
@@ -43,6 +44,9 @@ class SourceSession:
         self._gone = False
         self._half_closed = False
         self._fault: SourceFault | None = None
+        self._misuse: StreamMisused | None = None
+        #: The task in which an `async def` source waits for its next event.
+        self._waiting: asyncio.Task[None] | None = None
         #: What has settled: callbacks of events, and the checkpoint up to which all has.
         self._settled: queue.SimpleQueue[tuple[list[Settled], bytes | None] | None] = queue.SimpleQueue()
 
@@ -57,6 +61,8 @@ class SourceSession:
         try:
             while (frame := self._next_frame()) is not None:
                 yield produce_pb2.ProduceResponse(produced=frame)
+            if self._misuse is not None:
+                raise self._misuse
             if self._fault is not None:
                 raise self._fault
             if self._exhausted and not self._gone:
@@ -69,17 +75,28 @@ class SourceSession:
 
     def drain(self) -> None:
         """Asks the source to end; what it has yielded is still sent."""
-        self._stopping.set()
+        self._stop()
         with self._changed:
             self._changed.notify_all()
 
     def abandon(self) -> None:
         """The stream is gone."""
-        self._stopping.set()
+        self._stop()
         self._settled.put(None)
         with self._changed:
             self._gone = True
             self._changed.notify_all()
+
+    def _stop(self) -> None:
+        """Sets ctx.stopping; an `async def` source that waits for something is cancelled there."""
+        if not self._stopping.is_set():
+            self._stopping.set()
+            if self._bound.is_async:
+                self._host.loop().call_soon_threadsafe(self._cancel_wait)
+
+    def _cancel_wait(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     def _next_frame(self) -> produce_pb2.Produced | None:
         framer = self._framer
@@ -113,6 +130,11 @@ class SourceSession:
                     self._forget(request.settled)
                 elif kind == "stop":
                     self.drain()
+                elif kind == "open":
+                    raise opened_twice()
+        except StreamMisused as error:
+            self._misuse = error
+            self.abandon()
         except Exception as error:  # the transport's own: the stream was cancelled or broke
             log.debug("stream of %s ended: %s", self._opening.name, error)
             self.abandon()
@@ -159,16 +181,29 @@ class SourceSession:
         loop = asyncio.get_running_loop()
         try:
             while self._has_credit() or await loop.run_in_executor(None, self._await_credit):
-                if self._stopping.is_set():
-                    return
-                try:
-                    item = await iterator.__anext__()
-                except StopAsyncIteration:
+                item = await self._next_async(iterator)
+                if item is _END:
                     return
                 self._add(item)
         finally:
             if inspect.isasyncgen(iterator):
                 await iterator.aclose()
+
+    async def _next_async(self, iterator: Any) -> Any:
+        """The next event; _END once there is none, or the source is to end."""
+        if self._stopping.is_set():
+            return _END
+        self._waiting = asyncio.current_task()
+        try:
+            return await iterator.__anext__()
+        except StopAsyncIteration:
+            return _END
+        except asyncio.CancelledError:
+            if self._stopping.is_set():
+                return _END
+            raise
+        finally:
+            self._waiting = None
 
     def _has_credit(self) -> bool:
         with self._changed:

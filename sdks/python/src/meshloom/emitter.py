@@ -8,20 +8,28 @@ from typing import Any
 
 from . import limits, reasons
 from ._codec import BINARY
-from ._outputs import Rows
+from ._outputs import Rows, add_output
 from ._view import BatchView
 from .output import UNSET, Output
-from .verdicts import DROP, Retry
+from .verdicts import DROP, Reject, Retry
 
 #: One row, a slice, positions, or a mask with one truth value per row (list, numpy array, pandas Series).
 Which = int | slice | Iterable[int] | Iterable[bool]
 
-_OPEN, _EMITTED, _DROPPED, _FAILED = 0, 1, 2, 3
-_NAMES = ("open", "emitted", "dropped", "failed")
+_OPEN, _EMITTED, _DROPPED, _FAILED, _INVALID = 0, 1, 2, 3, 4
+_NAMES = ("open", "emitted", "dropped", "failed", "rejected")
+
+
+class RowMisnamed(ValueError, IndexError):
+    """A row is named twice, or is not there. Uncaught, the whole batch is retried as RESULT_INDEX_REPEATED."""
 
 
 class Emitter:
-    """Every row must be named: emitted, passed through, dropped, rejected or retried; an unnamed one is UNACCOUNTED."""
+    """Every row must be named: emitted, passed through, dropped, rejected or retried; an unnamed one is UNACCOUNTED.
+
+    An output that cannot be sent (too large, no JSON, an undeclared route) rejects its row, and that alone. A row that
+    is named twice, or is not there, raises RowMisnamed.
+    """
 
     def __init__(self, view: BatchView, routes: frozenset[str]) -> None:
         self._view = view
@@ -37,9 +45,10 @@ class Emitter:
         if attributes:
             value = Output(value, **attributes)
         if not 0 <= row < self._view.count or self._state[row] > _EMITTED:
-            self._mark((row,), _EMITTED)  # raises
-        self._state[row] = _EMITTED
-        if type(value) is bytes:
+            self._mark((row,), _EMITTED)  # raises, but for a row that an output before this one rejected
+        else:
+            self._state[row] = _EMITTED
+        if type(value) is bytes and len(value) <= limits.MAX_EVENT and self._state[row] == _EMITTED:
             self._rows.put(row, value, BINARY)
         else:
             self._add(row, value)
@@ -126,21 +135,24 @@ class Emitter:
     def _add(self, row: int, value: Any) -> None:
         if value is None or value is DROP:
             raise ValueError("there is no value to emit; drop(row) ends a row, Output(None) is JSON null")
-        if type(value) is Output:
-            route = value.texts.get("route")
-            if route and route not in self._routes:
-                raise ValueError(undeclared(route, self._routes))
-        self._rows.add(row, value)
+        if row == limits.NONE:
+            add_output(self._rows, row, value, self._routes)
+        elif self._state[row] != _INVALID:
+            try:
+                add_output(self._rows, row, value, self._routes)
+            except Reject as wrong:
+                self._state[row] = _INVALID
+                self._failures[row] = (True, wrong.reason, wrong.message, None)
 
     def _mark(self, positions: Sequence[int], state: int) -> None:
         count, states = self._view.count, self._state
         for row in positions:
             if not 0 <= row < count:
-                raise IndexError(f"row {row} of {count}")
+                raise RowMisnamed(f"there is no row {row} in a batch of {count}")
             before = states[row]
-            if before and not (before == state == _EMITTED):
-                raise ValueError(f"row {row} is {_NAMES[before]} already and cannot be {_NAMES[state]} too")
-            states[row] = state
+            if before and not (before in (_EMITTED, _INVALID) and state == _EMITTED):
+                raise RowMisnamed(f"row {row} is {_NAMES[before]} already and cannot be {_NAMES[state]} too")
+            states[row] = before if before == _INVALID else state
 
     def _positions(self, which: Any) -> Sequence[int]:
         if isinstance(which, range):
@@ -158,39 +170,27 @@ class Emitter:
             return [row for row, yes in enumerate(listed) if yes]
         return [row.__index__() for row in listed]
 
-    def _verdict(self, row: int) -> str:
-        """What a row's span says of it."""
+    def _verdict(self, row: int) -> tuple[str, str | None]:
+        """What a row's span says of it, and the reason if it failed."""
         if failed := self._failures.get(row):
-            return "rejected" if failed[0] else "retry"
-        if self._state[row] == _EMITTED:
-            return "delivered"
-        return "retry" if self._state[row] == _OPEN and not self._whole else "consumed"
+            return ("reject" if failed[0] else "retry"), failed[1]
+        return ("delivered" if self._state[row] == _EMITTED else "consumed"), None
 
-    def _hold(self, strands: Iterable[Iterable[int]]) -> None:
-        """Rows behind one of their strand that comes again come again too, whatever was said of them."""
-        held: set[int] = set()
+    def _close(self, strands: Iterable[Iterable[int]]) -> None:
+        """After the call: rows that nothing names fail, and so do, on a strand, those behind one that comes again."""
+        if not self._whole and _OPEN in self._state:
+            left = "the batch handler neither emitted, dropped, rejected nor retried this row"
+            for row, state in enumerate(self._state):
+                if state == _OPEN:
+                    self._failures[row] = (False, reasons.UNACCOUNTED, left, None)
         for strand in strands:
             rows = iter(strand)
-            if any(self._verdict(row) == "retry" for row in rows):
-                held.update(rows)
-        if not held:
-            return
-        self._rows = self._rows.select([at for at, row in enumerate(self._rows.parents) if row not in held])
-        for row in held:
-            self._state[row] = _FAILED
-            self._failures[row] = (False, reasons.KEY_HELD, reasons.HELD_MESSAGE, None)
-
-    def _unnamed(self) -> list[int]:
-        """Rows that nothing names."""
-        if self._whole or _OPEN not in self._state:
-            return []
-        return [row for row, state in enumerate(self._state) if state == _OPEN]
-
-
-def undeclared(route: str, routes: Iterable[str]) -> str:
-    """The message for a route that the node does not declare."""
-    known = ", ".join(sorted(routes)) or "none"
-    return f"the route {route!r} is not declared (declared: {known}); name it in Node(..., routes=[{route!r}])"
+            if any(self._verdict(row)[0] == "retry" for row in rows):
+                self._failures |= dict.fromkeys(rows, (False, reasons.KEY_HELD, reasons.HELD_MESSAGE, None))
+        if self._failures:
+            kept = [at for at, row in enumerate(self._rows.parents) if row not in self._failures]
+            if len(kept) < len(self._rows):
+                self._rows = self._rows.select(kept)
 
 
 def _column(name: str, value: Any, count: int) -> Sequence[Any]:

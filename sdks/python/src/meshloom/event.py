@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -18,6 +19,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _decode_any = msgspec.json.Decoder().decode
+
+
+@functools.lru_cache(maxsize=256)
+def _cached(type: Any) -> Callable[[bytes], Any]:
+    return msgspec.json.Decoder(type).decode
+
+
+def decoder_of(type: Any) -> Callable[[bytes], Any]:
+    """Decodes and checks JSON; made once for a type, since that takes longer than decoding an event."""
+    try:
+        return _cached(type)
+    except (
+        TypeError
+    ):  # a type that cannot be hashed, such as some Annotated ones; or that msgspec refuses, which it says
+        return msgspec.json.Decoder(type).decode
 
 
 def not_json(data: bytes, error: Exception) -> PayloadError:
@@ -120,7 +136,7 @@ class Event(msgspec.Struct, frozen=True, eq=False, gc=False):
         try:
             if type is None:
                 return _decode_any(data)
-            return msgspec.json.decode(data, type=type)
+            return decoder_of(type)(data)
         except msgspec.ValidationError as error:
             raise PayloadError(str(error)) from None
         except msgspec.DecodeError as error:

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from ._extensions import encode
+from . import reasons
+from ._extensions import TooLarge, encode
 from ._times import to_nanoseconds
-from .limits import MAX_ATTRIBUTE, MAX_KEY
+from .limits import MAX_ATTRIBUTE, MAX_EXTENSIONS, MAX_KEY
 
 T = TypeVar("T")
 
@@ -53,8 +54,6 @@ class Output(Generic[T]):
     ) -> None:
         self.value = value
         self.content_type = content_type
-        if content_type is not None:
-            check_text("content_type", content_type)
         self.checkpoint = checkpoint
         self.settled = settled
         texts: dict[str, str] = {}
@@ -72,25 +71,36 @@ class Output(Generic[T]):
             texts["source"] = source
         if data_schema is not None:
             texts["data_schema"] = data_schema
-        for name, text in texts.items():
-            check_text(name, text)
         self.texts = texts
-        #: Nanoseconds, None to clear, UNSET to keep.
-        self.time: Any = time if time is UNSET or time is None else to_nanoseconds(time)
+        self.time = time
         self.extensions = extensions
-        if extensions:
-            for name, value_ in extensions.items():
-                encode(name, value_)
 
     def __repr__(self) -> str:
         return f"Output({self.value!r}, {self.texts})"
 
 
-def check_text(name: str, text: object) -> None:
-    """Refuses a text attribute that the protocol does not carry."""
+def check(output: Output[Any]) -> Any:
+    """Refuses attributes that the protocol does not carry. The time in nanoseconds, None to clear, UNSET to keep.
+
+    Not done when an Output is made: a wrong one is the failure of its input, in a batch handler, too.
+    """
+    for name, text in output.texts.items():
+        _check_text(name, text)
+    if output.content_type is not None:
+        _check_text("content_type", output.content_type)
+    if output.extensions:
+        if len(output.extensions) > MAX_EXTENSIONS:
+            text = f"an output has {len(output.extensions)} extensions; at most {MAX_EXTENSIONS}"
+            raise TooLarge(text, reasons.TOO_MANY_EXTENSIONS)
+        for name, value in output.extensions.items():
+            encode(name, value)
+    return output.time if output.time is UNSET or output.time is None else to_nanoseconds(output.time)
+
+
+def _check_text(name: str, text: object) -> None:
     if not isinstance(text, str):
         raise TypeError(f"{name} must be a str, not {type(text).__name__}: {text!r}")
     largest = MAX_KEY if name == "key" else MAX_ATTRIBUTE
     size = len(text) if text.isascii() else len(text.encode())
     if size > largest:
-        raise ValueError(f"{name} has {size} bytes; at most {largest}")
+        raise TooLarge(f"{name} has {size} bytes; at most {largest}", reasons.ATTRIBUTE_TOO_LARGE)

@@ -54,8 +54,8 @@ _DECODERS: dict[int, Callable[[bytes], Any]] = {
 }
 
 
-def read(columns: Iterable[pb.Extension], count: int) -> dict[int, dict[str, Any]]:
-    """Extensions by event; events without one are not in the result."""
+def read(columns: Iterable[pb.Extension], count: int, *, removals: bool = False) -> dict[int, dict[str, Any]]:
+    """Extensions by event; events without one are not in the result. `removals`: as of outputs, None where removed."""
     columns = list(columns)
     if len(columns) > limits.MAX_EXTENSIONS:
         raise Malformed(
@@ -66,6 +66,10 @@ def read(columns: Iterable[pb.Extension], count: int) -> dict[int, dict[str, Any
         what = f"extension {column.name!r}"
         if _NAME.fullmatch(column.name) is None:
             raise Malformed(f"{what}: a name is 1 to 64 characters of [a-z0-9]")
+        if removals and column.type == _ABSENT_TYPE:
+            for i in u32(column.index, len(column.index) // 4, f"{what}.index") if column.index else range(count):
+                found.setdefault(i, {})[column.name] = None
+            continue
         decode = _DECODERS.get(column.type)
         if decode is None:
             raise Malformed(f"{what} has the unknown type {column.type}")

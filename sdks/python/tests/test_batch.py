@@ -214,3 +214,67 @@ def test_rows_behind_one_that_comes_again_are_held(serving: Any) -> None:
     assert everything.reasons() == {1: "RETRY", 2: reasons.KEY_HELD, 3: reasons.KEY_HELD}
     free = stream(process_pb2.ORDERING_NONE).run(values[:4], keys=keys[:4])
     assert free.reasons() == {1: "RETRY"}
+
+
+READINGS = [{"sensor": "a", "celsius": 1.5}, {"sensor": "b", "celsius": None}, {"sensor": "c", "celsius": 2.0}]
+GOOD = [{"sensor": "a", "celsius": 2.5}, {"sensor": "c", "celsius": 3.0}]
+
+
+def with_pandas(batch: Batch, out: Emitter) -> None:
+    frame = batch.to_pandas()
+    missing = frame.celsius.isna()
+    out.reject(missing, reason="NO")
+    good = frame[~missing].assign(celsius=frame.celsius[~missing] + 1)
+    out.rows(good, parents=good.index, key=good.sensor)
+
+
+def with_arrow(batch: Batch, out: Emitter) -> None:
+    from pyarrow import array, compute
+
+    table = batch.to_arrow().append_column("row", array(range(len(batch))))
+    out.reject(compute.is_null(table["celsius"]), reason="NO")
+    good = table.filter(compute.is_valid(table["celsius"]))
+    parents = good["row"]
+    good = good.drop_columns("row").set_column(1, "celsius", compute.add(good["celsius"], 1.0))
+    out.rows(good, parents=parents, key=good["sensor"])
+
+
+def with_numpy(batch: Batch, out: Emitter) -> None:
+    celsius = batch.to_numpy("celsius")[:, 0]
+    missing = numpy.isnan(celsius)
+    out.reject(missing, reason="NO")
+    sensors = numpy.array([reading["sensor"] for reading in batch.json()])[~missing]
+    columns = {"sensor": sensors, "celsius": celsius[~missing] + 1}
+    out.rows(columns, parents=numpy.flatnonzero(~missing), key=sensors)
+
+
+@pytest.mark.parametrize("handler", [with_pandas, with_arrow, with_numpy])
+def test_there_and_back(handler: Any) -> None:
+    node: Node = Node("n")
+    node.batch(handler)
+    result = run(node, READINGS)
+    assert result.values == GOOD
+    assert [(output.parent, output.key) for output in result.outputs] == [(0, "a"), (2, "c")]
+    assert result.reasons == {1: "NO"}
+
+
+def test_times_and_missing_values_of_tables() -> None:
+    node: Node = Node("n")
+
+    @node.batch
+    def handle(batch: Batch, out: Emitter) -> None:
+        frame = pandas.DataFrame(
+            {"at": pandas.to_datetime(["2020-01-01T00:00:00Z", None]), "n": pandas.array([1, None], dtype="Int64")}
+        )
+        out.rows(frame, time=pandas.Series([5, 6]))
+
+    result = run(node, [0, 1])
+    assert result.values == [{"at": "2020-01-01T00:00:00Z", "n": 1}, {"at": None, "n": None}]
+    assert [output.time_ns for output in result.outputs] == [5, 6]
+
+
+def test_columns_of_different_lengths() -> None:
+    node: Node = Node("n")
+    node.batch(lambda batch, out: out.rows({"a": [1], "b": [1, 2]}))
+    [failed] = run(node, [0]).retried
+    assert "columns of different lengths (a: 1, b: 2)" in failed.message

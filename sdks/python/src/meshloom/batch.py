@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ._columns import Malformed, u32
-from .event import Event, not_json
+from ._decode import typed
+from .event import Event
 from .verdicts import PayloadError
 
 if TYPE_CHECKING:
@@ -79,21 +79,28 @@ class Batch:
         data, edges = memoryview(self._view.data), self._view.edges
         return [data[a:b] for a, b in itertools.pairwise(edges)]
 
+    @overload
+    def json(self, type: None = None, *, reject_to: Emitter | None = None) -> list[Any]: ...
+
+    @overload
+    def json(self, type: builtins.type[T]) -> list[T]: ...
+
+    @overload
+    def json(self, type: builtins.type[T], *, reject_to: Emitter) -> list[T | None]: ...
+
     def json(self, type: Any = None, *, reject_to: Emitter | None = None) -> list[Any]:
         """Payloads as JSON, checked against `type` if given.
 
         A payload that does not fit raises PayloadError with its row, or, with `reject_to`, rejects that row and leaves
         None in its place.
         """
-        decode = msgspec.json.Decoder(Any if type is None else type).decode
+        decode = typed(Any if type is None else type)
         data, edges = self._view.data, self._view.edges
         values: list[Any] = []
         for row in range(self._view.count):
-            raw = data[edges[row] : edges[row + 1]]
             try:
-                values.append(decode(raw))
-            except msgspec.DecodeError as error:
-                wrong = PayloadError(str(error)) if isinstance(error, msgspec.ValidationError) else not_json(raw, error)
+                values.append(decode(data[edges[row] : edges[row + 1]]))
+            except PayloadError as wrong:
                 if reject_to is None:
                     raise PayloadError(f"row {row}: {wrong.message}") from None
                 reject_to.reject(row, wrong.message, reason=wrong.reason)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
+
+from typing_extensions import Unpack
 
 from . import limits, reasons
 from ._codec import BINARY
 from ._outputs import Rows, add_output
+from ._tables import attribute, listed, records
 from ._view import BatchView
-from .output import UNSET, Output
+from .output import Attributes, Output
 from .verdicts import DROP, Reject, Retry
 
 #: One row, a slice, positions, or a mask with one truth value per row (list, numpy array, pandas Series).
@@ -40,7 +43,7 @@ class Emitter:
         self._failures: dict[int, tuple[bool, str, str, float | None]] = {}
         self._whole = False
 
-    def emit(self, row: int, value: Any, **attributes: Any) -> None:
+    def emit(self, row: int, value: Any, **attributes: Unpack[Attributes]) -> None:
         """One output of a row, several calls make several outputs. `attributes` as of Output (key=, route=, ...)."""
         if attributes:
             value = Output(value, **attributes)
@@ -66,19 +69,18 @@ class Emitter:
         id: Any = None,
         content_type: str | None = None,
     ) -> None:
-        """Many outputs: a sequence of values or a DataFrame. `parents` are their rows (default: 0, 1, 2, ...).
+        """Many outputs: values, a pandas DataFrame, an Arrow Table, or a dict of columns by name.
 
-        Each attribute is one value for all or a sequence with one per output (None: as the parent's).
+        `parents` are the rows that they come from (default: 0, 1, 2, ...). Each attribute is one value for all outputs
+        or a column with one for each (None: as the parent's).
         """
-        if hasattr(values, "to_dict") and hasattr(values, "columns"):
-            values = values.to_dict("records")
-        values = list(values)
+        values = records(values)
         positions = self._positions(range(len(values)) if parents is None else parents)
         if len(positions) != len(values):
             raise ValueError(f"{len(values)} values for {len(positions)} parents")
         self._mark(positions, _EMITTED)
         given = {"key": key, "route": route, "type": type, "subject": subject, "time": time, "id": id}
-        columns = {name: _column(name, v, len(values)) for name, v in given.items() if v is not None}
+        columns = {name: attribute(name, v, len(values)) for name, v in given.items() if v is not None}
         if not columns and content_type is None:
             for row, value in zip(positions, values, strict=True):
                 self._add(row, value)
@@ -88,12 +90,12 @@ class Emitter:
             attributes = {name: v for name, v in mine.items() if v is not None}
             self._add(row, Output(value, content_type=content_type, **attributes))
 
-    def whole(self, value: Any, **attributes: Any) -> None:
+    def whole(self, value: Any, **attributes: Unpack[Attributes]) -> None:
         """An output that belongs to all rows together; rows that nothing else names are then done."""
         self._whole = True
         self._add(limits.NONE, Output(value, **attributes) if attributes else value)
 
-    def pass_through(self, which: Which, **attributes: Any) -> None:
+    def pass_through(self, which: Which, **attributes: Unpack[Attributes]) -> None:
         """Rows go on with their payloads unchanged; `attributes` as of Output."""
         positions = self._positions(which)
         self._mark(positions, _EMITTED)
@@ -161,14 +163,12 @@ class Emitter:
             return range(*which.indices(self._view.count))
         if hasattr(which, "__index__") and not hasattr(which, "__len__"):
             return (which.__index__(),)
-        if hasattr(which, "tolist"):
-            which = which.tolist()
-        listed = list(which) if isinstance(which, Iterable) else [which]
-        if listed and isinstance(listed[0], bool):
-            if len(listed) != self._view.count:
-                raise ValueError(f"a mask of {len(listed)} truth values for {self._view.count} rows")
-            return [row for row, yes in enumerate(listed) if yes]
-        return [row.__index__() for row in listed]
+        rows = listed(which)
+        if rows and isinstance(rows[0], bool):
+            if len(rows) != self._view.count:
+                raise ValueError(f"a mask of {len(rows)} truth values for {self._view.count} rows")
+            return [row for row, yes in enumerate(rows) if yes]
+        return [row.__index__() for row in rows]
 
     def _verdict(self, row: int) -> tuple[str, str | None]:
         """What a row's span says of it, and the reason if it failed."""
@@ -191,14 +191,3 @@ class Emitter:
             kept = [at for at, row in enumerate(self._rows.parents) if row not in self._failures]
             if len(kept) < len(self._rows):
                 self._rows = self._rows.select(kept)
-
-
-def _column(name: str, value: Any, count: int) -> Sequence[Any]:
-    if isinstance(value, (str, int, float, datetime)) or value is UNSET:
-        return [value] * count
-    if hasattr(value, "notna"):  # a pandas Series: whatever it calls missing is None
-        value = value.astype(object).where(value.notna(), None)
-    listed = value.tolist() if hasattr(value, "tolist") else list(value)
-    if len(listed) != count:
-        raise ValueError(f"{name} has {len(listed)} values for {count} outputs")
-    return listed

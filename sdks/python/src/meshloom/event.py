@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 import builtins
-import functools
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 
+from ._decode import not_json, text, typed
 from ._times import from_nanoseconds
-from .verdicts import PayloadError
 
 if TYPE_CHECKING:
     from ._view import BatchView
 
 T = TypeVar("T")
 _decode_any = msgspec.json.Decoder().decode
-
-
-@functools.lru_cache(maxsize=256)
-def _cached(type: Any) -> Callable[[bytes], Any]:
-    return msgspec.json.Decoder(type).decode
-
-
-def decoder_of(type: Any) -> Callable[[bytes], Any]:
-    """Decodes and checks JSON; made once for a type, since that takes longer than decoding an event."""
-    try:
-        return _cached(type)
-    except (
-        TypeError
-    ):  # a type that cannot be hashed, such as some Annotated ones; or that msgspec refuses, which it says
-        return msgspec.json.Decoder(type).decode
-
-
-def not_json(data: bytes, error: Exception) -> PayloadError:
-    """The rejection of a payload that is not JSON, with its beginning."""
-    start = data[:60].decode("utf-8", "replace")
-    return PayloadError(f"the payload is not JSON ({error}); it starts {start!r}")
 
 
 class Event(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -118,10 +96,7 @@ class Event(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     def text(self) -> str:
         """The payload as UTF-8 text; PayloadError (a rejection) if it is none."""
-        try:
-            return self.data.decode()
-        except UnicodeDecodeError as error:
-            raise PayloadError(f"the payload is not UTF-8 text: {error}") from None
+        return text(self.data)
 
     @overload
     def json(self) -> Any: ...
@@ -133,12 +108,10 @@ class Event(msgspec.Struct, frozen=True, eq=False, gc=False):
         """The payload as JSON, checked against `type` if given; PayloadError (a rejection) if it does not fit."""
         view, i = self._view, self._index
         data = view.data[view.edges[i] : view.edges[i + 1]]
+        if type is not None:
+            return typed(type)(data)
         try:
-            if type is None:
-                return _decode_any(data)
-            return decoder_of(type)(data)
-        except msgspec.ValidationError as error:
-            raise PayloadError(str(error)) from None
+            return _decode_any(data)
         except msgspec.DecodeError as error:
             raise not_json(data, error) from None
 

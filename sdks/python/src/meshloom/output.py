@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar
 
 from . import reasons
 from ._extensions import TooLarge, encode
@@ -12,6 +12,20 @@ from ._times import to_nanoseconds
 from .limits import MAX_ATTRIBUTE, MAX_EXTENSIONS, MAX_KEY
 
 T = TypeVar("T")
+
+
+class Attributes(TypedDict, total=False):
+    """What an output may set besides its value; see Output."""
+
+    key: str | None
+    route: str | None
+    type: str | None
+    subject: str | None
+    time: datetime | int | float | str | None
+    id: str | None
+    data_schema: str | None
+    extensions: Mapping[str, Any] | None
+    content_type: str | None
 
 
 class _Unset:

@@ -104,8 +104,8 @@ def test_misfits_are_rejected_by_row() -> None:
 
     @node.batch
     def handle(batch: Batch, out: Emitter) -> None:
-        values = batch.json(int, reject_to=out)
-        out.rows([v for v in values if v is not None], [row for row, v in enumerate(values) if v is not None])
+        values = batch.valid(int, out)
+        out.rows(values.values(), parents=values)
 
     result = run(node, [1, "x", b"{", 4])
     assert [(o.parent, o.json()) for o in result.outputs] == [(0, 1), (3, 4)]

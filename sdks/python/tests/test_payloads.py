@@ -65,9 +65,8 @@ def test_misfits_name_the_field(kind: Any, way: str) -> None:
         return event.json(kind)
 
     def batch(batch: Batch, out: Emitter) -> None:
-        for row, value in enumerate(batch.json(kind, reject_to=out)):
-            if value is not None:
-                out.emit(row, value)
+        for row, value in batch.valid(kind, out).items():
+            out.emit(row, value)
 
     {"annotation": node.map, "event": node.map, "batch": node.batch}[way](
         {"annotation": annotated, "event": event, "batch": batch}[way]

@@ -5,7 +5,6 @@ See tests/conformance/INTERPRETER.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from interpreting import commands as do
@@ -14,7 +13,7 @@ from interpreting.obey import command_of, obey
 from interpreting.report import REPORT
 from interpreting.settings import Settings, set_up
 
-from meshloom import DROP, Batch, Context, Emitter, Event, Limits, Node, Reject, Retry, serve
+from meshloom import DROP, Batch, Context, Emitter, Event, Limits, Node, Output, Reject, Retry, serve
 
 ROUTES = ("left", "right")
 
@@ -22,8 +21,11 @@ ROUTES = ("left", "right")
 def handle_map(event: Event, ctx: Context[Settings]) -> Any:
     """One output for each event."""
     with REPORT.call():
-        result = obey(command_of(event, ctx), event, ctx.attempt, ctx)
-        return result[0] if isinstance(result, list) else result
+        match obey(command_of(event, ctx), event, ctx.attempt, ctx):
+            case [first, *_]:
+                return first
+            case result:
+                return result
 
 
 def handle_filter(event: Event, ctx: Context[Settings]) -> Any:
@@ -33,13 +35,16 @@ def handle_filter(event: Event, ctx: Context[Settings]) -> Any:
         return None if result is None else result is not DROP
 
 
-def handle_flat_map(event: Event, ctx: Context[Settings]) -> Iterable[Any] | None:
+def handle_flat_map(event: Event, ctx: Context[Settings]) -> Any:
     """Any number of outputs."""
     with REPORT.call():
-        result = obey(command_of(event, ctx), event, ctx.attempt, ctx)
-        if result is None or (isinstance(result, Iterable) and not isinstance(result, Event)):
-            return result
-        return [] if result is DROP else [result]
+        match result := obey(command_of(event, ctx), event, ctx.attempt, ctx):
+            case drop if drop is DROP:
+                return []
+            case Event() | Output():
+                return [result]
+            case _:
+                return result
 
 
 def handle_sink(event: Event, ctx: Context[Settings]) -> None:
@@ -101,8 +106,8 @@ def nodes() -> list[Node[Settings, None]]:
     delivering.sink(handle_sink)
     batching.batch(handle_batch)
     replaying, queueing = node("source"), node("queue")
-    replaying.source(sources.produce, checkpoint=int)
-    queueing.source(sources.produce, checkpoint=int, replays=False)
+    replaying.source(checkpoint=int)(sources.produce)
+    queueing.source(checkpoint=int, replays=False)(sources.produce)
     for source in (replaying, queueing):
         source.settled(sources.settled)
     return [mapping, filtering, splitting, delivering, batching, replaying, queueing, narrow]

@@ -49,7 +49,7 @@ class Order(msgspec.Struct):
 
 def exhaust_memory() -> None:
     """Takes memory until none is given any more, then ends as a C extension does that meets that."""
-    kept = []
+    kept: list[bytes] = []
     try:
         while True:
             kept.append(bytes(64 << 20))  # zeroed pages that nobody touches
@@ -79,7 +79,7 @@ def fail_if_asked(order: Order, attempt: int) -> None:
         raise RuntimeError(f"asked to fail {order.n}")
 
 
-def attributes(order: Order) -> dict[str, str]:
+def attributes(order: Order) -> dict[str, Any]:
     """Route and key as asked."""
     if order.do == "route":
         return {"route": "side"}
@@ -142,12 +142,13 @@ batch_node = Node("batch", config=Config, routes=["side"])
 @batch_node.batch
 def handle_batch(batch: Batch, out: Emitter, ctx: Context[Config]) -> None:
     """The same through the batch API, with verdicts by row."""
-    orders = [order and order.here(ctx.config.label) for order in batch.json(Order, reject_to=out)]
-    for order, attempt in zip(orders, batch.attempts, strict=True):
-        if order is not None and (order.do == "poison" or (order.do == "fail" and attempt < 2)):
+    orders = {row: order.here(ctx.config.label) for row, order in batch.valid(Order, out).items()}
+    for row, order in orders.items():
+        if order.do == "poison" or (order.do == "fail" and batch.attempts[row] < 2):
             raise RuntimeError(f"asked to fail the batch at {order.n}")
-    for row, (order, attempt) in enumerate(zip(orders, batch.attempts, strict=True)):
-        if order is None or order.do == "forget":
+    for row, order in orders.items():
+        attempt = batch.attempts[row]
+        if order.do == "forget":
             continue
         if order.do == "drop":
             out.drop(row)

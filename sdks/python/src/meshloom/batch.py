@@ -80,31 +80,40 @@ class Batch:
         return [data[a:b] for a, b in itertools.pairwise(edges)]
 
     @overload
-    def json(self, type: None = None, *, reject_to: Emitter | None = None) -> list[Any]: ...
+    def json(self) -> list[Any]: ...
 
     @overload
     def json(self, type: builtins.type[T]) -> list[T]: ...
 
     @overload
-    def json(self, type: builtins.type[T], *, reject_to: Emitter) -> list[T | None]: ...
+    def json(self, type: object) -> list[Any]: ...
 
-    def json(self, type: Any = None, *, reject_to: Emitter | None = None) -> list[Any]:
-        """Payloads as JSON, checked against `type` if given.
-
-        A payload that does not fit raises PayloadError with its row, or, with `reject_to`, rejects that row and leaves
-        None in its place.
-        """
-        decode = typed(Any if type is None else type)
-        data, edges = self._view.data, self._view.edges
+    def json(self, type: Any = Any) -> list[Any]:
+        """Payloads as JSON, checked against `type` if given. PayloadError, with its row, if one does not fit."""
+        decode = typed(type)
         values: list[Any] = []
         for row in range(self._view.count):
             try:
-                values.append(decode(data[edges[row] : edges[row + 1]]))
+                values.append(decode(self._view.payload(row)))
             except PayloadError as wrong:
-                if reject_to is None:
-                    raise PayloadError(f"row {row}: {wrong.message}") from None
-                reject_to.reject(row, wrong.message, reason=wrong.reason)
-                values.append(None)
+                raise PayloadError(f"row {row}: {wrong.message}") from None
+        return values
+
+    @overload
+    def valid(self, type: builtins.type[T], out: Emitter) -> dict[int, T]: ...
+
+    @overload
+    def valid(self, type: object, out: Emitter) -> dict[int, Any]: ...
+
+    def valid(self, type: Any, out: Emitter) -> dict[int, Any]:
+        """Payloads that are JSON of a type, by row; the other rows are rejected as PAYLOAD_MISMATCH."""
+        decode = typed(type)
+        values: dict[int, Any] = {}
+        for row in range(self._view.count):
+            try:
+                values[row] = decode(self._view.payload(row))
+            except PayloadError as wrong:
+                out.reject(row, wrong.message, reason=wrong.reason)
         return values
 
     def to_numpy(self, *fields: str) -> numpy.ndarray[Any, Any]:

@@ -104,6 +104,9 @@ class Event(msgspec.Struct, frozen=True, eq=False, gc=False):
     @overload
     def json(self, type: builtins.type[T]) -> T: ...
 
+    @overload
+    def json(self, type: object) -> Any: ...
+
     def json(self, type: Any = None) -> Any:
         """The payload as JSON, checked against `type` if given; PayloadError (a rejection) if it does not fit."""
         view, i = self._view, self._index

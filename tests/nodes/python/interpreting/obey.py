@@ -23,7 +23,7 @@ from .settings import Settings
 
 def command_of(event: Event, ctx: Context[Settings]) -> do.Command:
     """What to do: the config's command if there is one, else the payload."""
-    return ctx.config.command or event.json(do.Command)  # type: ignore[arg-type]
+    return ctx.config.command or event.json(do.Command)
 
 
 def obey(command: do.Command, event: Event, attempt: int, ctx: Context[Settings]) -> Any:
@@ -55,8 +55,6 @@ def obey(command: do.Command, event: Event, attempt: int, ctx: Context[Settings]
             raise SystemExit(message)
         case do.Pass():
             pass
-        case do.Twice() | do.Misname() | do.Whole():
-            raise PayloadError("only a batch handler can do that")
         case _:
             work(command, event, ctx)
     return event
@@ -88,6 +86,8 @@ def work(command: do.Command, event: Event, ctx: Context[Settings]) -> None:
                     spans.enter_context(ctx.tracer.start_as_current_span(name))
         case do.Exit(status):
             os._exit(status)
+        case _:
+            raise PayloadError("only a batch handler can do that")
 
 
 def hold(seconds: float) -> None:

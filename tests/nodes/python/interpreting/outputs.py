@@ -92,7 +92,7 @@ class Out(msgspec.Struct):
     def _value(self, event: Event) -> Any:
         if self.value is not UNSET:
             return self.value
-        if self.text is not UNSET:
+        if isinstance(self.text, str):
             return self.text.encode()
         return event if self.base64 is UNSET else self.base64
 

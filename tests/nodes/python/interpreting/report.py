@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,7 +29,7 @@ class Report:
         return first
 
     @contextmanager
-    def call(self) -> Iterator[None]:
+    def call(self) -> Generator[None, None, None]:
         """Around a handler call."""
         with self._lock:
             self._calls += 1

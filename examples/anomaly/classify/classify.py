@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, TypedDict
 
 import joblib
-import msgspec
-import numpy as np
 from features import features
+from msgspec import Meta
+from sklearn.ensemble import IsolationForest
 
 from meshloom import Batch, ConfigError, Context, Emitter, Node
 
@@ -26,36 +26,45 @@ class Reading(TypedDict):
 
     sensor: str
     celsius: float
-    time: Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+    time: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
 
-node = Node("classify", config=Config)
+@dataclass
+class Model:
+    """A forest, and the scores at and below which a reading is a warning, or critical."""
+
+    forest: IsolationForest
+    warning: float
+    critical: float
+
+    def level(self, score: float) -> str:
+        """normal, warning or critical."""
+        if score <= self.critical:
+            return "critical"
+        return "warning" if score <= self.warning else "normal"
+
+
+node = Node[Config, Model]("classify", config=Config)
 
 
 @node.setup
-def load(config: Config) -> dict[str, Any]:
+def load(config: Config) -> Model:
     """The model, read once per process."""
     if not Path(config.model).is_file():
         raise ConfigError(f"there is no {config.model}; make it with train.py", field="model")
-    return joblib.load(config.model)  # type: ignore[no-any-return]
+    return Model(**joblib.load(config.model))
 
 
 @node.batch
-def classify(batch: Batch, out: Emitter, ctx: Context[Config, dict[str, Any]]) -> None:
+def classify(batch: Batch, out: Emitter, ctx: Context[Config, Model]) -> None:
     """Adds "prediction" (normal, warning, critical) and "score" (lower is stranger)."""
-    readings = batch.json(Reading, reject_to=out)
-    rows = [row for row, reading in enumerate(readings) if reading is not None]
-    if not rows:
+    readings = batch.valid(Reading, out)  # by row; the other rows are rejected
+    if not readings:
         return
-    good = [readings[row] for row in rows]
-    model = ctx.state
-    scores = model["forest"].score_samples(features([r["celsius"] for r in good], [r["time"] for r in good]))
-    levels = np.select([scores <= model["critical"], scores <= model["warning"]], ["critical", "warning"], "normal")
-    results = [
-        reading | {"prediction": level, "score": round(score, 4)}
-        for reading, level, score in zip(good, levels.tolist(), scores.tolist(), strict=True)
-    ]
-    out.rows(results, parents=rows)
+    rows = features([r["celsius"] for r in readings.values()], [r["time"] for r in readings.values()])
+    scores = ctx.state.forest.score_samples(rows).tolist()
+    for (row, reading), score in zip(readings.items(), scores, strict=True):
+        out.emit(row, {**reading, "prediction": ctx.state.level(score), "score": round(score, 4)})
 
 
 if __name__ == "__main__":

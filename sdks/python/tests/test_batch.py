@@ -104,8 +104,8 @@ def test_misfits_are_rejected_by_row() -> None:
 
     @node.batch
     def handle(batch: Batch, out: Emitter) -> None:
-        values = batch.json(int, reject_to=out)
-        out.rows([v for v in values if v is not None], [row for row, v in enumerate(values) if v is not None])
+        values = batch.valid(int, out)
+        out.rows(values.values(), parents=values)
 
     result = run(node, [1, "x", b"{", 4])
     assert [(o.parent, o.json()) for o in result.outputs] == [(0, 1), (3, 4)]
@@ -135,11 +135,10 @@ def test_exception_is_of_the_whole_batch(serving: Any, error: Exception, action:
     ("wrong", "message"),
     [
         (lambda out: (out.drop(0), out.emit(0, 1)), "row 0 is dropped already and cannot be emitted too"),
-        (lambda out: out.drop(5), "row 5 of 2"),
+        (lambda out: out.drop(5), "there is no row 5 in a batch of 2"),
         (lambda out: out.drop([True]), "a mask of 1 truth values for 2 rows"),
         (lambda out: out.rows([1], parents=[0, 1]), "1 values for 2 parents"),
         (lambda out: out.rows([1, 2], key=["a"]), "key has 1 values for 2 outputs"),
-        (lambda out: out.emit(0, 1, route="cold"), "is not declared (declared: hot)"),
         (lambda out: out.emit(0, None), "Output(None) is JSON null"),
         (lambda out: out.reject(0, reason="bad reason"), "[A-Z0-9_]"),
     ],
@@ -215,3 +214,67 @@ def test_rows_behind_one_that_comes_again_are_held(serving: Any) -> None:
     assert everything.reasons() == {1: "RETRY", 2: reasons.KEY_HELD, 3: reasons.KEY_HELD}
     free = stream(process_pb2.ORDERING_NONE).run(values[:4], keys=keys[:4])
     assert free.reasons() == {1: "RETRY"}
+
+
+READINGS = [{"sensor": "a", "celsius": 1.5}, {"sensor": "b", "celsius": None}, {"sensor": "c", "celsius": 2.0}]
+GOOD = [{"sensor": "a", "celsius": 2.5}, {"sensor": "c", "celsius": 3.0}]
+
+
+def with_pandas(batch: Batch, out: Emitter) -> None:
+    frame = batch.to_pandas()
+    missing = frame.celsius.isna()
+    out.reject(missing, reason="NO")
+    good = frame[~missing].assign(celsius=frame.celsius[~missing] + 1)
+    out.rows(good, parents=good.index, key=good.sensor)
+
+
+def with_arrow(batch: Batch, out: Emitter) -> None:
+    from pyarrow import array, compute
+
+    table = batch.to_arrow().append_column("row", array(range(len(batch))))
+    out.reject(compute.is_null(table["celsius"]), reason="NO")
+    good = table.filter(compute.is_valid(table["celsius"]))
+    parents = good["row"]
+    good = good.drop_columns("row").set_column(1, "celsius", compute.add(good["celsius"], 1.0))
+    out.rows(good, parents=parents, key=good["sensor"])
+
+
+def with_numpy(batch: Batch, out: Emitter) -> None:
+    celsius = batch.to_numpy("celsius")[:, 0]
+    missing = numpy.isnan(celsius)
+    out.reject(missing, reason="NO")
+    sensors = numpy.array([reading["sensor"] for reading in batch.json()])[~missing]
+    columns = {"sensor": sensors, "celsius": celsius[~missing] + 1}
+    out.rows(columns, parents=numpy.flatnonzero(~missing), key=sensors)
+
+
+@pytest.mark.parametrize("handler", [with_pandas, with_arrow, with_numpy])
+def test_there_and_back(handler: Any) -> None:
+    node: Node = Node("n")
+    node.batch(handler)
+    result = run(node, READINGS)
+    assert result.values == GOOD
+    assert [(output.parent, output.key) for output in result.outputs] == [(0, "a"), (2, "c")]
+    assert result.reasons == {1: "NO"}
+
+
+def test_times_and_missing_values_of_tables() -> None:
+    node: Node = Node("n")
+
+    @node.batch
+    def handle(batch: Batch, out: Emitter) -> None:
+        frame = pandas.DataFrame(
+            {"at": pandas.to_datetime(["2020-01-01T00:00:00Z", None]), "n": pandas.array([1, None], dtype="Int64")}
+        )
+        out.rows(frame, time=pandas.Series([5, 6]))
+
+    result = run(node, [0, 1])
+    assert result.values == [{"at": "2020-01-01T00:00:00Z", "n": 1}, {"at": None, "n": None}]
+    assert [output.time_ns for output in result.outputs] == [5, 6]
+
+
+def test_columns_of_different_lengths() -> None:
+    node: Node = Node("n")
+    node.batch(lambda batch, out: out.rows({"a": [1], "b": [1, 2]}))
+    [failed] = run(node, [0]).retried
+    assert "columns of different lengths (a: 1, b: 2)" in failed.message

@@ -14,7 +14,7 @@ from meshloom._columns import Malformed, rises
 from meshloom._outputs import Rows, pack_strings, pack_u32, pack_values
 from meshloom._pb import batch_pb2 as pb
 from meshloom._pb import process_pb2
-from meshloom._view import BatchView
+from meshloom._view import BatchView, check_size, column_bytes
 
 U32 = struct.Struct("<I")
 
@@ -56,6 +56,15 @@ BREAKS: dict[str, tuple[Callable[[pb.Batch], Any], str]] = {
     "span index repeated": (lambda b: b.spans.extend([span(1), span(1)]), "index 1 is not strictly ascending"),
     "span index falls": (lambda b: b.spans.extend([span(2), span(1)]), "index 1 is not strictly ascending"),
     "span index too high": (lambda b: b.spans.append(span(3)), "index 3 is not strictly ascending within 3"),
+    "trace id of 5 bytes": (
+        lambda b: b.spans.append(pb.SpanContext(index=1, trace_id=b"short", span_id=b"s" * 8)),
+        "the ids of event 1 have 5 and 8 bytes",
+    ),
+    "data without values": (lambda b: b.type.CopyFrom(pb.Strings(values=pb.Values(data=b"x"))), "stops at 0"),
+    "a value that no index names": (
+        lambda b: b.type.CopyFrom(pb.Strings(values=pack_values([b"a", b"\xff"]), index=pack_u32([0, 0, 0]))),
+        "type is not UTF-8",
+    ),
     "65 extensions": (
         lambda b: b.extensions.extend(extension(name=f"x{i}") for i in range(65)),
         "65 extension columns; at most 64",
@@ -108,9 +117,14 @@ def test_event_too_large() -> None:
 
 
 def test_batch_too_large() -> None:
-    third = b"x" * (11 * limits.MIB)
-    with pytest.raises(Malformed, match="at most 33554432"):
-        BatchView(wire.batch([third, third, third]))
+    batch = good()
+    size = column_bytes(batch)
+    assert size == 11 + 12 + 2 + 8 + 12 + 48 + 24  # payload, key, uid and time with their ends and indexes
+    check_size(batch, 3, size)
+    for events, most, message in ((2, size, "has 3 events; the limit is 2"), (3, size - 1, "have 117 bytes")):
+        with pytest.raises(Malformed, match=message) as refused:
+            check_size(batch, events, most)
+        assert refused.value.reason == reasons.BATCH_TOO_LARGE
 
 
 def test_columns_read_back() -> None:
@@ -136,10 +150,12 @@ def test_columns_read_back() -> None:
 
 def test_bad_trace_context_never_fails_work() -> None:
     batch = good()
-    batch.spans.append(pb.SpanContext(index=0, trace_id=b"\0" * 16, span_id=b"s" * 8))
-    batch.spans.append(pb.SpanContext(index=1, trace_id=b"short", span_id=b"s" * 8))
-    batch.spans.append(span(2))
-    assert list(BatchView(batch).spans) == [2]
+    batch.spans.append(pb.SpanContext(index=0, trace_id=b"\0" * 16, span_id=b"s" * 8, flags=1))
+    batch.spans.append(pb.SpanContext(index=1, trace_id=b"t" * 16, span_id=b"s" * 8, flags=1, trace_state="x" * 513))
+    batch.spans.append(pb.SpanContext(index=2, trace_id=b"t" * 16, span_id=b"s" * 8, flags=0x103))
+    assert {i: found.flags for i, found in BatchView(batch).spans.items()} == {2: 3}
+    batch.spans[2].flags = 2  # not sampled
+    assert BatchView(batch).spans == {}
 
 
 def test_malformed_work_is_answered_and_the_stream_goes_on(serving: Any) -> None:

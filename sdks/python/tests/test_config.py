@@ -14,7 +14,7 @@ import wire
 from google.rpc import error_details_pb2, status_pb2
 from pydantic import BaseModel
 
-from meshloom import ConfigError, Node, Size, reasons
+from meshloom import ConfigError, Node, Size, _service, reasons
 from meshloom._pb import process_pb2, session_pb2
 from meshloom.config import parse, schema
 
@@ -146,7 +146,7 @@ def test_set_up_that_fails(serving: Any) -> None:
 
     channel = serving(node)
     error = refusal(channel)
-    assert error.code() == grpc.StatusCode.INTERNAL
+    assert error.code() == grpc.StatusCode.UNAVAILABLE
     assert "set-up of 'n' failed: OSError: no database" in error.details()
     assert details(error, error_details_pb2.ErrorInfo).reason == reasons.SETUP_FAILED
     wire.Process(channel).opened()  # the next open tries again
@@ -187,13 +187,23 @@ def test_set_up_runs_once_and_is_torn_down_once(kind: str, sockets: Any) -> None
     assert calls == [("up", 1), ("up", 2), *down]
 
 
-@pytest.mark.parametrize(("low", "high", "side", "to"), [(2, 3, "node", "2"), (0, 0, "coordinator", "1")])
-def test_protocol_ranges(serving: Any, low: int, high: int, side: str, to: str) -> None:
+@pytest.mark.parametrize(("mine", "low", "high", "side", "to"), [(1, 2, 3, "node", "2"), (2, 1, 1, "coordinator", "2")])
+def test_protocol_ranges(
+    serving: Any, monkeypatch: pytest.MonkeyPatch, mine: int, low: int, high: int, side: str, to: str
+) -> None:
+    monkeypatch.setattr(_service, "PROTOCOL", mine)
     error = refusal(serving(plain()), protocol=session_pb2.ProtocolRange(min=low, max=high))
     assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
     info = details(error, error_details_pb2.ErrorInfo)
     assert (info.reason, info.metadata["upgrade"], info.metadata["to"]) == (reasons.PROTOCOL_UNSUPPORTED, side, to)
     assert f"upgrade the {side}" in error.details()
+
+
+@pytest.mark.parametrize("given", [None, (0, 0), (0, 1), (2, 1)])
+def test_a_range_that_is_none(serving: Any, given: tuple[int, int] | None) -> None:
+    error = refusal(serving(plain()), protocol=given and session_pb2.ProtocolRange(min=given[0], max=given[1]))
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert wire.violations(error).keys() == {"protocol"}
 
 
 def test_a_wider_range_is_fine(serving: Any) -> None:

@@ -111,8 +111,8 @@ def test_map_verdicts(serving: Any) -> None:
     named = {does[i]: (f.action == wire.REJECT, f.reason) for i, f in answer.failures.items()}
     assert named == {
         "none": (True, reasons.NO_RESULT),
-        "object": (True, reasons.BAD_OUTPUT),
-        "badroute": (True, reasons.UNKNOWN_ROUTE),
+        "object": (True, reasons.OUTPUT_INVALID),
+        "badroute": (True, reasons.ROUTE_UNDECLARED),
         "reject": (True, "NO"),
         "retry": (False, "RETRY"),
         "cause": (False, "RETRY"),
@@ -197,7 +197,7 @@ def test_event_and_context(serving: Any) -> None:
     assert (first["state"], first["config"]) == (2, {"a": 1})
     assert first["deadline"] is True
     assert first["cancelled"] is False
-    assert first["node"] == ["n", "p", "n-0"]
+    assert first["node"] == ["n", "p", "n/0"]
     with pytest.raises(RuntimeError, match="inside a handler call only"):
         meshloom.current()
 
@@ -389,7 +389,7 @@ def test_outputs_that_are_too_large_are_rejected(serving: Any) -> None:
     node = Node("n")
     node.map(lambda event: b"x" * (16 * 1024 * 1024 + 1) if event.json() else b"")
     answer = stream(serving, node).run([1, 0])
-    assert answer.reasons() == {0: reasons.OUTPUT_TOO_LARGE}
+    assert answer.reasons() == {0: reasons.EVENT_TOO_LARGE}
     assert answer.rows == [(1, b"")]
 
 

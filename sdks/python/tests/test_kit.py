@@ -6,13 +6,26 @@ import importlib.util
 import json
 import re
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from meshloom import ConfigError, Context, Event, Node, Output, Reject, Retry, reasons
+from meshloom import (
+    Batch,
+    ConfigError,
+    Context,
+    Emitter,
+    Event,
+    Node,
+    Output,
+    Reject,
+    Retry,
+    Timestamp,
+    reasons,
+)
 from meshloom.testing import run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -41,7 +54,7 @@ def test_splits_and_redelivery() -> None:
             raise Reject("no", reason="NO")
         return {"n": event.json(), "attempt": ctx.attempt}
 
-    result = run(node, list(range(7)), splits=3, redeliver=True)
+    result = run(node, list(range(7)), splits=3, attempts=10)
     assert len(batches) == 3 + 2
     assert {v["n"]: v["attempt"] for v in result.values} == {0: 1, 1: 1, 2: 1, 3: 3, 5: 1, 6: 1}
     assert [(r.index, r.attempt, r.after) for r in result.retried] == [(3, 1, 1.0), (3, 2, 1.0)]
@@ -69,12 +82,85 @@ def test_refused_config() -> None:
         run(node, [1], config={"x": 1})
 
 
-def test_readme_quick_start() -> None:
+def test_events_come_twice() -> None:
+    node: Node = Node("n")
+    seen: list[Any] = []
+
+    @node.map
+    def handle(event: Event, ctx: Context) -> Any:
+        seen.append((event.uid, ctx.attempt))
+        return event
+
+    result = run(node, [1, 2], redeliver=True)
+    assert result.redelivered is not None
+    assert (result.values, result.redelivered.values) == ([1, 2], [1, 2])
+    assert [uid for uid, _ in seen[:2]] == [uid for uid, _ in seen[2:]]
+    assert [attempt for _, attempt in seen] == [1, 1, 2, 2]
+
+
+def test_random_batches_have_a_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    node: Node = Node("n")
+    sizes: list[int] = []
+
+    @node.batch
+    def handle(batch: Batch, out: Emitter) -> None:
+        sizes.append(len(batch))
+        out.pass_through(slice(None))
+
+    result = run(node, list(range(100)), splits="random")
+    assert result.values == list(range(100))
+    assert f"seed={result.seed})" in capsys.readouterr().out
+    first, sizes[:] = list(sizes), []
+    assert run(node, list(range(100)), splits="random", seed=result.seed).seed == result.seed
+    assert sizes == first
+    assert sum(sizes) == 100
+    different = {tuple(sizes)}
+    for seed in range(10):
+        sizes.clear()
+        run(node, list(range(100)), splits="random", seed=seed)
+        different.add(tuple(sizes))
+    assert len(different) > 5
+
+
+def test_a_batch_that_is_taken_back() -> None:
+    node: Node = Node("n")
+    began = threading.Event()
+
+    @node.map
+    def handle(event: Event, ctx: Context) -> Any:
+        if event.json() == 1:
+            began.set()
+            assert ctx.cancelled.wait(60)
+        return event
+
+    result = run(node, [0, 1, 2], cancel=began, timeout=None)
+    assert result.values == [0]
+    assert result.reasons == {1: reasons.CANCELLED, 2: reasons.CANCELLED}
+
+
+def test_what_a_run_tells() -> None:
+    node: Node = Node("n")
+
+    @node.flat_map
+    def handle(event: Event) -> Any:
+        if event.json() == 0:
+            raise Reject("no", reason="NO")
+        return [Output(str(n), extensions={"n": n, "gone": None}, data_schema="s") for n in range(event.json())]
+
+    result = run(node, [0, Output(2, extensions={"gone": 1, "kept": Timestamp.of_ns(5)})])
+    assert result.reasons == {0: "NO"}
+    assert [output.text() for output in result.of(1)] == ['"0"', '"1"']
+    assert (result.of(1)[1].extensions, result.of(0)) == ({"n": 1, "kept": Timestamp.of_ns(5)}, [])
+    assert (result.of(1)[0].data_schema, result.of(1)[0].id) == ("s", "#2")
+
+
+def test_readme_quick_start(monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / "sdks/python/README.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict[str, Any] = {"__name__": "classify"}
     exec(compile(blocks[0], "README.md", "exec"), names)
-    sys.modules["classify"] = module = ModuleType("classify")
+    module = ModuleType("classify")
+    monkeypatch.setitem(sys.modules, "classify", module)
     module.__dict__.update(names)
     exec(compile(blocks[1], "README.md", "exec"), tests := {"__name__": "test"})
     for name, test in tests.items():
@@ -97,7 +183,7 @@ def nodes() -> ModuleType:
 
 def test_the_test_node_maps(nodes: ModuleType) -> None:
     does = orders("pass", "drop", "reject", "retry", "fail", "route", "key", "none")
-    result = run(nodes.map_node, does, config=LABEL, redeliver=True, sampled=True)
+    result = run(nodes.map_node, does, config=LABEL, attempts=10, sampled=True)
     by_n = {o.json()["n"]: o for o in result.outputs}
     assert by_n[0].json() == {"n": 0, "label": "L", "lang": "python", "attempt": 1}
     assert (by_n[3].json()["attempt"], by_n[4].json()["attempt"]) == (3, 2)
@@ -113,11 +199,11 @@ def test_the_test_node_maps(nodes: ModuleType) -> None:
 
 
 def test_the_test_node_filters_and_splits(nodes: ModuleType) -> None:
-    result = run(nodes.filter_node, orders("pass", "drop", "reject", "retry", "fail"), config=LABEL, redeliver=True)
+    result = run(nodes.filter_node, orders("pass", "drop", "reject", "retry", "fail"), config=LABEL, attempts=10)
     assert sorted(o.parent for o in result.outputs) == [0, 3, 4]
     assert (result.dropped, [r.index for r in result.rejected]) == ([1], [2])
     does = orders("pass", "drop", "split", "route", "key", "retry", "fail", "reject")
-    result = run(nodes.flat_map_node, does, config=LABEL, redeliver=True)
+    result = run(nodes.flat_map_node, does, config=LABEL, attempts=10)
     assert [o.parent for o in result.outputs if o.parent == 2] == [2, 2, 2]
     assert result.values[1] == {"n": 2, "part": 0, "label": "L", "lang": "python"}
     assert result.dropped == [1]
@@ -128,7 +214,7 @@ def test_the_test_node_in_batches(nodes: ModuleType) -> None:
     result = run(nodes.batch_node, does, config=LABEL)
     assert [o.parent for o in result.outputs] == [0, 2, 2, 2, 3, 4]
     assert {r.index: r.reason for r in result.retried} == {5: "RETRY", 7: reasons.UNACCOUNTED}
-    failed = run(nodes.batch_node, orders("pass", "fail"), config=LABEL, redeliver=True)
+    failed = run(nodes.batch_node, orders("pass", "fail"), config=LABEL, attempts=10)
     assert len(failed.outputs) == 2
     poisoned = run(nodes.batch_node, orders("pass", "poison"), config=LABEL)
     assert {r.reason for r in poisoned.retried} == {reasons.HANDLER_ERROR}
@@ -136,7 +222,7 @@ def test_the_test_node_in_batches(nodes: ModuleType) -> None:
 
 def test_the_test_node_delivers_and_produces(nodes: ModuleType, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run(nodes.sink_node, orders("pass", "drop", "reject", "retry"), config=LABEL | {"out": str(out)}, redeliver=True)
+    run(nodes.sink_node, orders("pass", "drop", "reject", "retry"), config=LABEL | {"out": str(out)}, attempts=10)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(line["n"], line["attempt"], line["lang"], line["label"]) for line in lines] == [
         (0, 1, "python", "L"),

@@ -237,5 +237,5 @@ def test_a_message_of_63_mib_is_taken_and_judged(serving: Any) -> None:
     stream = wire.Process(serving(plain()))
     stream.opened()
     answer = stream.run(wire.batch([b"x" * (16 << 20)] * 3 + [b"x" * (15 << 20)]))
-    assert answer.reasons() == {wire.WHOLE: "BATCH_MALFORMED"}
-    assert "at most 33554432" in answer.failures[wire.WHOLE].message
+    assert answer.reasons() == {wire.WHOLE: "BATCH_TOO_LARGE"}
+    assert "the limit is 33554432" in answer.failures[wire.WHOLE].message

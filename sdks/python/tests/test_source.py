@@ -170,8 +170,8 @@ def test_settled_hook(serving: Any) -> None:
             "checkpoint b'5'",
         ),
         (lambda: iter([None]), reasons.NO_RESULT, "Output(None)"),
-        (lambda: iter([object()]), reasons.BAD_OUTPUT, "cannot be encoded"),
-        (lambda: iter([Output(1, checkpoint="x" * 70_000)]), reasons.OUTPUT_TOO_LARGE, "at most 65536"),
+        (lambda: iter([object()]), reasons.OUTPUT_INVALID, "cannot be encoded"),
+        (lambda: iter([Output(1, checkpoint="x" * 70_000)]), reasons.ATTRIBUTE_TOO_LARGE, "at most 65536"),
         (lambda: (1 // 0 for _ in range(1)), reasons.SOURCE_FAILED, "ZeroDivisionError"),
     ],
 )
@@ -183,15 +183,16 @@ def test_faults(serving: Any, yields: Any, reason: str, text: str) -> None:
     stream.demand(10)
     with pytest.raises(grpc.RpcError) as refused:
         stream.rest()
-    assert refused.value.details().startswith(reason)
+    assert (refused.value.code(), wire.info(refused.value).reason) == (grpc.StatusCode.ABORTED, reason)
     assert text in refused.value.details()
 
 
 def test_unreadable_checkpoint(serving: Any) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         wire.Produce(serving(counting(1)), checkpoint=b"\xff").rest()
-    assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
-    assert reasons.CHECKPOINT_UNREADABLE in refused.value.details()
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert wire.violations(refused.value).keys() == {"checkpoint"}
+    assert "start over with --fresh" in refused.value.details()
 
 
 def test_describe_says_whether_it_replays(serving: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 import wire
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from meshloom import Batch, Context, Emitter, Event, Limits, Node, Server, reasons
+from meshloom import Context, Event, Limits, Node, Server, reasons
 from meshloom._session import ProcessSession
 
 
@@ -43,56 +42,6 @@ def test_cancel_reaches_a_def_handler(serving: Any) -> None:
     assert stream.run([0]).json() == [(0, 0)]  # the stream goes on
 
 
-@pytest.mark.parametrize("kind", ["def", "async", "batch", "async batch"])
-def test_cancel_past_the_timeout(serving: Any, kind: str) -> None:
-    node: Node = Node("n", concurrency=1)
-    began = threading.Event()
-    interrupted = threading.Event()
-
-    def wait(ctx: Context) -> None:
-        began.set()
-        assert ctx.deadline is not None
-        assert ctx.cancelled.wait(wire.DEADLINE)
-        assert time.monotonic() >= ctx.deadline
-        assert ctx._work.cancel.wait(wire.DEADLINE)  # a handler that does not end at its deadline by itself
-
-    async def sleep() -> None:
-        began.set()
-        try:
-            await asyncio.sleep(wire.DEADLINE * 2)
-        except asyncio.CancelledError:
-            interrupted.set()
-            raise
-
-    def handle(event: Event, ctx: Context) -> Any:
-        wait(ctx)
-        return 1
-
-    async def handle_async(event: Event, ctx: Context) -> Any:
-        await sleep()
-
-    def handle_batch(batch: Batch, out: Emitter, ctx: Context) -> None:
-        wait(ctx)
-
-    async def handle_async_batch(batch: Batch, out: Emitter, ctx: Context) -> None:
-        await sleep()
-
-    if "batch" in kind:
-        node.batch(handle_batch if kind == "batch" else handle_async_batch)
-    else:
-        node.map(handle if kind == "def" else handle_async)
-    stream = opened(serving, node)
-    sequence = stream.work([0, 1], timeout=0.05)
-    assert began.wait(wire.DEADLINE)
-    threading.Event().wait(0.1)  # the timeout itself, of a call that has begun
-    stream.cancel(sequence)
-    answer = wire.Answer(stream.results(sequence))
-    expected = {wire.WHOLE: reasons.TIMEOUT} if "batch" in kind else {0: reasons.TIMEOUT, 1: reasons.CANCELLED}
-    assert answer.reasons() == expected
-    assert all(f.action == wire.RETRY for f in answer.failures.values())
-    assert interrupted.is_set() == kind.startswith("async")
-
-
 def test_blocking_handlers_block_neither_health_nor_progress(serving: Any) -> None:
     node: Node = Node("n")
     release = threading.Event()
@@ -117,7 +66,7 @@ def test_blocking_handlers_block_neither_health_nor_progress(serving: Any) -> No
 
 
 def test_limits_are_held(serving: Any) -> None:
-    node: Node = Node("n", limits=Limits(works=1, batch_events=3))
+    node: Node = Node("n", limits=Limits(works=1, batch_events=3, batch_bytes=2000))
     release = threading.Event()
     node.map(lambda event: release.wait(wire.DEADLINE))
     channel = serving(node)
@@ -129,7 +78,8 @@ def test_limits_are_held(serving: Any) -> None:
     assert wire.Answer(stream.results(refused)).reasons() == {wire.WHOLE: reasons.LIMITS_EXCEEDED}
     release.set()
     stream.results(held)
-    assert stream.run([0] * 4).reasons() == {wire.WHOLE: reasons.LIMITS_EXCEEDED}
+    assert stream.run([0] * 4).reasons() == {wire.WHOLE: reasons.BATCH_TOO_LARGE}
+    assert stream.run([b"x" * 2000]).reasons() == {wire.WHOLE: reasons.BATCH_TOO_LARGE}
     assert len(stream.run([0] * 3).rows) == 3
 
 
@@ -141,9 +91,10 @@ def test_a_sequence_is_used_once(serving: Any) -> None:
     stream.work([0])
     stream._next -= 1
     stream.work([0])
-    with pytest.raises(grpc.RpcError, match=reasons.SEQUENCE_REPEATED):
+    with pytest.raises(grpc.RpcError, match="sequence 1 is in hand already") as refused:
         stream.rest()
     release.set()
+    assert wire.info(refused.value).reason == reasons.PROTOCOL_VIOLATION
 
 
 def test_half_close_answers_what_is_held(serving: Any) -> None:

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grpc
+from google.rpc import error_details_pb2, status_pb2
 
 from meshloom._outputs import pack_i64, pack_strings, pack_u32, pack_values
 from meshloom._pb import batch_pb2, node_pb2, process_pb2, produce_pb2, session_pb2
 
 SERVICE = "/meshloom.v1.NodeService"
-DEADLINE = 10.0
+DEADLINE = 60.0
 RETRY = process_pb2.FAILURE_ACTION_RETRY
 REJECT = process_pb2.FAILURE_ACTION_REJECT
 WHOLE = 0xFFFFFFFF
@@ -215,6 +216,29 @@ class Produce(Stream):
             if response.WhichOneof("response") == "exhausted":
                 return
             yield response.produced
+
+
+def status(error: Any) -> status_pb2.Status:
+    """The google.rpc.Status of a refused stream."""
+    packed = dict(error.trailing_metadata())["grpc-status-details-bin"]
+    return status_pb2.Status.FromString(packed)
+
+
+def info(error: Any) -> error_details_pb2.ErrorInfo:
+    """Its ErrorInfo."""
+    found = error_details_pb2.ErrorInfo()
+    [packed] = [detail for detail in status(error).details if detail.Is(found.DESCRIPTOR)]
+    packed.Unpack(found)
+    assert found.domain == "meshloom"
+    return found
+
+
+def violations(error: Any) -> dict[str, str]:
+    """Field and description of its BadRequest."""
+    found = error_details_pb2.BadRequest()
+    [packed] = [detail for detail in status(error).details if detail.Is(found.DESCRIPTOR)]
+    packed.Unpack(found)
+    return {violation.field: violation.description for violation in found.field_violations}
 
 
 def describe(channel: grpc.Channel) -> node_pb2.DescribeResponse:

@@ -1,4 +1,4 @@
-"""The test node of the e2e matrix in Python: six handlers in one process that do what the payload asks for.
+"""The test node of the e2e matrix in Python: seven handlers in one process that do what the payload asks for.
 
 Payload: {"n": int, "do": string}. Every language has the same node; see the handlers for what `do` can be.
 """
@@ -6,15 +6,17 @@ Payload: {"n": int, "do": string}. Every language has the same node; see the han
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from meshloom import DROP, Batch, Context, Emitter, Node, Output, Reject, Retry, SourceContext, serve
+from meshloom import DROP, Batch, ConfigError, Context, Emitter, Node, Output, Reject, Retry, SourceContext, serve
 
 LANG = "python"
 
@@ -24,6 +26,8 @@ class Config:
     """The config of each handler."""
 
     label: str
+    first: int = 1
+    """The first event of the queue."""
     count: int = 0
     out: str = ""
     pause: int = 0
@@ -45,7 +49,7 @@ class Order(msgspec.Struct):
 
 def exhaust_memory() -> None:
     """Takes memory until none is given any more, then ends as a C extension does that meets that."""
-    kept = []
+    kept: list[bytes] = []
     try:
         while True:
             kept.append(bytes(64 << 20))  # zeroed pages that nobody touches
@@ -75,7 +79,7 @@ def fail_if_asked(order: Order, attempt: int) -> None:
         raise RuntimeError(f"asked to fail {order.n}")
 
 
-def attributes(order: Order) -> dict[str, str]:
+def attributes(order: Order) -> dict[str, Any]:
     """Route and key as asked."""
     if order.do == "route":
         return {"route": "side"}
@@ -138,12 +142,13 @@ batch_node = Node("batch", config=Config, routes=["side"])
 @batch_node.batch
 def handle_batch(batch: Batch, out: Emitter, ctx: Context[Config]) -> None:
     """The same through the batch API, with verdicts by row."""
-    orders = [order and order.here(ctx.config.label) for order in batch.json(Order, reject_to=out)]
-    for order, attempt in zip(orders, batch.attempts, strict=True):
-        if order is not None and (order.do == "poison" or (order.do == "fail" and attempt < 2)):
+    orders = {row: order.here(ctx.config.label) for row, order in batch.valid(Order, out).items()}
+    for row, order in orders.items():
+        if order.do == "poison" or (order.do == "fail" and batch.attempts[row] < 2):
             raise RuntimeError(f"asked to fail the batch at {order.n}")
-    for row, (order, attempt) in enumerate(zip(orders, batch.attempts, strict=True)):
-        if order is None or order.do == "forget":
+    for row, order in orders.items():
+        attempt = batch.attempts[row]
+        if order.do == "forget":
             continue
         if order.do == "drop":
             out.drop(row)
@@ -193,5 +198,33 @@ def handle_source(ctx: SourceContext[Config]) -> Iterator[Output[dict[str, Any]]
             time.sleep(ctx.config.pause / 1000)
 
 
+queue_node = Node("queue", config=Config)
+
+
+@queue_node.setup
+def open_queue(config: Config) -> Iterator[int]:
+    """The file `out`, with a line for each event that is forgotten."""
+    if not config.out:
+        raise ConfigError("the queue needs the path of a file", field="out")
+    file = os.open(config.out, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    yield file
+    os.close(file)
+
+
+@queue_node.source(replays=False)
+def handle_queue(ctx: SourceContext[Config, int]) -> Iterator[Output[dict[str, Any]]]:
+    """A queue: what it is told to forget it never gives again, and it has no end."""
+    cfg = ctx.config
+    forgotten = set(Path(cfg.out).read_bytes().splitlines(keepends=True))
+    for n in range(cfg.first, cfg.first + cfg.count):
+        line = f"{n}\n".encode()
+        if line not in forgotten:
+            forget = functools.partial(os.write, ctx.state, line)  # not written: given once more
+            yield Output({"n": n, "do": "pass"}, id=str(n), settled=forget)
+            if ctx.stopping.wait(cfg.pause / 1000):
+                return
+    ctx.stopping.wait()
+
+
 if __name__ == "__main__":
-    serve(map_node, filter_node, flat_map_node, batch_node, sink_node, source_node)
+    serve(map_node, filter_node, flat_map_node, batch_node, sink_node, source_node, queue_node)

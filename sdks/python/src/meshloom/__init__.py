@@ -1,6 +1,7 @@
 """Meshloom nodes in Python: plain functions over streamed batches of events. Start with Node."""
 
 from ._extensions import Uri, UriReference
+from ._times import Timestamp
 from ._version import __version__
 from .batch import Batch
 from .config import Size
@@ -34,6 +35,7 @@ __all__ = [
     "Server",
     "Size",
     "SourceContext",
+    "Timestamp",
     "Unacknowledged",
     "Uri",
     "UriReference",

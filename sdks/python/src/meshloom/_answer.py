@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
@@ -9,15 +10,17 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 
 from . import limits, reasons
-from ._outputs import Rows, TooLarge
+from ._outputs import Rows, add_output
 from ._pb import process_pb2
-from .emitter import undeclared
+from .emitter import RowMisnamed
 from .event import Event
 from .output import Output
 from .verdicts import DROP, Reject, Retry
 
 _RETRY = process_pb2.FAILURE_ACTION_RETRY
 _REJECT = process_pb2.FAILURE_ACTION_REJECT
+
+_PACKAGE = os.path.dirname(__file__)
 
 _NOT_JSON = (bytes, bytearray, memoryview, Output, Event)
 
@@ -60,9 +63,22 @@ def of_exception(index: int, error: BaseException) -> process_pb2.EventFailure:
         return failure(index, error.reason, error.message, final=True)
     if isinstance(error, Retry):
         return failure(index, error.reason, error.message, after=error.after)
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    place = f" ({last[0].filename}:{last[0].lineno})" if last else ""
-    return failure(index, reasons.HANDLER_ERROR, f"{type(error).__name__}: {error}{place}")
+    if isinstance(error, RowMisnamed):
+        return failure(index, reasons.RESULT_INDEX_REPEATED, f"{error}{_place(error)}")
+    return failure(index, reasons.HANDLER_ERROR, f"{type(error).__name__}: {error}{_place(error)}")
+
+
+def verdict_of(error: BaseException) -> tuple[str, str]:
+    """Verdict and reason of an exception, as spans name them."""
+    failed = of_exception(limits.NONE, error)
+    return ("retry" if is_retry(failed) else "reject"), failed.reason
+
+
+def _place(error: BaseException) -> str:
+    """Where the user's own code raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_PACKAGE)] or frames
+    return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
 
 
 class Acceptor:
@@ -76,20 +92,9 @@ class Acceptor:
 
     def add(self, rows: Rows, i: int, value: Any) -> None:
         """One output of input i."""
-        try:
-            if type(value) is Output:
-                route = value.texts.get("route")
-                if route and route not in self._routes:
-                    raise Reject(undeclared(route, self._routes), reason=reasons.UNKNOWN_ROUTE)
-            rows.add(i, value)
-            if type(value) is bytes or not isinstance(value, _NOT_JSON):
-                self.kind = type(value)
-        except Reject:
-            raise
-        except TooLarge as error:
-            raise Reject(f"{error}; send a reference instead of the data", reason=reasons.OUTPUT_TOO_LARGE) from None
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise _unencodable(error) from None
+        add_output(rows, i, value, self._routes)
+        if type(value) is bytes or not isinstance(value, _NOT_JSON):
+            self.kind = type(value)
 
     def _map(self, rows: Rows, i: int, value: Any) -> None:
         if value is None:
@@ -134,11 +139,6 @@ class Acceptor:
             )
         if value is not DROP:
             self.add(rows, i, value)
-
-
-def _unencodable(error: Exception) -> Reject:
-    message = f"the result cannot be encoded: {error}; return JSON values, bytes, or Output(...)"
-    return Reject(message, reason=reasons.BAD_OUTPUT)
 
 
 def not_iterable(value: Any) -> str:

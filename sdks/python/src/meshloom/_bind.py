@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
-from ._codec import Decode, decoder
+from ._codec import decoder
+from ._decode import Decode
 from .batch import Batch
 from .context import Assignment, Context, SourceContext
 from .event import Event

@@ -1,4 +1,4 @@
-"""Payloads in and out: msgspec is the codec, pydantic models decode themselves."""
+"""What handlers take and give, as payloads."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from typing import Any
 
 import msgspec
 
-from .event import Event, not_json
-from .verdicts import PayloadError
+from ._decode import Decode, text, typed
+from .event import Event
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
 
-Decode = Callable[[bytes], Any]
-
 
 def encode_other(value: Any) -> Any:
-    """What msgspec does not know: pydantic models, numpy scalars and arrays."""
+    """What msgspec does not know: pydantic models, numpy scalars and arrays, times of pandas."""
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     if hasattr(value, "tolist"):
         return value.tolist()
+    if hasattr(value, "to_pydatetime"):
+        return None if value != value else value.to_pydatetime()  # NaT is not equal to itself
+    if type(value).__name__ == "NAType":
+        return None
     raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__} is no JSON value")
 
 
@@ -35,27 +37,6 @@ def encode(value: Any) -> tuple[bytes, str]:
     return encode_json(value), JSON
 
 
-def _text(data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise PayloadError(f"the payload is not UTF-8 text: {error}") from None
-
-
-def _pydantic(model: Any) -> Decode:
-    from pydantic import ValidationError  # the user's annotation is a pydantic model, so it is there
-
-    def decode(data: bytes) -> Any:
-        try:
-            return model.model_validate_json(data)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "$"
-            raise PayloadError(f"{first['msg']} - at `{place}`") from None
-
-    return decode
-
-
 def decoder(annotation: Any) -> Decode | None:
     """How a payload becomes what the handler's annotation names; None: the handler wants the event itself.
 
@@ -65,21 +46,4 @@ def decoder(annotation: Any) -> Decode | None:
         return None
     if annotation is bytes:
         return bytes
-    if annotation is str:
-        return _text
-    if hasattr(annotation, "model_validate_json"):
-        return _pydantic(annotation)
-    try:
-        inner = msgspec.json.Decoder(annotation).decode
-    except TypeError as error:
-        raise TypeError(f"payloads cannot be decoded as {annotation!r}: {error}") from None
-
-    def decode(data: bytes) -> Any:
-        try:
-            return inner(data)
-        except msgspec.ValidationError as error:
-            raise PayloadError(str(error)) from None
-        except msgspec.DecodeError as error:
-            raise not_json(data, error) from None
-
-    return decode
+    return text if annotation is str else typed(annotation)

@@ -9,7 +9,7 @@ from array import array
 from operator import le, sub
 from typing import TYPE_CHECKING
 
-from . import limits
+from . import limits, reasons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 class Malformed(ValueError):
-    """A received message breaks the protocol; the message says which rule."""
+    """A received message breaks the protocol; the message says which rule, `reason` is the code."""
+
+    def __init__(self, message: str, reason: str = reasons.BATCH_MALFORMED) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def u32(data: bytes, count: int, what: str) -> array[int]:
@@ -62,7 +66,7 @@ def rises(column: bytes, count: int) -> bool:
     return ((values >> 32 | tops) - (values & mask)) & tops == tops
 
 
-def checked_ends(ends: bytes, size: int, count: int, what: str, largest: int) -> array[int]:
+def checked_ends(ends: bytes, size: int, count: int, what: str, largest: int, reason: str) -> array[int]:
     """Where each value of a column ends within its `size` bytes."""
     column = u32(ends, count, f"{what}.ends")
     stop = column[-1] if count else 0
@@ -71,13 +75,15 @@ def checked_ends(ends: bytes, size: int, count: int, what: str, largest: int) ->
     if not rises(ends, count):
         raise Malformed(f"{what}.ends falls")
     if size > largest and max(map(sub, column, itertools.chain((0,), column))) > largest:
-        raise Malformed(f"a value of {what} is larger than {largest} bytes")
+        raise Malformed(f"a value of {what} is larger than {largest} bytes", reason)
     return column
 
 
-def bounds(ends: bytes, size: int, count: int, what: str, largest: int) -> list[int]:
+def bounds(
+    ends: bytes, size: int, count: int, what: str, largest: int, reason: str = reasons.ATTRIBUTE_TOO_LARGE
+) -> list[int]:
     """The count + 1 offsets into a column's `size` bytes: value i is data[bounds[i]:bounds[i + 1]]."""
-    return [0, *checked_ends(ends, size, count, what, largest).tolist()]
+    return [0, *checked_ends(ends, size, count, what, largest, reason).tolist()]
 
 
 class StringColumn:
@@ -89,7 +95,7 @@ class StringColumn:
         # Reading a bytes field of a message copies it, so each is read once.
         ends, data, index = column.values.ends, column.values.data, column.index
         distinct = len(ends) // 4
-        self._ends = checked_ends(ends, len(data), distinct, what, largest)
+        self._ends = checked_ends(ends, len(data), distinct, what, largest, reasons.ATTRIBUTE_TOO_LARGE)
         # ASCII is valid however it is cut: its values are made when they are asked for.
         self._text = data.decode() if data.isascii() else None
         self._values = [] if self._text is not None else _strings(data, self._ends, what)

@@ -5,16 +5,24 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
-from . import limits
+from . import limits, reasons
 from ._columns import Malformed, ascending, bounds, u32
 from ._pb import batch_pb2 as pb
-from ._times import from_nanoseconds, to_nanoseconds
+from ._times import Timestamp, to_nanoseconds
 
 _NAME = re.compile(r"[a-z0-9]{1,64}")
 _ABSENT_TYPE = pb.EXTENSION_TYPE_UNSPECIFIED
+
+
+class TooLarge(ValueError):
+    """An output is larger than the protocol carries; `reason` is the code."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Uri(str):
@@ -42,20 +50,26 @@ _DECODERS: dict[int, Callable[[bytes], Any]] = {
     pb.EXTENSION_TYPE_BINARY: bytes,
     pb.EXTENSION_TYPE_URI: lambda raw: Uri(raw.decode()),
     pb.EXTENSION_TYPE_URI_REFERENCE: lambda raw: UriReference(raw.decode()),
-    pb.EXTENSION_TYPE_TIMESTAMP: lambda raw: from_nanoseconds(struct.unpack("<q", raw)[0]),
+    pb.EXTENSION_TYPE_TIMESTAMP: lambda raw: Timestamp.of_ns(struct.unpack("<q", raw)[0]),
 }
 
 
-def read(columns: Iterable[pb.Extension], count: int) -> dict[int, dict[str, Any]]:
-    """Extensions by event; events without one are not in the result."""
+def read(columns: Iterable[pb.Extension], count: int, *, removals: bool = False) -> dict[int, dict[str, Any]]:
+    """Extensions by event; events without one are not in the result. `removals`: as of outputs, None where removed."""
     columns = list(columns)
     if len(columns) > limits.MAX_EXTENSIONS:
-        raise Malformed(f"{len(columns)} extension columns; at most {limits.MAX_EXTENSIONS}")
+        raise Malformed(
+            f"{len(columns)} extension columns; at most {limits.MAX_EXTENSIONS}", reasons.TOO_MANY_EXTENSIONS
+        )
     found: dict[int, dict[str, Any]] = {}
     for column in columns:
         what = f"extension {column.name!r}"
         if _NAME.fullmatch(column.name) is None:
             raise Malformed(f"{what}: a name is 1 to 64 characters of [a-z0-9]")
+        if removals and column.type == _ABSENT_TYPE:
+            for i in u32(column.index, len(column.index) // 4, f"{what}.index") if column.index else range(count):
+                found.setdefault(i, {})[column.name] = None
+            continue
         decode = _DECODERS.get(column.type)
         if decode is None:
             raise Malformed(f"{what} has the unknown type {column.type}")
@@ -86,7 +100,9 @@ def encode(name: str, value: Any) -> tuple[int, bytes]:
         return _ABSENT_TYPE, b""
     kind, raw = _encode_value(name, value)
     if len(raw) > limits.MAX_ATTRIBUTE:
-        raise ValueError(f"extension {name!r} has {len(raw)} bytes; at most {limits.MAX_ATTRIBUTE}")
+        raise TooLarge(
+            f"extension {name!r} has {len(raw)} bytes; at most {limits.MAX_ATTRIBUTE}", reasons.ATTRIBUTE_TOO_LARGE
+        )
     return kind, raw
 
 
@@ -106,7 +122,7 @@ def _encode_value(name: str, value: Any) -> tuple[int, bytes]:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return pb.EXTENSION_TYPE_BINARY, bytes(value)
     if isinstance(value, datetime):
-        return pb.EXTENSION_TYPE_TIMESTAMP, struct.pack("<q", to_nanoseconds(value.astimezone(timezone.utc)))
+        return pb.EXTENSION_TYPE_TIMESTAMP, struct.pack("<q", to_nanoseconds(value))
     raise ValueError(f"extension {name!r}: a {type(value).__name__} is no CloudEvents attribute value")
 
 

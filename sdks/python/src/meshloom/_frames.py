@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from . import _extensions, _tracing, limits, reasons
 from ._codec import encode
+from ._extensions import TooLarge
 from ._outputs import pack_i64, pack_strings, pack_values
 from ._pb import batch_pb2, produce_pb2
-from ._times import to_nanoseconds
 from .context import Opening
-from .output import UNSET, Output
+from .output import UNSET, Output, check
+
+#: Most extension names of the events of one frame; a name may need a column per type.
+FRAME_NAMES = limits.MAX_EXTENSIONS // 4
 
 _TEXTS = ("id", "source", "type", "subject", "key", "data_schema")
+
+#: What a source wants to have called when one of its events has settled; its result may be awaitable.
+Settled = Callable[[], Any]
 
 
 class SourceFault(Exception):
@@ -29,7 +36,7 @@ class SourceFault(Exception):
 class Row:
     """One event of a source, encoded."""
 
-    __slots__ = ("checkpoint", "content_type", "extensions", "payload", "span", "texts", "time")
+    __slots__ = ("checkpoint", "content_type", "extensions", "payload", "settled", "span", "texts", "time", "weight")
 
     def __init__(self) -> None:
         self.payload = b""
@@ -39,6 +46,10 @@ class Row:
         self.extensions: dict[str, Any] | None = None
         self.span: tuple[bytes, bytes, str] | None = None
         self.checkpoint: bytes | None = None
+        #: The source's own callback for when the event has settled.
+        self.settled: Settled | None = None
+        #: Bytes of the event in a frame, without an id that it did not set.
+        self.weight = 0
 
 
 class RowMaker:
@@ -81,19 +92,26 @@ def encode_row(output: Output[Any]) -> Row:
     """The row of an event that has no parent, without an id unless it sets one. SourceFault says what is wrong."""
     row = Row()
     try:
+        time = check(output)
         row.payload, content_type = encode(output.value)
+    except TooLarge as error:
+        raise SourceFault(error.reason, str(error)) from None
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise SourceFault(reasons.BAD_OUTPUT, f"the event cannot be encoded: {error}") from None
+        raise SourceFault(reasons.OUTPUT_INVALID, f"the event cannot be encoded: {error}") from None
     if len(row.payload) > limits.MAX_EVENT:
         text = f"an event has {len(row.payload)} bytes; at most {limits.MAX_EVENT}"
-        raise SourceFault(reasons.OUTPUT_TOO_LARGE, text)
+        raise SourceFault(reasons.EVENT_TOO_LARGE, text)
     if output.texts.get("route"):
-        raise SourceFault(reasons.UNKNOWN_ROUTE, "a source's events take no route")
+        raise SourceFault(reasons.ROUTE_UNDECLARED, "a source's events take no route")
     row.content_type = content_type if output.content_type is None else output.content_type
     row.texts = dict(output.texts)
-    if output.time is not UNSET and output.time is not None:
-        row.time = to_nanoseconds(output.time)
+    if time is not UNSET and time is not None:
+        row.time = time
     row.extensions = dict(output.extensions) if output.extensions else None
+    row.settled = output.settled
+    row.weight = len(row.payload) + sum(len(text.encode()) for text in row.texts.values())
+    if row.extensions:
+        row.weight += sum(len(_extensions.encode(name, value)[1]) for name, value in row.extensions.items())
     return row
 
 
@@ -102,20 +120,24 @@ def encode_checkpoint(value: Any) -> bytes:
     try:
         raw = msgspec.json.encode(value, order="deterministic")
     except (TypeError, ValueError) as error:
-        raise SourceFault(reasons.BAD_OUTPUT, f"a checkpoint must be a JSON value: {error}") from None
+        raise SourceFault(reasons.OUTPUT_INVALID, f"a checkpoint must be a JSON value: {error}") from None
     if len(raw) > limits.MAX_CHECKPOINT:
         text = f"a checkpoint has {len(raw)} bytes; at most {limits.MAX_CHECKPOINT}"
-        raise SourceFault(reasons.OUTPUT_TOO_LARGE, text)
+        raise SourceFault(reasons.ATTRIBUTE_TOO_LARGE, text)
     return raw
 
 
-def decode_checkpoint(raw: bytes) -> Any:
-    """The JSON value of a checkpoint that this SDK made. SourceFault if it did not."""
+class CheckpointUnreadable(Exception):
+    """The checkpoint to resume from is none that the source gave."""
+
+
+def decode_checkpoint(raw: bytes, kind: Any = Any) -> Any:
+    """The JSON value of a checkpoint that this SDK made, as the source's own type of checkpoints."""
     try:
-        return msgspec.json.decode(raw)
+        return msgspec.json.decode(raw, type=kind)
     except msgspec.DecodeError as error:
         text = f"the checkpoint to resume from is not one of this source ({error}); start over with --fresh"
-        raise SourceFault(reasons.CHECKPOINT_UNREADABLE, text) from None
+        raise CheckpointUnreadable(text) from None
 
 
 def _prefix(checkpoint: bytes | None) -> str:
@@ -135,6 +157,12 @@ class Framer:
         self.bytes = 0
         self._sequence = 0
         self._checkpoint = resumed
+        #: By the sequence of its frame: what is called once that has settled.
+        self._callbacks: dict[int, list[Settled]] = {}
+
+    def settled(self, sequence: int) -> list[Settled]:
+        """The callbacks of a frame that has settled, once."""
+        return self._callbacks.pop(sequence, [])
 
     def grant(self, events: int, size: int) -> None:
         """Adds to what is left."""
@@ -160,11 +188,13 @@ class Framer:
         """The next frame that the credit admits; any credit at all admits one event."""
         if not self.rows or self.events < 1 or self.bytes < 1:
             return None
-        taken, size = 1, len(self.rows[0].payload)
-        most = min(self.events, limits.FRAME_EVENTS, len(self.rows))
-        largest = min(self.bytes, limits.MAX_BATCH_BYTES // 2)
-        while taken < most and size + len(self.rows[taken].payload) <= largest:
-            size += len(self.rows[taken].payload)
+        taken = size = weight = 0
+        names = set[str]()
+        for row in self.rows[: min(self.events, limits.FRAME_EVENTS)]:
+            size, weight, names = size + len(row.payload), weight + row.weight, names | (row.extensions or {}).keys()
+            if taken and (size > self.bytes or weight > limits.MAX_BATCH_BYTES // 2 or len(names) > FRAME_NAMES):
+                size -= len(row.payload)
+                break
             taken += 1
         rows = self.rows[:taken]
         del self.rows[:taken]
@@ -175,6 +205,8 @@ class Framer:
         for row in rows:
             if row.checkpoint is not None:
                 self._checkpoint = row.checkpoint
+        if callbacks := [row.settled for row in rows if row.settled is not None]:
+            self._callbacks[self._sequence] = callbacks
         return produce_pb2.Produced(sequence=self._sequence, batch=make_batch(rows), checkpoint=self._checkpoint)
 
 

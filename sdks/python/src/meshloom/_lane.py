@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
@@ -37,7 +38,7 @@ class Lane:
         """Closes an input after its call; whether its strand must stop."""
         run, held, started = self.run, self.held, self.call.started
         failed: process_pb2.EventFailure | None = None
-        if run.cancelled:
+        if run.over(index):
             failed = run.taken_back(index, started)
         elif error is not None:
             failed = of_exception(index, error)
@@ -48,18 +49,28 @@ class Lane:
             run.finish_continued(held, index)
         return failed is not None and run.holds and is_retry(failed)
 
-    def _delivers(self, index: int) -> bool:
-        """Whether an input has outputs, or a sink has taken it."""
+    def _verdict(self, index: int) -> tuple[str, str | None]:
+        """What a call's span says of its event: with outputs, or taken by a sink, it is delivered."""
         run, rows = self.run, self.held.rows
-        return run.bound.node.role == "sink" or run.continuing == index or rows.start(index) < len(rows)
+        if run.over(index):
+            return "retry", run.taken_back(index, self.call.started).reason
+        delivered = run.bound.node.role == "sink" or run.continuing == index or rows.start(index) < len(rows)
+        return ("delivered" if delivered else "consumed"), None
 
     def _hold(self, index: int) -> None:
         self.held.fail(failure(index, reasons.KEY_HELD, reasons.HELD_MESSAGE))
 
     def tick(self, now: float) -> Running | None:
         """What the lane is in, None between calls. Runs in the timer's thread."""
-        started = self.call.started
-        return (started, self.call.index, self.run.sequence) if started else None
+        started, index = self.call.started, self.call.index
+        if not started:
+            return None
+        self._check_time(now, started, index)
+        return started, index, self.run.sequence
+
+    def _check_time(self, now: float, started: float, index: int) -> None:
+        if self.run.timeout is not None and now - started >= self.run.timeout:
+            self.run.expire(index)
 
 
 class ThreadLane(Lane):
@@ -96,13 +107,13 @@ class ThreadLane(Lane):
                 if value is UNCALLED:
                     with _tracing.process_span(run, call.index) as span:
                         self._take(call.index, run.invoke(call.index))
-                        _tracing.ended(span, delivered=self._delivers(call.index))
-                elif not run.cancelled:
+                        _tracing.ended(span, *self._verdict(call.index))
+                elif not run.over(call.index):
                     self._take(call.index, value)
             except BaseException as error:
                 stopped = self._close(call.index, error)
             else:
-                if run.cancelled or run.continuing == call.index:
+                if run.over(call.index) or run.continuing == call.index:
                     stopped = self._close(call.index, None)
             if call.due or held.rows.size >= limits.FLUSH_BYTES:
                 self._flush()
@@ -123,6 +134,7 @@ class ThreadLane(Lane):
             return None
         if index != self._seen:
             self._seen, call.started, started = index, now, now
+        self._check_time(now, started, index)
         return started, index, self.run.sequence
 
     def _flush(self) -> None:
@@ -147,7 +159,7 @@ class ThreadLane(Lane):
                 self.run.overflow(held, i)
                 while (pause := self._room()) and not self.run.cancel.wait(pause):
                     pass
-            if self.run.cancelled:
+            if self.run.over(i):
                 return
 
 
@@ -175,14 +187,16 @@ class AsyncLane(Lane):
                 call.started = started = monotonic()
                 error: BaseException | None = None
                 try:
-                    if i in run.view.spans:
-                        with _tracing.process_span(run, i) as span:
+                    with _time_limit(run, i):
+                        if i in run.view.spans:
+                            with _tracing.process_span(run, i) as span:
+                                await self._take(i, run.invoke(i))
+                                _tracing.ended(span, *self._verdict(i))
+                        else:
                             await self._take(i, run.invoke(i))
-                            _tracing.ended(span, delivered=self._delivers(i))
-                    else:
-                        await self._take(i, run.invoke(i))
                 except BaseException as caught:
                     error = caught
+                    _uncancel()
                 stopped = self._close(i, error)
                 now = monotonic()
                 self._busy += now - started
@@ -218,6 +232,34 @@ class AsyncLane(Lane):
             await self._wait_for_room()
 
 
+@contextmanager
+def _time_limit(run: WorkRun, index: int) -> Iterator[None]:
+    """Cancels the call in the current task once it is over the work's timeout."""
+    if run.timeout is None:
+        yield
+        return
+    task = asyncio.current_task()
+    assert task is not None, "lanes run in tasks"
+
+    def end() -> None:
+        run.expire(index)
+        task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(run.timeout, end)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _uncancel() -> None:
+    """The task goes on with the next event: what it awaits there is not to see that this call was cancelled."""
+    task: Any = asyncio.current_task()
+    if hasattr(task, "uncancel"):  # from Python 3.11 on
+        while task.cancelling():
+            task.uncancel()
+
+
 class BatchLane(Lane):
     """One call for the whole work."""
 
@@ -242,7 +284,7 @@ class BatchLane(Lane):
         try:
             with _tracing.batch_span(self.run, self._emitter._verdict):
                 self._call()
-                self._hold_behind()
+                self._emitter._close(self._strands())
         except BaseException as caught:
             error = caught
         self._end(error)
@@ -252,21 +294,22 @@ class BatchLane(Lane):
         error: BaseException | None = None
         try:
             with _tracing.batch_span(self.run, self._emitter._verdict):
-                await self._call()
-                self._hold_behind()
+                with _time_limit(self.run, limits.NONE):
+                    await self._call()
+                self._emitter._close(self._strands())
         except BaseException as caught:
             error = caught
         self._end(error)
 
-    def _hold_behind(self) -> None:
-        if self.run.holds:
-            self._emitter._hold(iter(self.run.strand, None))
+    def _strands(self) -> Iterable[Iterable[int]]:
+        """The rows that have an order among them."""
+        return iter(self.run.strand, None) if self.run.holds else ()
 
     def _end(self, error: BaseException | None) -> None:
         run, emitter, started = self.run, self._emitter, self.call.started
         busy = monotonic() - started
         self.call.started = 0.0
-        if run.cancelled:
+        if run.over(limits.NONE):
             run.end_whole(run.taken_back(limits.NONE, started), busy)
         elif error is not None:
             run.end_whole(of_exception(limits.NONE, error), busy)
@@ -275,6 +318,4 @@ class BatchLane(Lane):
                 failure(row, reason, message, final=final, after=after)
                 for row, (final, reason, message, after) in emitter._failures.items()
             ]
-            left = "the batch handler neither emitted, dropped, rejected nor retried this row"
-            failures += [failure(row, reasons.UNACCOUNTED, left) for row in emitter._unnamed()]
             run.end_batch(Results(emitter._rows, failures), busy)

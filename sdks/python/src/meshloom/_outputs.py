@@ -8,19 +8,18 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
-from . import _extensions, limits
+from . import _extensions, limits, reasons
 from ._codec import BINARY, encode
+from ._extensions import TooLarge
 from ._pb import batch_pb2 as pb
 from ._pb import process_pb2
 from ._view import BatchView
 from .event import Event
-from .output import UNSET, Output
+from .output import UNSET, Output, check
+from .verdicts import Reject
 
-TEXTS = ("key", "route", "type", "subject", "id", "data_schema")
-
-
-class TooLarge(ValueError):
-    """An output is larger than the protocol carries."""
+#: Most bytes of outputs in one result: half of what a batch may have.
+_PART_BYTES = limits.MAX_BATCH_BYTES // 2
 
 
 def pack_u32(values: Iterable[int]) -> bytes:
@@ -119,7 +118,8 @@ class Rows:
         """A new payload."""
         size = len(payload)
         if size > limits.MAX_EVENT:
-            raise TooLarge(f"an output has {size} bytes; at most {limits.MAX_EVENT}")
+            text = f"an output has {size} bytes; at most {limits.MAX_EVENT}; send a reference instead of the data"
+            raise TooLarge(text, reasons.EVENT_TOO_LARGE)
         self.parents.append(parent)
         self.payloads.append(payload)
         self.size += size
@@ -153,6 +153,9 @@ class Rows:
             self.put(parent, event.data, event.content_type or "")
 
     def _add_output(self, parent: int, output: Output[Any]) -> None:
+        time = check(output)
+        if "source" in output.texts or output.checkpoint is not UNSET or output.settled is not None:
+            raise ValueError("source, checkpoint and settled are for the outputs of sources")
         row = len(self.parents)
         if type(output.value) is Event:
             self._same(parent, output.value)
@@ -162,11 +165,9 @@ class Rows:
             payload, content_type = encode(output.value)
             self.put(parent, payload, content_type if output.content_type is None else output.content_type)
         for name, text in output.texts.items():
-            if name not in TEXTS:
-                raise ValueError(f"{name} can be set by a source only")
             self.texts.setdefault(name, {})[row] = text
-        if output.time is not UNSET:
-            self.times[row] = limits.TIME_ABSENT if output.time is None else output.time
+        if time is not UNSET:
+            self.times[row] = limits.TIME_ABSENT if time is None else time
         if output.extensions:
             self.extensions[row] = dict(output.extensions)
 
@@ -213,20 +214,39 @@ class Rows:
             return self
         return self.select(sorted(range(len(self)), key=self.parents.__getitem__))
 
-    def split(self) -> Iterable[Rows]:
-        """Cuts what is too large for one message. All rows of one parent stay in order."""
-        if self.size <= limits.MAX_BATCH_BYTES // 2 and len(self) <= limits.MAX_BATCH_EVENTS:
+    def split(self, view: BatchView) -> Iterable[Rows]:
+        """Cuts what is too large for one result. All rows of one parent stay in order."""
+        texts = (self.content_types, *self.texts.values())
+        names = set[str]().union(*self.extensions.values())
+        # At most: the sizes of texts are in characters here, and payloads that are kept are sent beside changed ones.
+        most = self.size + 4 * sum(len(text) for column in texts for text in column.values())
+        most += len(view.data) if 0 < self.kept < len(self) else 0
+        if most <= _PART_BYTES and len(self) <= limits.MAX_BATCH_EVENTS and not names:
             yield self
             return
-        start, size = 0, 0
-        for row, payload in enumerate(self.payloads):
-            mine = len(payload or b"")
-            full = size + mine > limits.MAX_BATCH_BYTES // 2 or row - start >= limits.MAX_BATCH_EVENTS
-            if full and row > start:
+        start, size, columns = 0, 0, set[tuple[str, int]]()
+        for row in range(len(self)):
+            mine, own = self._weight(row, view)
+            full = size + mine > _PART_BYTES or row - start >= limits.MAX_BATCH_EVENTS
+            if row > start and (full or len(columns | own) > limits.MAX_EXTENSIONS):
                 yield self.select(range(start, row))
-                start, size = row, 0
+                start, size, columns = row, 0, set()
             size += mine
-        yield self.select(range(start, len(self)))
+            columns |= own
+        yield self if start == 0 else self.select(range(start, len(self)))
+
+    def _weight(self, row: int, view: BatchView) -> tuple[int, set[tuple[str, int]]]:
+        """Bytes of a row, and the extension columns that it needs."""
+        payload, parent = self.payloads[row], self.parents[row]
+        kept = 0 < self.kept < len(self) and payload is None
+        size = view.edges[parent + 1] - view.edges[parent] if kept else len(payload or b"")
+        size += sum(4 * len(column.get(row, "")) for column in (self.content_types, *self.texts.values()))
+        columns = set[tuple[str, int]]()
+        for name, value in self.extensions.get(row, {}).items():
+            kind, raw = _extensions.encode(name, value)
+            columns.add((name, kind))
+            size += len(raw)
+        return size, columns
 
     def encode(self, view: BatchView, out: process_pb2.Outputs, *, single: bool = False) -> None:
         """Writes the columns of these rows, whose parents must ascend; in place, for messages are copied when set.
@@ -258,3 +278,25 @@ class Rows:
             out.time = pack_i64([self.times.get(row, limits.TIME_AS_PARENT) for row in range(count)])
         if self.extensions:
             out.extensions.extend(_extensions.write(self.extensions))
+
+
+def add_output(rows: Rows, parent: int, value: Any, routes: frozenset[str]) -> None:
+    """Holds one output of an input. What the protocol does not carry raises Reject, the rows as they were."""
+    try:
+        if type(value) is Output:
+            route = value.texts.get("route")
+            if route and route not in routes:
+                raise Reject(_undeclared(route, routes), reason=reasons.ROUTE_UNDECLARED)
+        rows.add(parent, value)
+    except Reject:
+        raise
+    except TooLarge as error:
+        raise Reject(str(error), reason=error.reason) from None
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        message = f"the output cannot be encoded: {error}; return JSON values, bytes, or Output(...)"
+        raise Reject(message, reason=reasons.OUTPUT_INVALID) from None
+
+
+def _undeclared(route: str, routes: Iterable[str]) -> str:
+    known = ", ".join(sorted(routes)) or "none"
+    return f"the route {route!r} is not declared (declared: {known}); name it in Node(..., routes=[{route!r}])"

@@ -7,11 +7,8 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 
 from . import limits
-from ._frames import Row, make_batch
+from ._frames import FRAME_NAMES, Row, make_batch
 from ._pb import ingress_pb2
-
-#: Most extension names of one batch; a name may need a column per type.
-_NAMES = limits.MAX_EXTENSIONS // 4
 
 
 class Entry:
@@ -75,14 +72,16 @@ class Queue:
             row = entry.row
             named = names.union(row.extensions or ())
             if taken and (
-                size + entry.size > self._bytes or weight + entry.size > limits.FLUSH_BYTES or len(named) > _NAMES
+                size + entry.size > self._bytes
+                or weight + entry.row.weight > limits.FLUSH_BYTES
+                or len(named) > FRAME_NAMES
             ):
                 break
             self.waiting.popleft()
             taken.append(entry)
             names = named
             size += entry.size
-            weight += entry.size + sum(map(len, row.texts.values()))
+            weight += row.weight
         self._waiting_bytes -= size
         self._events -= len(taken)
         self._bytes = max(0, self._bytes - size)

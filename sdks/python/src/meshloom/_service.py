@@ -12,11 +12,12 @@ from google.rpc import error_details_pb2, status_pb2
 
 from . import limits, reasons
 from ._bind import Bound
-from ._frames import SourceFault
+from ._frames import CheckpointUnreadable, SourceFault
 from ._host import Host
 from ._pb import node_pb2, process_pb2, produce_pb2, session_pb2
-from ._session import ProcessSession, StreamMisused, limits_message
+from ._session import ProcessSession, limits_message
 from ._source import SourceSession
+from ._streams import StreamMisused
 from ._tracing import Sampler
 from ._version import __version__
 from .context import Opening
@@ -45,12 +46,14 @@ def _info(reason: str, **metadata: str) -> error_details_pb2.ErrorInfo:
     return error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
 
 
+def _violations(fields: list[tuple[str, str]]) -> error_details_pb2.BadRequest:
+    of = error_details_pb2.BadRequest.FieldViolation
+    return error_details_pb2.BadRequest(field_violations=[of(field=field, description=text) for field, text in fields])
+
+
 def _bad_config(error: ConfigError) -> Refused:
-    violations = [
-        error_details_pb2.BadRequest.FieldViolation(field=field, description=text) for field, text in error.violations
-    ]
-    request = error_details_pb2.BadRequest(field_violations=violations)
-    return Refused(grpc.StatusCode.INVALID_ARGUMENT, f"the config is refused: {error}", request)
+    text = f"the config is refused: {error}"
+    return Refused(grpc.StatusCode.INVALID_ARGUMENT, text, _violations(error.violations))
 
 
 class NodeService:
@@ -61,6 +64,9 @@ class NodeService:
         self._host = host
         self._lock = threading.Lock()
         self._sessions: set[ProcessSession | SourceSession] = set()
+        #: Streams that have not ended, the sending of their status included.
+        self._streams = 0
+        self._ended = threading.Condition(self._lock)
         self._draining = False
 
     def rpc_handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
@@ -83,13 +89,15 @@ class NodeService:
             ),
         }
 
-    def drain(self) -> None:
-        """Streams answer what they hold, then end."""
+    def drain(self, grace: float) -> None:
+        """Takes no new streams; open ones answer what they hold, then end. Returns once they have, or after `grace`."""
         with self._lock:
             self._draining = True
             sessions = list(self._sessions)
         for session in sessions:
             session.drain()
+        with self._ended:
+            self._ended.wait_for(lambda: self._streams == 0, grace)
 
     def describe(self, _request: node_pb2.DescribeRequest, _context: Any) -> node_pb2.DescribeResponse:
         """What this process is."""
@@ -111,6 +119,7 @@ class NodeService:
                 return
             if first.WhichOneof("request") != "open":
                 raise _not_opened()
+            self._admit(context)
             bound, opening = self._open(first.open, source=False)
             session = ProcessSession(opening, bound, self._host)
             opened = session_pb2.Opened(protocol=PROTOCOL, sdk=sdk(), limits=limits_message(bound))
@@ -119,7 +128,7 @@ class NodeService:
         except Refused as refused:
             _abort(context, refused)
         except StreamMisused as error:
-            _abort(context, Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error), _info(reasons.STREAM_NOT_OPENED)))
+            _abort(context, _violation(str(error)))
 
     def produce(
         self, requests: Iterator[produce_pb2.ProduceRequest], context: grpc.ServicerContext
@@ -131,6 +140,7 @@ class NodeService:
                 return
             if first.WhichOneof("request") != "open":
                 raise _not_opened()
+            self._admit(context)
             bound, opening = self._open(first.open, source=True)
             resumed = first.open.checkpoint if first.open.HasField("checkpoint") else None
             rule = first.open.trace.WhichOneof("rule")
@@ -140,10 +150,29 @@ class NodeService:
             yield from self._tracked(session, context, session.responses(requests))
         except Refused as refused:
             _abort(context, refused)
+        except StreamMisused as error:
+            _abort(context, _violation(str(error)))
+        except CheckpointUnreadable as error:
+            _abort(
+                context,
+                Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error), _violations([("checkpoint", str(error))])),
+            )
         except SourceFault as fault:
-            unreadable = fault.reason == reasons.CHECKPOINT_UNREADABLE
-            code = grpc.StatusCode.FAILED_PRECONDITION if unreadable else grpc.StatusCode.UNKNOWN
-            _abort(context, Refused(code, f"{fault.reason}: {fault}", _info(fault.reason)))
+            _abort(context, Refused(grpc.StatusCode.ABORTED, f"{fault.reason}: {fault}", _info(fault.reason)))
+
+    def _admit(self, context: grpc.ServicerContext) -> None:
+        """Counts a stream until all of it has been sent."""
+        with self._lock:
+            if self._draining:
+                raise Refused(grpc.StatusCode.UNAVAILABLE, "the node is shutting down and takes no new streams")
+            self._streams += 1
+        if not context.add_callback(self._stream_ended):
+            self._stream_ended()
+
+    def _stream_ended(self) -> None:
+        with self._ended:
+            self._streams -= 1
+            self._ended.notify_all()
 
     def _tracked(
         self, session: ProcessSession | SourceSession, context: grpc.ServicerContext, responses: Iterable[Any]
@@ -172,7 +201,9 @@ class NodeService:
             raise _bad_config(error) from None
         except Exception as error:
             text = f"set-up of {bound.node.name!r} failed: {type(error).__name__}: {error}"
-            raise Refused(grpc.StatusCode.INTERNAL, text, _info(reasons.SETUP_FAILED)) from error
+            raise Refused(grpc.StatusCode.UNAVAILABLE, text, _info(reasons.SETUP_FAILED)) from error
+        ordering = getattr(request, "ordering", process_pb2.ORDERING_NONE)
+        concurrency = getattr(request, "concurrency", 0) or bound.concurrency
         opening = Opening(
             node=bound.node,
             pipeline=request.pipeline,
@@ -181,8 +212,8 @@ class NodeService:
             replicas=max(1, request.replica.of),
             config=config,
             state=state,
-            ordering=getattr(request, "ordering", process_pb2.ORDERING_NONE),
-            concurrency=min(1024, getattr(request, "concurrency", 0) or bound.concurrency),
+            ordering=ordering,
+            concurrency=1 if ordering == process_pb2.ORDERING_ALL else min(1024, concurrency),
         )
         return bound, opening
 
@@ -195,7 +226,7 @@ class NodeService:
         if bound is None:
             wanted = f"there is no handler {name!r}" if name else "the process serves several handlers"
             text = f"{wanted}; set `handler:` in the pipeline file to one of: {served}"
-            raise Refused(grpc.StatusCode.NOT_FOUND, text, _info(reasons.HANDLER_UNKNOWN, handlers=served))
+            raise Refused(grpc.StatusCode.NOT_FOUND, text, _info(reasons.HANDLER_UNKNOWN))
         if (bound.node.role == "source") != source:
             method = "Produce (a node with no `from`)" if not source else "Process (a node with `from`)"
             text = f"handler {bound.node.name!r} is a {bound.node.role}; it is opened with {method}"
@@ -203,12 +234,18 @@ class NodeService:
         return bound
 
 
+def _violation(text: str) -> Refused:
+    return Refused(grpc.StatusCode.INVALID_ARGUMENT, text, _info(reasons.PROTOCOL_VIOLATION))
+
+
 def _not_opened() -> Refused:
-    text = "the first request of a stream must be `open`"
-    return Refused(grpc.StatusCode.INVALID_ARGUMENT, text, _info(reasons.STREAM_NOT_OPENED))
+    return _violation("the first request of a stream must be `open`")
 
 
 def _check_protocol(spoken: session_pb2.ProtocolRange) -> None:
+    if not 1 <= spoken.min <= spoken.max:
+        text = f"a range of protocols is from 1 up, such as 1 to 1; not {spoken.min} to {spoken.max}"
+        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"protocol: {text}", _violations([("protocol", text)]))
     if spoken.min <= PROTOCOL <= spoken.max:
         return
     older = spoken.max < PROTOCOL
@@ -221,13 +258,7 @@ def _check_protocol(spoken: session_pb2.ProtocolRange) -> None:
         )
     )
     text = f"the coordinator speaks protocol {spoken.min} to {spoken.max}, this node {PROTOCOL}: {remedy}"
-    info = _info(
-        reasons.PROTOCOL_UNSUPPORTED,
-        upgrade=side,
-        to=str(PROTOCOL if older else spoken.min),
-        node_min=str(PROTOCOL),
-        node_max=str(PROTOCOL),
-    )
+    info = _info(reasons.PROTOCOL_UNSUPPORTED, upgrade=side, to=str(PROTOCOL if older else spoken.min))
     raise Refused(grpc.StatusCode.FAILED_PRECONDITION, text, info)
 
 

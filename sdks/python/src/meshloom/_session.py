@@ -15,7 +15,8 @@ from ._columns import Malformed
 from ._host import Host
 from ._lane import TICK_SECONDS, AsyncLane, BatchLane, Lane, Running, ThreadLane
 from ._pb import process_pb2, session_pb2
-from ._view import BatchView
+from ._streams import StreamMisused, opened_twice
+from ._view import BatchView, check_size
 from ._work import WorkRun
 from .batch import attempts_column
 from .context import Opening
@@ -25,10 +26,6 @@ log = logging.getLogger("meshloom")
 #: Lanes pause while this many bytes of results wait to be read by the coordinator.
 _UNREAD_BYTES = 8 * limits.MIB
 _PAUSE_SECONDS = 0.005
-
-
-class StreamMisused(Exception):
-    """The coordinator broke the order of requests; the stream ends INVALID_ARGUMENT."""
 
 
 class ProcessSession:
@@ -103,7 +100,7 @@ class ProcessSession:
                     if run is not None:
                         self._cancel(run)
                 elif kind == "open":
-                    raise StreamMisused("a stream is opened once; open another stream for another handler or config")
+                    raise opened_twice()
         except StreamMisused as error:
             self._misuse = error
             self._out.put(None)
@@ -122,7 +119,7 @@ class ProcessSession:
             if self._closing:
                 return
             if sequence in self._works:
-                raise StreamMisused(f"{reasons.SEQUENCE_REPEATED}: sequence {sequence} is in hand already")
+                raise StreamMisused(f"sequence {sequence} is in hand already; each is used once a stream")
             in_hand = len(self._works)
         try:
             if in_hand >= most.works:
@@ -130,15 +127,12 @@ class ProcessSession:
                     sequence, reasons.LIMITS_EXCEEDED, f"{in_hand} works are in hand; the limit is {most.works}"
                 )
                 return
-            if work.batch.count > most.batch_events:
-                text = f"the batch has {work.batch.count} events; the limit is {most.batch_events}"
-                self._refuse(sequence, reasons.LIMITS_EXCEEDED, text)
-                return
+            check_size(work.batch, most.batch_events, most.batch_bytes)
             view = BatchView(work.batch)
             attempts = attempts_column(work.attempts, view.count)
-            timeout = work.timeout.seconds + work.timeout.nanos / 1e9 if work.HasField("timeout") else None
+            timeout = (work.timeout.seconds + work.timeout.nanos / 1e9) or None
         except Malformed as error:
-            self._refuse(sequence, reasons.BATCH_MALFORMED, str(error))
+            self._refuse(sequence, error.reason, str(error))
             return
         run = WorkRun(self._opening, self._bound, sequence, view, attempts, timeout, self._send, self._done)
         with self._lock:

@@ -8,14 +8,15 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 from . import _tracing, limits, reasons
 from ._bind import Bound, positional
-from ._frames import Framer, RowMaker, SourceFault, decode_checkpoint
+from ._frames import Framer, RowMaker, Settled, SourceFault, decode_checkpoint
 from ._host import Host
 from ._pb import produce_pb2
+from ._streams import StreamMisused, opened_twice
 from .context import Opening, SourceContext
 
 log = logging.getLogger("meshloom")
@@ -31,7 +32,8 @@ class SourceSession:
         self._bound = bound
         self._host = host
         self._stopping = threading.Event()
-        checkpoint = None if resumed is None else decode_checkpoint(resumed)
+        self._checkpoint_type = bound.node.checkpoint_type
+        checkpoint = None if resumed is None else decode_checkpoint(resumed, self._checkpoint_type)
         self._context: SourceContext[Any, Any] = SourceContext(opening, checkpoint, self._stopping)
         self._maker = RowMaker(opening, resumed, sampler)
         self._framer = Framer(resumed)
@@ -42,7 +44,11 @@ class SourceSession:
         self._gone = False
         self._half_closed = False
         self._fault: SourceFault | None = None
-        self._settled: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._misuse: StreamMisused | None = None
+        #: The task in which an `async def` source waits for its next event.
+        self._waiting: asyncio.Task[None] | None = None
+        #: What has settled: callbacks of events, and the checkpoint up to which all has.
+        self._settled: queue.SimpleQueue[tuple[list[Settled], bytes | None] | None] = queue.SimpleQueue()
 
     # -- the transport's side ------------------------------------------------------------------------------------
 
@@ -55,6 +61,8 @@ class SourceSession:
         try:
             while (frame := self._next_frame()) is not None:
                 yield produce_pb2.ProduceResponse(produced=frame)
+            if self._misuse is not None:
+                raise self._misuse
             if self._fault is not None:
                 raise self._fault
             if self._exhausted and not self._gone:
@@ -67,17 +75,28 @@ class SourceSession:
 
     def drain(self) -> None:
         """Asks the source to end; what it has yielded is still sent."""
-        self._stopping.set()
+        self._stop()
         with self._changed:
             self._changed.notify_all()
 
     def abandon(self) -> None:
         """The stream is gone."""
-        self._stopping.set()
+        self._stop()
         self._settled.put(None)
         with self._changed:
             self._gone = True
             self._changed.notify_all()
+
+    def _stop(self) -> None:
+        """Sets ctx.stopping; an `async def` source that waits for something is cancelled there."""
+        if not self._stopping.is_set():
+            self._stopping.set()
+            if self._bound.is_async:
+                self._host.loop().call_soon_threadsafe(self._cancel_wait)
+
+    def _cancel_wait(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     def _next_frame(self) -> produce_pb2.Produced | None:
         framer = self._framer
@@ -108,10 +127,14 @@ class SourceSession:
                         self._framer.grant(request.demand.events, request.demand.bytes)
                         self._changed.notify_all()
                 elif kind == "settled":
-                    if request.settled.HasField("checkpoint"):
-                        self._settled.put(request.settled.checkpoint)
+                    self._forget(request.settled)
                 elif kind == "stop":
                     self.drain()
+                elif kind == "open":
+                    raise opened_twice()
+        except StreamMisused as error:
+            self._misuse = error
+            self.abandon()
         except Exception as error:  # the transport's own: the stream was cancelled or broke
             log.debug("stream of %s ended: %s", self._opening.name, error)
             self.abandon()
@@ -158,16 +181,29 @@ class SourceSession:
         loop = asyncio.get_running_loop()
         try:
             while self._has_credit() or await loop.run_in_executor(None, self._await_credit):
-                if self._stopping.is_set():
-                    return
-                try:
-                    item = await iterator.__anext__()
-                except StopAsyncIteration:
+                item = await self._next_async(iterator)
+                if item is _END:
                     return
                 self._add(item)
         finally:
             if inspect.isasyncgen(iterator):
                 await iterator.aclose()
+
+    async def _next_async(self, iterator: Any) -> Any:
+        """The next event; _END once there is none, or the source is to end."""
+        if self._stopping.is_set():
+            return _END
+        self._waiting = asyncio.current_task()
+        try:
+            return await iterator.__anext__()
+        except StopAsyncIteration:
+            return _END
+        except asyncio.CancelledError:
+            if self._stopping.is_set():
+                return _END
+            raise
+        finally:
+            self._waiting = None
 
     def _has_credit(self) -> bool:
         with self._changed:
@@ -189,23 +225,40 @@ class SourceSession:
             if self._framer.full():
                 self._changed.notify_all()
 
+    def _forget(self, settled: produce_pb2.Settled) -> None:
+        with self._changed:
+            callbacks = self._framer.settled(settled.sequence)
+        checkpoint = settled.checkpoint if settled.HasField("checkpoint") else None
+        self._settled.put((callbacks, checkpoint))
+
     def _run_settled(self) -> None:
-        """Calls the settled hook on a thread of its own: a slow commit delays neither credit nor Stop."""
+        """Tells the source what has settled, on a thread of its own: a slow commit delays neither credit nor Stop."""
         hook = self._bound.node.settled_function
         last: bytes | None = None
-        while (raw := self._settled.get()) is not None:
-            if hook is None or raw == last:
+        while (told := self._settled.get()) is not None:
+            callbacks, raw = told
+            for callback in callbacks:
+                self._tell("an output's settled callback of %s failed", callback)
+            if hook is None or raw is None or raw == last:
                 continue
             last = raw
-            try:
-                self._call_hook(hook, decode_checkpoint(raw))
-            except Exception:
-                log.exception("the settled hook of %s failed; the next checkpoint covers this one", self._opening.name)
+            self._tell("the settled hook of %s failed; the next checkpoint covers this one", self._call_hook, hook, raw)
 
-    def _call_hook(self, hook: Callable[..., Any], checkpoint: Any) -> None:
-        made = hook(checkpoint, self._context) if len(positional(hook)) > 1 else hook(checkpoint)
-        if inspect.iscoroutine(made):
-            self._host.submit(made).result()
+    def _tell(self, failed: str, callback: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            made = callback(*arguments)
+            if inspect.isawaitable(made):
+                self._host.submit(_awaited(made)).result()
+        except Exception:
+            log.exception(failed, self._opening.name)
+
+    def _call_hook(self, hook: Callable[..., Any], raw: bytes) -> Any:
+        checkpoint = decode_checkpoint(raw, self._checkpoint_type)
+        return hook(checkpoint, self._context) if len(positional(hook)) > 1 else hook(checkpoint)
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
 
 
 _END = object()

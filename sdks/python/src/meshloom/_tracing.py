@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import attributes, limits
+from ._answer import verdict_of
 from ._version import __version__
 from .verdicts import Reject, Retry
 
@@ -152,16 +153,20 @@ def _event_attributes(view: BatchView, i: int) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def _failed(span: Any, error: BaseException) -> None:
-    from opentelemetry.trace import Status, StatusCode
-
-    final = isinstance(error, Reject)
-    reason = error.reason if isinstance(error, (Reject, Retry)) else type(error).__qualname__
-    span.set_attribute(attributes.ERROR_TYPE, reason)
-    span.set_attribute(attributes.VERDICT, "rejected" if final else "retry")
-    span.set_status(Status(StatusCode.ERROR, str(error)))
+def _failed(span: TraceSpan, error: BaseException, verdict: tuple[str, str | None]) -> None:
+    ended(span, *verdict, str(error))
     if not isinstance(error, (Reject, Retry)):
         span.record_exception(error)
+
+
+def ended(span: TraceSpan, verdict: str, reason: str | None = None, message: str = "") -> None:
+    """What became of an event: delivered, consumed, retry or reject, and the reason of a failure."""
+    span.set_attribute(attributes.VERDICT, verdict)
+    if reason is not None:
+        from opentelemetry.trace import Status, StatusCode
+
+        span.set_attribute(attributes.ERROR_TYPE, reason)
+        span.set_status(Status(StatusCode.ERROR, message or reason))
 
 
 @contextmanager
@@ -183,20 +188,16 @@ def process_span(run: WorkRun, i: int) -> Iterator[TraceSpan]:
     try:
         yield span
     except BaseException as error:
-        _failed(span, error)
+        lost = run.taken_back(i, 0.0).reason if run.over(i) else None
+        _failed(span, error, ("retry", lost) if lost else verdict_of(error))
         raise
     finally:
         context.detach(token)
         span.end()
 
 
-def ended(span: TraceSpan, *, delivered: bool) -> None:
-    """An event has outputs or was taken by a sink (delivered), or ends here on purpose (consumed)."""
-    span.set_attribute(attributes.VERDICT, "delivered" if delivered else "consumed")
-
-
 @contextmanager
-def batch_span(run: WorkRun, verdict: Callable[[int], str]) -> Iterator[None]:
+def batch_span(run: WorkRun, verdict: Callable[[int], tuple[str, str | None]]) -> Iterator[None]:
     """One span for the call of a batch handler, linked with a span for each sampled event and the row's `verdict`."""
     if not run.view.spans:
         yield
@@ -230,12 +231,13 @@ def batch_span(run: WorkRun, verdict: Callable[[int], str]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        lost = run.taken_back(limits.NONE, 0.0).reason if run.over(limits.NONE) else None
         for span in (call, *spans):
-            _failed(span, error)
+            _failed(span, error, ("retry", lost) if lost else verdict_of(error))
         raise
     else:
         for i, span in zip(remotes, spans, strict=True):
-            span.set_attribute(attributes.VERDICT, verdict(i))
+            ended(span, *verdict(i))
     finally:
         context.detach(token)
         for span in (*spans, call):
@@ -245,12 +247,15 @@ def batch_span(run: WorkRun, verdict: Callable[[int], str]) -> Iterator[None]:
 class Sampler:
     """Decides at a source which events are traced: so many per second (default 10), or a share of all."""
 
-    def __init__(self, rate: float | None = None, ratio: float | None = None) -> None:
+    def __init__(
+        self, rate: float | None = None, ratio: float | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._ratio = ratio
         self._rate = 10.0 if rate is None else max(0.0, rate)
         self._most = max(1.0, self._rate)
         self._tokens = self._most if self._rate > 0 else 0.0
-        self._at = time.monotonic()
+        self._clock = clock
+        self._at = clock()
 
     def wants(self) -> bool:
         """Whether the next event is traced."""
@@ -259,7 +264,7 @@ class Sampler:
         if self._tokens < 1.0:
             if self._rate <= 0:
                 return False
-            now = time.monotonic()
+            now = self._clock()
             self._tokens = min(self._most, self._tokens + (now - self._at) * self._rate)
             self._at = now
             if self._tokens < 1.0:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from . import _extensions, limits
+from . import _extensions, limits, reasons
 from ._columns import Malformed, StringColumn, bounds, i64
 from ._pb import batch_pb2 as pb
+
+#: The bit of W3C trace flags that says `sampled`.
+_SAMPLED = 1
 
 _STRINGS = ("content_type", "id", "source", "type", "subject", "key", "data_schema", "from")
 
@@ -29,11 +32,31 @@ def _spans(batch: pb.Batch) -> dict[int, Span]:
         if span.index <= last or span.index >= batch.count:
             raise Malformed(f"spans: index {span.index} is not strictly ascending within {batch.count} events")
         last = span.index
-        # Bad trace context never fails work: what cannot be used is left out.
-        usable = len(span.trace_id) == 16 and any(span.trace_id) and len(span.span_id) == 8 and any(span.span_id)
-        if usable and len(span.trace_state) <= limits.MAX_TRACE_STATE:
-            found[last] = Span(span.trace_id, span.span_id, span.flags, span.trace_state)
+        if len(span.trace_id) != 16 or len(span.span_id) != 8:
+            raise Malformed(f"spans: the ids of event {last} have {len(span.trace_id)} and {len(span.span_id)} bytes")
+        # Bad trace context never fails work: what cannot be used is left out, as is what is not sampled.
+        usable = any(span.trace_id) and any(span.span_id) and len(span.trace_state) <= limits.MAX_TRACE_STATE
+        if usable and span.flags & _SAMPLED:
+            found[last] = Span(span.trace_id, span.span_id, span.flags & 0xFF, span.trace_state)
     return found
+
+
+def column_bytes(batch: pb.Batch) -> int:
+    """Bytes of all columns together."""
+    strings = [getattr(batch, name) for name in _STRINGS if batch.HasField(name)]
+    values = [batch.payload, *(column.values for column in strings), *(column.values for column in batch.extensions)]
+    indexes = [*(column.index for column in strings), *(column.index for column in batch.extensions)]
+    fixed = [batch.uid, batch.time, *(part for span in batch.spans for part in (span.trace_id, span.span_id))]
+    return sum(len(column.data) + len(column.ends) for column in values) + sum(map(len, (*indexes, *fixed)))
+
+
+def check_size(batch: pb.Batch, events: int, size: int) -> None:
+    """Refuses a batch of more than so many events, or bytes in its columns, before it is decoded any further."""
+    if batch.count > events:
+        raise Malformed(f"the batch has {batch.count} events; the limit is {events}", reasons.BATCH_TOO_LARGE)
+    # Columns are never more than the message, whose size is known without a copy of them.
+    if batch.ByteSize() > size and (found := column_bytes(batch)) > size:
+        raise Malformed(f"the columns have {found} bytes; the limit is {size}", reasons.BATCH_TOO_LARGE)
 
 
 class BatchView:
@@ -41,16 +64,16 @@ class BatchView:
 
     __slots__ = ("_strings", "count", "data", "edges", "extensions", "spans", "times", "uids")
 
-    def __init__(self, batch: pb.Batch, *, with_uids: bool = True, largest: int = limits.MAX_BATCH_BYTES) -> None:
+    def __init__(self, batch: pb.Batch, *, with_uids: bool = True) -> None:
         self.count = count = batch.count
         if not 1 <= count <= limits.MAX_BATCH_EVENTS:
             raise Malformed(f"a batch has 1 to {limits.MAX_BATCH_EVENTS} events, not {count}")
         # Reading a bytes field of a message copies it, so each is read once.
         self.data = batch.payload.data
-        if len(self.data) > largest:
-            raise Malformed(f"the payloads have {len(self.data)} bytes; at most {largest}")
         if batch.HasField("payload"):
-            self.edges = bounds(batch.payload.ends, len(self.data), count, "payload", limits.MAX_EVENT)
+            self.edges = bounds(
+                batch.payload.ends, len(self.data), count, "payload", limits.MAX_EVENT, reasons.EVENT_TOO_LARGE
+            )
         else:
             self.edges = [0] * (count + 1)
         self.uids = batch.uid

@@ -86,6 +86,17 @@ class WorkRun(Assignment):
         for call in self.calls:
             call.due = True
 
+    def expire(self, index: int) -> None:
+        """The call for an event is over its time: its lane answers so once it has ended."""
+        super().expire(index)
+        for call in self.calls:
+            if call.index == index:
+                call.due = True
+
+    def over(self, index: int) -> bool:
+        """Whether the result of a call is not wanted any more."""
+        return self.cancelled or index in self.overdue
+
     @property
     def holds(self) -> bool:
         """Whether a strand stops at its first retry."""
@@ -102,8 +113,9 @@ class WorkRun(Assignment):
 
     def taken_back(self, index: int, started: float) -> process_pb2.EventFailure:
         """The failure of a call that ended, or never began, after the work was taken back."""
-        if started and self.timeout is not None and monotonic() - started >= self.timeout:
-            return failure(index, reasons.TIMEOUT, f"the handler took longer than {self.timeout:g} s")
+        late = bool(started) and self.timeout is not None and monotonic() - started >= self.timeout
+        if late or index in self.overdue:
+            return failure(index, reasons.TIMEOUT, f"the handler took longer than {self.timeout or 0:g} s")
         return failure(index, reasons.CANCELLED, "the work was taken back")
 
     def cancel_tasks(self) -> None:
@@ -169,7 +181,9 @@ class WorkRun(Assignment):
 
     def abort(self, error: BaseException) -> None:
         """The SDK itself failed on this work: it is answered as a whole, so that nothing waits for it."""
-        self.end_whole(failure(limits.NONE, reasons.SDK_FAILED, f"{type(error).__name__}: {error}"), self._busy)
+        self.end_whole(
+            failure(limits.NONE, reasons.HANDLER_ERROR, f"in the SDK: {type(error).__name__}: {error}"), self._busy
+        )
 
     def _emit(self, lane: Results, *, last: bool = False) -> None:
         rows, failures = lane.rows, lane.failures
@@ -177,7 +191,7 @@ class WorkRun(Assignment):
         if not (rows.parents or failures or last):
             return
         self._named += len(failures) + self._inputs(rows)
-        parts = list(rows.sorted().split()) if rows.parents else [rows]
+        parts = list(rows.sorted().split(self.view)) if rows.parents else [rows]
         for at, part in enumerate(parts):
             following = parts[at + 1].parents[0] if at + 1 < len(parts) else limits.NONE
             response = process_pb2.ProcessResponse()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ._columns import Malformed, u32
-from .event import Event, not_json
+from ._decode import typed
+from .event import Event
 from .verdicts import PayloadError
 
 if TYPE_CHECKING:
@@ -79,25 +79,41 @@ class Batch:
         data, edges = memoryview(self._view.data), self._view.edges
         return [data[a:b] for a, b in itertools.pairwise(edges)]
 
-    def json(self, type: Any = None, *, reject_to: Emitter | None = None) -> list[Any]:
-        """Payloads as JSON, checked against `type` if given.
+    @overload
+    def json(self) -> list[Any]: ...
 
-        A payload that does not fit raises PayloadError with its row, or, with `reject_to`, rejects that row and leaves
-        None in its place.
-        """
-        decode = msgspec.json.Decoder(Any if type is None else type).decode
-        data, edges = self._view.data, self._view.edges
+    @overload
+    def json(self, type: builtins.type[T]) -> list[T]: ...
+
+    @overload
+    def json(self, type: object) -> list[Any]: ...
+
+    def json(self, type: Any = Any) -> list[Any]:
+        """Payloads as JSON, checked against `type` if given. PayloadError, with its row, if one does not fit."""
+        decode = typed(type)
         values: list[Any] = []
         for row in range(self._view.count):
-            raw = data[edges[row] : edges[row + 1]]
             try:
-                values.append(decode(raw))
-            except msgspec.DecodeError as error:
-                wrong = PayloadError(str(error)) if isinstance(error, msgspec.ValidationError) else not_json(raw, error)
-                if reject_to is None:
-                    raise PayloadError(f"row {row}: {wrong.message}") from None
-                reject_to.reject(row, wrong.message, reason=wrong.reason)
-                values.append(None)
+                values.append(decode(self._view.payload(row)))
+            except PayloadError as wrong:
+                raise PayloadError(f"row {row}: {wrong.message}") from None
+        return values
+
+    @overload
+    def valid(self, type: builtins.type[T], out: Emitter) -> dict[int, T]: ...
+
+    @overload
+    def valid(self, type: object, out: Emitter) -> dict[int, Any]: ...
+
+    def valid(self, type: Any, out: Emitter) -> dict[int, Any]:
+        """Payloads that are JSON of a type, by row; the other rows are rejected as PAYLOAD_MISMATCH."""
+        decode = typed(type)
+        values: dict[int, Any] = {}
+        for row in range(self._view.count):
+            try:
+                values[row] = decode(self._view.payload(row))
+            except PayloadError as wrong:
+                out.reject(row, wrong.message, reason=wrong.reason)
         return values
 
     def to_numpy(self, *fields: str) -> numpy.ndarray[Any, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import re
 import types
 import typing
@@ -94,10 +95,24 @@ def _convert(value: Any, hint: Any, path: str, wrong: list[Violation]) -> Any:
     if fields is not None and isinstance(value, dict):
         return _convert_object(value, fields, path, wrong)
     if origin in (list, tuple, set, frozenset) and isinstance(value, list) and arguments:
-        return [_convert(v, arguments[0], f"{path}[{i}]", wrong) for i, v in enumerate(value)]
+        hints = itertools.repeat(arguments[0]) if origin is not tuple or arguments[-1] is ... else arguments
+        return [_checked(v, h, f"{path}[{i}]", wrong) for i, (v, h) in enumerate(zip(value, hints, strict=False))]
     if origin is dict and isinstance(value, dict):
-        return {k: _convert(v, arguments[1], f"{path}.{k}" if path else k, wrong) for k, v in value.items()}
+        return {k: _checked(v, arguments[1], f"{path}.{k}", wrong) for k, v in value.items()}
     return value
+
+
+def _checked(value: Any, hint: Any, path: str, wrong: list[Violation]) -> Any:
+    """As _convert; what is still wrong with the whole of it then is one violation, at the place that msgspec names."""
+    before = len(wrong)
+    converted = _convert(value, hint, path, wrong)
+    if len(wrong) == before:
+        try:
+            msgspec.convert(converted, hint)
+        except msgspec.ValidationError as error:
+            text, _, inner = str(error).partition(" - at `$")
+            wrong.append((path + inner.rstrip("`"), text))
+    return converted
 
 
 def _convert_object(value: dict[str, Any], fields: dict[str, _Field], path: str, wrong: list[Violation]) -> Any:
@@ -107,13 +122,7 @@ def _convert_object(value: dict[str, Any], fields: dict[str, _Field], path: str,
         if name not in fields:
             wrong.append((at + name, unknown_key(name, fields)))
             continue
-        before = len(wrong)
-        converted[name] = _convert(item, fields[name].hint, at + name, wrong)
-        if len(wrong) == before:
-            try:
-                msgspec.convert(converted[name], _bare(fields[name].hint))
-            except msgspec.ValidationError as error:
-                wrong.append((at + name, str(error)))
+        converted[name] = _checked(item, _bare(fields[name].hint), at + name, wrong)
     for name, field in fields.items():
         if field.required and name not in value:
             wrong.append((at + name, "is required"))
@@ -164,15 +173,38 @@ def parse(kind: Any, config_json: bytes) -> Any:
 def _pydantic(model: Any, value: dict[str, Any]) -> Any:
     from pydantic import ValidationError  # the user's config type is a pydantic model, so it is there
 
-    known = {f.alias or name for name, f in model.model_fields.items()}
-    wrong: list[Violation] = [(name, unknown_key(name, known)) for name in value if name not in known]
+    wrong = _unknown_to_model(model, value, "")
     try:
         parsed = model.model_validate(value)
     except ValidationError as error:
-        wrong += [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors() if e["type"] != "extra_forbidden"]
+        wrong += [(_path(e["loc"]), e["msg"]) for e in error.errors() if e["type"] != "extra_forbidden"]
     if wrong:
         raise ConfigError.of(wrong)
     return parsed
+
+
+def _unknown_to_model(hint: Any, value: Any, path: str) -> list[Violation]:
+    """The keys that a pydantic model, or one inside of it, has no field for; a model by itself would ignore them."""
+    origin, arguments = get_origin(hint), [a for a in get_args(hint) if a is not type(None)]
+    if origin is Annotated or (origin in (Union, types.UnionType) and len(arguments) == 1):
+        return _unknown_to_model(arguments[0], value, path)
+    parts: list[tuple[Any, Any, str]] = []
+    if origin in (list, tuple, set, frozenset) and isinstance(value, list) and arguments:
+        parts = [(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(value)]
+    elif origin is dict and isinstance(value, dict):
+        parts = [(arguments[1], item, f"{path}.{name}") for name, item in value.items()]
+    found: list[Violation] = []
+    if hasattr(hint, "model_fields") and isinstance(value, dict) and hint.model_config.get("extra") != "allow":
+        known = {field.alias or name: field.annotation for name, field in hint.model_fields.items()}
+        at = f"{path}." if path else ""
+        found = [(at + name, unknown_key(name, known)) for name in value if name not in known]
+        parts = [(known[name], item, at + name) for name, item in value.items() if name in known]
+    return found + [wrong for part in parts for wrong in _unknown_to_model(*part)]
+
+
+def _path(places: tuple[str | int, ...]) -> str:
+    """As `limits.rate` or `sensors[2]`."""
+    return "".join(f"[{place}]" if isinstance(place, int) else f".{place}" for place in places).removeprefix(".")
 
 
 def schema(kind: Any) -> bytes:

@@ -29,15 +29,19 @@ S = TypeVar("S", default=Any)
 class Cancellation:
     """True once the call is no longer wanted: taken back by the coordinator, or past its deadline."""
 
-    __slots__ = ("_deadline", "_event")
+    __slots__ = ("_deadline", "_index", "_work")
 
-    def __init__(self, event: threading.Event, deadline: float | None) -> None:
-        self._event = event
+    def __init__(self, work: Assignment, index: int, deadline: float | None) -> None:
+        self._work = work
+        self._index = index
         self._deadline = deadline
 
     def is_set(self) -> bool:
         """Whether to stop."""
-        return self._event.is_set() or (self._deadline is not None and time.monotonic() >= self._deadline)
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            self._work.expire(self._index)
+            return True
+        return self._work.cancelled
 
     __bool__ = is_set
 
@@ -46,7 +50,7 @@ class Cancellation:
         if self._deadline is not None:
             left = max(0.0, self._deadline - time.monotonic())
             timeout = left if timeout is None else min(left, timeout)
-        self._event.wait(timeout)
+        self._work.cancel.wait(timeout)
         return self.is_set()
 
 
@@ -66,14 +70,14 @@ class Opening:
 
     @property
     def replica_name(self) -> str:
-        """NODE-INDEX."""
-        return f"{self.name}-{self.replica}"
+        """NODE/INDEX."""
+        return f"{self.name}/{self.replica}"
 
 
 class Assignment:
     """A work in hand, as much of it as contexts show."""
 
-    __slots__ = ("attempts", "cancel", "cancelled", "opening", "sequence", "timeout", "view")
+    __slots__ = ("attempts", "cancel", "cancelled", "opening", "overdue", "sequence", "timeout", "view")
 
     def __init__(
         self, opening: Opening, sequence: int, view: BatchView, attempts: list[int] | None, timeout: float | None
@@ -86,6 +90,12 @@ class Assignment:
         self.cancel = threading.Event()
         #: The same as a plain attribute, for the hot path.
         self.cancelled = False
+        #: Events whose calls are over their time.
+        self.overdue: set[int] = set()
+
+    def expire(self, index: int) -> None:
+        """The call for an event (limits.NONE: for the batch) is over its time."""
+        self.overdue.add(index)
 
     def take_back(self) -> None:
         """The work is no longer wanted: its calls are told so."""
@@ -150,7 +160,7 @@ class Context(Generic[C, S]):
     @property
     def cancelled(self) -> Cancellation:
         """True once the call is no longer wanted; `.wait(seconds)` sleeps until then."""
-        return Cancellation(self._work.cancel, self.deadline)
+        return Cancellation(self._work, self._index, self.deadline)
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -176,7 +186,7 @@ class Context(Generic[C, S]):
 
     @property
     def replica(self) -> str:
-        """Name of this replica, NODE-INDEX."""
+        """Name of this replica, NODE/INDEX."""
         return self._work.opening.replica_name
 
 
@@ -258,7 +268,7 @@ class SourceContext(Generic[C, S]):
 
     @property
     def replica(self) -> str:
-        """Name of this replica, NODE-INDEX."""
+        """Name of this replica, NODE/INDEX."""
         return self._opening.replica_name
 
     @property

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
+
+from typing_extensions import Unpack
 
 from . import limits, reasons
 from ._codec import BINARY
-from ._outputs import Rows
+from ._outputs import Rows, add_output
+from ._tables import attribute, listed, records
 from ._view import BatchView
-from .output import UNSET, Output
-from .verdicts import DROP, Retry
+from .output import Attributes, Output
+from .verdicts import DROP, Reject, Retry
 
 #: One row, a slice, positions, or a mask with one truth value per row (list, numpy array, pandas Series).
 Which = int | slice | Iterable[int] | Iterable[bool]
 
-_OPEN, _EMITTED, _DROPPED, _FAILED = 0, 1, 2, 3
-_NAMES = ("open", "emitted", "dropped", "failed")
+_OPEN, _EMITTED, _DROPPED, _FAILED, _INVALID = 0, 1, 2, 3, 4
+_NAMES = ("open", "emitted", "dropped", "failed", "rejected")
+
+
+class RowMisnamed(ValueError, IndexError):
+    """A row is named twice, or is not there. Uncaught, the whole batch is retried as RESULT_INDEX_REPEATED."""
 
 
 class Emitter:
-    """Every row must be named: emitted, passed through, dropped, rejected or retried; an unnamed one is UNACCOUNTED."""
+    """Every row must be named: emitted, passed through, dropped, rejected or retried; an unnamed one is UNACCOUNTED.
+
+    An output that cannot be sent (too large, no JSON, an undeclared route) rejects its row, and that alone. A row that
+    is named twice, or is not there, raises RowMisnamed.
+    """
 
     def __init__(self, view: BatchView, routes: frozenset[str]) -> None:
         self._view = view
@@ -32,14 +43,15 @@ class Emitter:
         self._failures: dict[int, tuple[bool, str, str, float | None]] = {}
         self._whole = False
 
-    def emit(self, row: int, value: Any, **attributes: Any) -> None:
+    def emit(self, row: int, value: Any, **attributes: Unpack[Attributes]) -> None:
         """One output of a row, several calls make several outputs. `attributes` as of Output (key=, route=, ...)."""
         if attributes:
             value = Output(value, **attributes)
         if not 0 <= row < self._view.count or self._state[row] > _EMITTED:
-            self._mark((row,), _EMITTED)  # raises
-        self._state[row] = _EMITTED
-        if type(value) is bytes:
+            self._mark((row,), _EMITTED)  # raises, but for a row that an output before this one rejected
+        else:
+            self._state[row] = _EMITTED
+        if type(value) is bytes and len(value) <= limits.MAX_EVENT and self._state[row] == _EMITTED:
             self._rows.put(row, value, BINARY)
         else:
             self._add(row, value)
@@ -57,19 +69,18 @@ class Emitter:
         id: Any = None,
         content_type: str | None = None,
     ) -> None:
-        """Many outputs: a sequence of values or a DataFrame. `parents` are their rows (default: 0, 1, 2, ...).
+        """Many outputs: values, a pandas DataFrame, an Arrow Table, or a dict of columns by name.
 
-        Each attribute is one value for all or a sequence with one per output (None: as the parent's).
+        `parents` are the rows that they come from (default: 0, 1, 2, ...). Each attribute is one value for all outputs
+        or a column with one for each (None: as the parent's).
         """
-        if hasattr(values, "to_dict") and hasattr(values, "columns"):
-            values = values.to_dict("records")
-        values = list(values)
+        values = records(values)
         positions = self._positions(range(len(values)) if parents is None else parents)
         if len(positions) != len(values):
             raise ValueError(f"{len(values)} values for {len(positions)} parents")
         self._mark(positions, _EMITTED)
         given = {"key": key, "route": route, "type": type, "subject": subject, "time": time, "id": id}
-        columns = {name: _column(name, v, len(values)) for name, v in given.items() if v is not None}
+        columns = {name: attribute(name, v, len(values)) for name, v in given.items() if v is not None}
         if not columns and content_type is None:
             for row, value in zip(positions, values, strict=True):
                 self._add(row, value)
@@ -79,12 +90,12 @@ class Emitter:
             attributes = {name: v for name, v in mine.items() if v is not None}
             self._add(row, Output(value, content_type=content_type, **attributes))
 
-    def whole(self, value: Any, **attributes: Any) -> None:
+    def whole(self, value: Any, **attributes: Unpack[Attributes]) -> None:
         """An output that belongs to all rows together; rows that nothing else names are then done."""
         self._whole = True
         self._add(limits.NONE, Output(value, **attributes) if attributes else value)
 
-    def pass_through(self, which: Which, **attributes: Any) -> None:
+    def pass_through(self, which: Which, **attributes: Unpack[Attributes]) -> None:
         """Rows go on with their payloads unchanged; `attributes` as of Output."""
         positions = self._positions(which)
         self._mark(positions, _EMITTED)
@@ -126,21 +137,24 @@ class Emitter:
     def _add(self, row: int, value: Any) -> None:
         if value is None or value is DROP:
             raise ValueError("there is no value to emit; drop(row) ends a row, Output(None) is JSON null")
-        if type(value) is Output:
-            route = value.texts.get("route")
-            if route and route not in self._routes:
-                raise ValueError(undeclared(route, self._routes))
-        self._rows.add(row, value)
+        if row == limits.NONE:
+            add_output(self._rows, row, value, self._routes)
+        elif self._state[row] != _INVALID:
+            try:
+                add_output(self._rows, row, value, self._routes)
+            except Reject as wrong:
+                self._state[row] = _INVALID
+                self._failures[row] = (True, wrong.reason, wrong.message, None)
 
     def _mark(self, positions: Sequence[int], state: int) -> None:
         count, states = self._view.count, self._state
         for row in positions:
             if not 0 <= row < count:
-                raise IndexError(f"row {row} of {count}")
+                raise RowMisnamed(f"there is no row {row} in a batch of {count}")
             before = states[row]
-            if before and not (before == state == _EMITTED):
-                raise ValueError(f"row {row} is {_NAMES[before]} already and cannot be {_NAMES[state]} too")
-            states[row] = state
+            if before and not (before in (_EMITTED, _INVALID) and state == _EMITTED):
+                raise RowMisnamed(f"row {row} is {_NAMES[before]} already and cannot be {_NAMES[state]} too")
+            states[row] = before if before == _INVALID else state
 
     def _positions(self, which: Any) -> Sequence[int]:
         if isinstance(which, range):
@@ -149,56 +163,31 @@ class Emitter:
             return range(*which.indices(self._view.count))
         if hasattr(which, "__index__") and not hasattr(which, "__len__"):
             return (which.__index__(),)
-        if hasattr(which, "tolist"):
-            which = which.tolist()
-        listed = list(which) if isinstance(which, Iterable) else [which]
-        if listed and isinstance(listed[0], bool):
-            if len(listed) != self._view.count:
-                raise ValueError(f"a mask of {len(listed)} truth values for {self._view.count} rows")
-            return [row for row, yes in enumerate(listed) if yes]
-        return [row.__index__() for row in listed]
+        rows = listed(which)
+        if rows and isinstance(rows[0], bool):
+            if len(rows) != self._view.count:
+                raise ValueError(f"a mask of {len(rows)} truth values for {self._view.count} rows")
+            return [row for row, yes in enumerate(rows) if yes]
+        return [row.__index__() for row in rows]
 
-    def _verdict(self, row: int) -> str:
-        """What a row's span says of it."""
+    def _verdict(self, row: int) -> tuple[str, str | None]:
+        """What a row's span says of it, and the reason if it failed."""
         if failed := self._failures.get(row):
-            return "rejected" if failed[0] else "retry"
-        if self._state[row] == _EMITTED:
-            return "delivered"
-        return "retry" if self._state[row] == _OPEN and not self._whole else "consumed"
+            return ("reject" if failed[0] else "retry"), failed[1]
+        return ("delivered" if self._state[row] == _EMITTED else "consumed"), None
 
-    def _hold(self, strands: Iterable[Iterable[int]]) -> None:
-        """Rows behind one of their strand that comes again come again too, whatever was said of them."""
-        held: set[int] = set()
+    def _close(self, strands: Iterable[Iterable[int]]) -> None:
+        """After the call: rows that nothing names fail, and so do, on a strand, those behind one that comes again."""
+        if not self._whole and _OPEN in self._state:
+            left = "the batch handler neither emitted, dropped, rejected nor retried this row"
+            for row, state in enumerate(self._state):
+                if state == _OPEN:
+                    self._failures[row] = (False, reasons.UNACCOUNTED, left, None)
         for strand in strands:
             rows = iter(strand)
-            if any(self._verdict(row) == "retry" for row in rows):
-                held.update(rows)
-        if not held:
-            return
-        self._rows = self._rows.select([at for at, row in enumerate(self._rows.parents) if row not in held])
-        for row in held:
-            self._state[row] = _FAILED
-            self._failures[row] = (False, reasons.KEY_HELD, reasons.HELD_MESSAGE, None)
-
-    def _unnamed(self) -> list[int]:
-        """Rows that nothing names."""
-        if self._whole or _OPEN not in self._state:
-            return []
-        return [row for row, state in enumerate(self._state) if state == _OPEN]
-
-
-def undeclared(route: str, routes: Iterable[str]) -> str:
-    """The message for a route that the node does not declare."""
-    known = ", ".join(sorted(routes)) or "none"
-    return f"the route {route!r} is not declared (declared: {known}); name it in Node(..., routes=[{route!r}])"
-
-
-def _column(name: str, value: Any, count: int) -> Sequence[Any]:
-    if isinstance(value, (str, int, float, datetime)) or value is UNSET:
-        return [value] * count
-    if hasattr(value, "notna"):  # a pandas Series: whatever it calls missing is None
-        value = value.astype(object).where(value.notna(), None)
-    listed = value.tolist() if hasattr(value, "tolist") else list(value)
-    if len(listed) != count:
-        raise ValueError(f"{name} has {len(listed)} values for {count} outputs")
-    return listed
+            if any(self._verdict(row)[0] == "retry" for row in rows):
+                self._failures |= dict.fromkeys(rows, (False, reasons.KEY_HELD, reasons.HELD_MESSAGE, None))
+        if self._failures:
+            kept = [at for at, row in enumerate(self._rows.parents) if row not in self._failures]
+            if len(kept) < len(self._rows):
+                self._rows = self._rows.select(kept)

@@ -10,20 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 
+from ._decode import not_json, text, typed
 from ._times import from_nanoseconds
-from .verdicts import PayloadError
 
 if TYPE_CHECKING:
     from ._view import BatchView
 
 T = TypeVar("T")
 _decode_any = msgspec.json.Decoder().decode
-
-
-def not_json(data: bytes, error: Exception) -> PayloadError:
-    """The rejection of a payload that is not JSON, with its beginning."""
-    start = data[:60].decode("utf-8", "replace")
-    return PayloadError(f"the payload is not JSON ({error}); it starts {start!r}")
 
 
 class Event(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -102,10 +96,7 @@ class Event(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     def text(self) -> str:
         """The payload as UTF-8 text; PayloadError (a rejection) if it is none."""
-        try:
-            return self.data.decode()
-        except UnicodeDecodeError as error:
-            raise PayloadError(f"the payload is not UTF-8 text: {error}") from None
+        return text(self.data)
 
     @overload
     def json(self) -> Any: ...
@@ -113,16 +104,17 @@ class Event(msgspec.Struct, frozen=True, eq=False, gc=False):
     @overload
     def json(self, type: builtins.type[T]) -> T: ...
 
+    @overload
+    def json(self, type: object) -> Any: ...
+
     def json(self, type: Any = None) -> Any:
         """The payload as JSON, checked against `type` if given; PayloadError (a rejection) if it does not fit."""
         view, i = self._view, self._index
         data = view.data[view.edges[i] : view.edges[i + 1]]
+        if type is not None:
+            return typed(type)(data)
         try:
-            if type is None:
-                return _decode_any(data)
-            return msgspec.json.decode(data, type=type)
-        except msgspec.ValidationError as error:
-            raise PayloadError(str(error)) from None
+            return _decode_any(data)
         except msgspec.DecodeError as error:
             raise not_json(data, error) from None
 

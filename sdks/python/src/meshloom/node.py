@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
 from . import config as config_module
 from ._pb import node_pb2
-from .context import C, S
+from .context import C, Context, S, SourceContext
 from .limits import Limits
 
 if TYPE_CHECKING:
-    from .serve import Server
+    import numpy
 
-F = TypeVar("F", bound=Callable[..., Any])
+    from .batch import Batch
+    from .emitter import Emitter
+    from .serve import Server
+    from .verdicts import Drop
+
+#: What a handler gives, at once or awaited.
+_One: TypeAlias = "object | Awaitable[object]"
+_Bool: TypeAlias = "bool | numpy.bool_ | Awaitable[bool] | Awaitable[numpy.bool_]"
+_Many: TypeAlias = "Iterable[object] | AsyncIterable[object] | Drop | Awaitable[Iterable[object] | Drop]"
+
+# The shapes of functions that decorators take. They give back the very function, with all of its type.
+F = TypeVar("F", bound="Callable[..., object]")
+Map = TypeVar("Map", bound="Callable[[Any], _One] | Callable[[Any, Context[Any, Any]], _One]")
+Filter = TypeVar("Filter", bound="Callable[[Any], _Bool] | Callable[[Any, Context[Any, Any]], _Bool]")
+FlatMap = TypeVar("FlatMap", bound="Callable[[Any], _Many] | Callable[[Any, Context[Any, Any]], _Many]")
+BatchHandler = TypeVar(
+    "BatchHandler",
+    bound="Callable[[Batch, Emitter], _One] | Callable[[Batch, Emitter, Context[Any, Any]], _One]",
+)
+Source = TypeVar(
+    "Source",
+    bound="Callable[[], Iterable[object] | AsyncIterable[object]]"
+    " | Callable[[SourceContext[Any, Any]], Iterable[object] | AsyncIterable[object]]",
+)
+Settled = TypeVar("Settled", bound="Callable[[Any], _One] | Callable[[Any, SourceContext[Any, Any]], _One]")
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 ROLES = {
@@ -56,6 +80,7 @@ class Node(Generic[C, S]):
         self.role = ""
         self.replays = True
         self.partitioned = False
+        self.checkpoint_type: Any = Any
         self.handler: Callable[..., Any] | None = None
         self.setup_function: Callable[..., Any] | None = None
         self.settled_function: Callable[..., Any] | None = None
@@ -63,33 +88,50 @@ class Node(Generic[C, S]):
             if _NAME.fullmatch(route) is None or route in ("rejected", "unmatched"):
                 raise ValueError(f"a route is [a-z][a-z0-9_-]* and not `rejected` or `unmatched`; not {route!r}")
 
-    def map(self, function: F) -> F:
+    def map(self, function: Map) -> Map:
         """One output for each event: a value, an Output, the event itself, or DROP."""
         return self._handle("map", function)
 
-    def filter(self, function: F) -> F:
+    def filter(self, function: Filter) -> Filter:
         """True lets the event pass unchanged, False drops it."""
         return self._handle("filter", function)
 
-    def flat_map(self, function: F) -> F:
+    def flat_map(self, function: FlatMap) -> FlatMap:
         """Any number of outputs: an iterable, a generator or an async generator of values and Outputs."""
         return self._handle("flat_map", function)
 
-    def sink(self, function: F) -> F:
+    def sink(self, function: Map) -> Map:
         """Delivers the event somewhere; once it returns the event is done. Its result is ignored."""
         return self._handle("sink", function)
 
-    def batch(self, function: F) -> F:
+    def batch(self, function: BatchHandler) -> BatchHandler:
         """Whole batches: (batch, out) or (batch, out, ctx)."""
         return self._handle("batch", function)
 
-    def source(
-        self, function: Callable[..., Any] | None = None, *, replays: bool = True, partitioned: bool = False
-    ) -> Any:
-        """A generator (or async generator) of events. `replays=False`: it cannot resume, so it is journalled."""
+    @overload
+    def source(self, function: Source) -> Source: ...
 
-        def decorate(function: F) -> F:
-            self.replays, self.partitioned = replays, partitioned
+    @overload
+    def source(
+        self, *, replays: bool = True, partitioned: bool = False, checkpoint: Any = Any
+    ) -> Callable[[Source], Source]: ...
+
+    def source(
+        self,
+        function: Any = None,
+        *,
+        replays: bool = True,
+        partitioned: bool = False,
+        checkpoint: Any = Any,
+    ) -> Any:
+        """A generator (or async generator) of events. `replays=False`: it cannot resume, so it is journalled.
+
+        `partitioned`: several replicas share the work, each by its `ctx.partition`. `checkpoint` is the type of its
+        checkpoints (`int`, a dataclass, ...), any JSON value by default; another one refuses the run, not the event.
+        """
+
+        def decorate(function: Source) -> Source:
+            self.replays, self.partitioned, self.checkpoint_type = replays, partitioned, checkpoint
             return self._handle("source", function)
 
         return decorate if function is None else decorate(function)
@@ -101,7 +143,7 @@ class Node(Generic[C, S]):
         self.setup_function = function
         return function
 
-    def settled(self, function: F) -> F:
+    def settled(self, function: Settled) -> Settled:
         """Sources: called with (checkpoint) or (checkpoint, ctx) once all up to that checkpoint is done, durably."""
         self.settled_function = function
         return function

@@ -32,6 +32,9 @@ BY_HAND = "127.0.0.1:7480"
 #: How long a drain waits for handlers, in seconds, before it gives up on them.
 DRAIN_SECONDS = 30.0
 
+#: How long a probe may take that is under way when the last stream has ended; a watch of health is cut off then.
+_PROBE_SECONDS = 0.5
+
 #: Streams, probes and reflection each hold a thread while they are open; threads are made when needed.
 _STREAMS = 512
 
@@ -122,8 +125,8 @@ class Server:
                 return
             self._over = True
             self._health.enter_graceful_shutdown()
-            self._service.drain()
-            self._server.stop(grace).wait()
+            self._service.drain(grace)
+            self._server.stop(_PROBE_SECONDS).wait()
             self._host.close()
             _tracing.flush()
 

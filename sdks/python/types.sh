@@ -1,0 +1,9 @@
+#!/bin/sh
+# mypy --strict and pyright strict over the examples and what users see of the package. pyright runs on Node.js.
+set -eu
+cd "$(dirname "$0")"
+python=$(./venv.sh)
+"$python" -m mypy
+export PYRIGHT_PYTHON_IGNORE_WARNINGS=1
+"$python" -m pyright --warnings
+"$python" -m pyright --pythonpath "$python" --ignoreexternal --verifytypes meshloom

@@ -1,0 +1,1 @@
+"""What interpreter.py is made of, by idea."""

@@ -17,4 +17,4 @@ const wanted = process.argv.slice(2);
 const files = readdirSync(build).filter(
   (file) => file.endsWith(".test.js") && (wanted.length === 0 || wanted.some((part) => file.includes(part))),
 );
-run(["--test", "--test-timeout=60000", ...files.map((file) => join(build, file))]);
+run(["--test", "--test-timeout=300000", ...files.map((file) => join(build, file))]);

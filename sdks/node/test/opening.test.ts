@@ -108,8 +108,12 @@ test("protocol ranges without overlap are refused, and the side to upgrade is na
   assert.equal(newer.code, 9);
   assert.match(newer.details, /upgrade the node's package meshloom .*protocol 2/);
   assert.match(details(newer), /PROTOCOL_UNSUPPORTED/);
-  const older = await refusal(address, { protocol: { min: 0, max: 0 } });
-  assert.match(older.details, /upgrade the coordinator/);
+  assert.match(details(newer).replaceAll(/[^ -~]+/g, " "), / upgrade node to 2 /);
+  for (const protocol of [undefined, { min: 0, max: 1 }, { min: 3, max: 2 }]) {
+    const none = await refusal(address, { protocol });
+    assert.equal(none.code, 3);
+    assert.match(none.details, /protocol: a range of versions from 1 is needed, not /);
+  }
   await new Client(address).process({ protocol: { min: 1, max: 9 } });
 });
 
@@ -118,9 +122,16 @@ test("an unknown handler, none named of several, the wrong service", async () =>
     node("a").map(() => 1),
     node("b").source(() => []),
   );
-  assert.match((await refusal(address, { handler: "c" })).details, /no handler "c"; this process serves a, b/);
-  assert.match((await refusal(address, { handler: "" })).details, /none was named/);
-  assert.match((await refusal(address, { handler: "b" })).details, /served by Produce, not by Process/);
+  for (const [handler, code, reason, says] of [
+    ["c", 5, "HANDLER_UNKNOWN", /no handler "c"; this process serves a, b/],
+    ["", 5, "HANDLER_UNKNOWN", /none was named; this process serves a, b/],
+    ["b", 9, "HANDLER_ROLE_MISMATCH", /served by Produce, not by Process/],
+  ] as const) {
+    const refused = await refusal(address, { handler });
+    assert.equal(refused.code, code);
+    assert.ok(details(refused).includes(reason));
+    assert.match(refused.details, says);
+  }
 });
 
 test("durations and sizes", () => {

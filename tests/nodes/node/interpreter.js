@@ -1,5 +1,6 @@
 // The interpreter of tests/conformance/INTERPRETER.md: a node of every kind that does what each payload says.
 import { drop, isMain, node, serve } from "meshloom";
+import { z } from "zod";
 import { NOTHING, obey, obeyRow, PASS } from "./interpreter/commands.js";
 import { Config } from "./interpreter/config.js";
 import { produce, Program } from "./interpreter/program.js";
@@ -47,7 +48,7 @@ export const batch = node("batch", routed).batch(
 );
 
 const sourceOptions = { ...options, config: Config.extend({ program: Program }) };
-const hooks = { settled: (checkpoint, { state }) => state.log(`settled ${checkpoint}`) };
+const hooks = { checkpoint: z.int(), settled: (checkpoint, { state }) => state.log(`settled ${checkpoint}`) };
 
 export const source = node("source", sourceOptions).source(produce, hooks);
 export const queue = node("queue", sourceOptions).source(produce, { ...hooks, replays: false });

@@ -35,7 +35,7 @@ function nestSpans([name, ...inner], tracer) {
 }
 
 function spin(ms) {
-  for (const end = performance.now() + ms; performance.now() < end; );
+  for (const end = performance.now() + ms; performance.now() < end;);
 }
 
 /** What each command does: gives outputs, to be iterated, or throws. */

@@ -6,7 +6,11 @@ const TYPES = {
   integer: { read: (value) => value, is: (value) => typeof value === "number", tell: (value) => value },
   string: { read: (value) => value, is: (value) => typeof value === "string", tell: (value) => value },
   uri: { read: (value) => new Uri(value), is: (value) => value instanceof Uri, tell: String },
-  uri_reference: { read: (value) => new UriReference(value), is: (value) => value instanceof UriReference, tell: String },
+  uri_reference: {
+    read: (value) => new UriReference(value),
+    is: (value) => value instanceof UriReference,
+    tell: String,
+  },
   binary: {
     read: (value) => Buffer.from(value, "base64"),
     is: Buffer.isBuffer,

@@ -29,7 +29,7 @@ test("map, filter, flat_map, narrow and sink: pass, drop, reject, retry, throw, 
     [flatMap, "6:NO_RESULT"],
     [sink, undefined],
   ]) {
-    const { outputs, dropped, rejected, retried } = await run(handler, commands, { splits: 1 });
+    const { outputs, dropped, rejected, retried } = await run(handler, commands, { splits: commands.length });
     assert.deepEqual(
       outputs.map(({ parent, value }) => [parent, value]),
       handler === sink ? [] : [[0, { do: "pass" }]],
@@ -87,7 +87,7 @@ test("context and report tell what there is", async () => {
       { do: "spans", names: ["outer", "inner"] },
       { do: "report" },
     ],
-    { splits: 1, spans: true, config: { label: "L", wait: "1m30s", room: "64MiB" }, timeoutMs: 60_000 },
+    { splits: 5, spans: true, config: { label: "L", wait: "1m30s", room: "64MiB" }, timeoutMs: 60_000 },
   );
   const [, context, , , report] = values;
   const { node, replica, key, time, label, wait_ms, room_bytes, attempt, subject } = context;

@@ -95,7 +95,7 @@ def node() -> list[Step]:
     def step(package: str) -> Step:
         return Step("node", package, ["npm", "test", "--silent"], ROOT / package, count.node)
 
-    return [step(package) for package in ("sdks/node", "examples/anomaly/alert", "tests/swap/node")]
+    return [step(package) for package in ("sdks/node", "examples/anomaly/alert", "tests/nodes/node", "tests/swap/node")]
 
 
 def end_to_end() -> list[Step]:
@@ -112,7 +112,7 @@ def _ruff(suite: str, name: str, *words: str) -> list[Step]:
 
 
 def _prettier(mode: str) -> list[str]:
-    files = [f"{package}/*.js" for package in NODE_PACKAGES]
+    files = [f"{package}/**/*.js" for package in NODE_PACKAGES]
     return [str(SDK_NODE / "node_modules/.bin/prettier"), "--config", str(SDK_NODE / ".prettierrc.json"), mode, *files]
 
 

@@ -47,7 +47,7 @@ test("an alert arrives with its text and uid, and repeats are counted once", asy
 
 test("429 and 5xx are retried, after Retry-After; another 4xx is refused for good", async () => {
   await listen(answering([429, { "retry-after": "3" }], [503, {}], [200, {}]));
-  const result = await run(alert, [reading], { redeliver: true });
+  const result = await run(alert, [reading], { attempts: 3 });
   assert.deepEqual(
     result.retried.map(({ reason, attempt, afterMs }) => [reason, attempt, afterMs]),
     [

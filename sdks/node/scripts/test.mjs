@@ -12,9 +12,11 @@ const run = (args) => {
   if (status !== 0) process.exit(status ?? 1);
 };
 rmSync(build, { recursive: true, force: true });
-run([createRequire(import.meta.url).resolve("typescript/bin/tsc"), "-p", "test"]);
+const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
+for (const project of ["test", "examples"]) run([tsc, "-p", project]);
 const wanted = process.argv.slice(2);
-const files = readdirSync(build).filter(
-  (file) => file.endsWith(".test.js") && (wanted.length === 0 || wanted.some((part) => file.includes(part))),
-);
-run(["--test", "--test-timeout=60000", ...files.map((file) => join(build, file))]);
+const files = [
+  ...readdirSync(build),
+  ...readdirSync(join(build, "examples")).map((file) => join("examples", file)),
+].filter((file) => /[._]test\.js$/.test(file) && (wanted.length === 0 || wanted.some((part) => file.includes(part))));
+run(["--test", "--test-timeout=300000", ...files.map((file) => join(build, file))]);

@@ -1,22 +1,49 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { ConfigError, type ConfigViolation } from "./errors.js";
+import { type Step, stepsOf, writePath } from "./paths.js";
+import { UnitError } from "./units.js";
 
 /** The config of a node that declares no schema: any JSON object. */
 export type AnyConfig = Record<string, unknown>;
 
-/** Validates the config of a node. Throws `ConfigError` with a violation per field. */
+/** Validates the config of a node. Throws `ConfigError` with a violation per field, all that are found at once. */
 export async function readConfig(json: Uint8Array, schema: StandardSchemaV1 | undefined): Promise<unknown> {
   const raw = parseObject(json);
   if (schema === undefined) return raw;
-  refuseUnknownKeys(raw, schema);
-  const result = await schema["~standard"].validate(raw);
-  if (result.issues === undefined) return result.value;
-  throw new ConfigError(
-    result.issues.map((issue) => ({
-      field: (issue.path ?? []).map((part) => String(typeof part === "object" ? part.key : part)).join("."),
-      message: issue.message,
-    })),
-  );
+  const unknown = unknownKeys(raw, jsonSchemaOf(schema));
+  const result = await validate(raw, schema);
+  const invalid = (result.issues ?? []).flatMap(toViolations);
+  const known = new Set(unknown.map(({ field }) => field));
+  const violations = [...unknown, ...invalid.filter(({ field }) => !known.has(field))];
+  if (violations.length > 0) throw new ConfigError(violations);
+  return (result as StandardSchemaV1.SuccessResult<unknown>).value;
+}
+
+async function validate(raw: AnyConfig, schema: StandardSchemaV1): Promise<StandardSchemaV1.Result<unknown>> {
+  try {
+    return await schema["~standard"].validate(raw);
+  } catch (error) {
+    if (!(error instanceof UnitError)) throw error;
+    const { text, message } = error;
+    const found = [...leaves(raw)].filter(([, value]) => value === text);
+    return { issues: found.length === 0 ? [{ message }] : found.map(([path]) => ({ message, path })) };
+  }
+}
+
+function* leaves(value: unknown, path: readonly Step[] = []): Iterable<[Step[], unknown]> {
+  if (typeof value !== "object" || value === null) yield [[...path], value];
+  else if (Array.isArray(value)) for (const [i, inner] of value.entries()) yield* leaves(inner, [...path, i]);
+  else for (const [key, inner] of Object.entries(value)) yield* leaves(inner, [...path, key]);
+}
+
+function toViolations(issue: StandardSchemaV1.Issue): ConfigViolation[] {
+  const steps = stepsOf(issue);
+  // zod tells all unknown keys of one object in one issue, which stands at the object.
+  const { code, keys } = issue as { code?: unknown; keys?: unknown };
+  if (code === "unrecognized_keys" && Array.isArray(keys)) {
+    return keys.map((key) => ({ field: writePath([...steps, String(key)]), message: "unknown key" }));
+  }
+  return [{ field: writePath(steps), message: issue.message }];
 }
 
 function parseObject(json: Uint8Array): AnyConfig {
@@ -28,16 +55,19 @@ function parseObject(json: Uint8Array): AnyConfig {
     throw new ConfigError(`the config is not UTF-8 JSON: ${(cause as Error).message}`);
   }
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as AnyConfig;
-  throw new ConfigError(`the config must be a JSON object, not ${Array.isArray(value) ? "an array" : typeof value}`);
+  const what = Array.isArray(value) ? "an array" : value === null ? "null" : typeof value;
+  throw new ConfigError(`the config must be a JSON object, not ${what}`);
 }
 
-interface ObjectSchema {
-  readonly properties?: Record<string, unknown>;
+/** What the SDK reads of a JSON Schema. */
+interface JsonSchema {
+  readonly properties?: Record<string, JsonSchema>;
   readonly additionalProperties?: unknown;
+  readonly items?: unknown;
 }
 
 /** JSON Schema of the config as its author writes it; undefined when the schema library cannot say (StandardJSONSchemaV1). */
-export function jsonSchemaOf(schema: StandardSchemaV1 | undefined): ObjectSchema | undefined {
+export function jsonSchemaOf(schema: StandardSchemaV1 | undefined): JsonSchema | undefined {
   const standard = schema?.["~standard"] as
     { jsonSchema?: { input(options: { target: string }): Record<string, unknown> } } | undefined;
   try {
@@ -49,46 +79,18 @@ export function jsonSchemaOf(schema: StandardSchemaV1 | undefined): ObjectSchema
 }
 
 /** Many schema libraries drop unknown keys in silence; a typing mistake in a pipeline file must not vanish. */
-function refuseUnknownKeys(raw: AnyConfig, schema: StandardSchemaV1): void {
-  const json = jsonSchemaOf(schema);
-  const open = json?.additionalProperties !== undefined && json.additionalProperties !== false;
-  if (json?.properties === undefined || open) return;
-  const known = Object.keys(json.properties);
-  const violations: ConfigViolation[] = Object.keys(raw)
-    .filter((key) => !known.includes(key))
-    .map((key) => ({ field: key, message: `unknown key; known: ${known.join(", ") || "none"}` }));
-  if (violations.length > 0) throw new ConfigError(violations);
-}
-
-const DURATION_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-const SIZE_BYTES: Record<string, number> = {
-  B: 1,
-  kB: 1e3,
-  KB: 1e3,
-  MB: 1e6,
-  GB: 1e9,
-  TB: 1e12,
-  KiB: 2 ** 10,
-  MiB: 2 ** 20,
-  GiB: 2 ** 30,
-  TiB: 2 ** 40,
-};
-
-/** Milliseconds of a duration written like `10s`, `1m30s`, `250ms`. Throws `ConfigError`. */
-export function durationMs(text: string): number {
-  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)];
-  if (parts.length === 0 || parts.map((part) => part[0]).join("") !== text) {
-    throw new ConfigError(`${JSON.stringify(text)} is not a duration; write it like 10s, 1m30s or 250ms`);
+function unknownKeys(value: unknown, schema: JsonSchema | undefined, path: readonly Step[] = []): ConfigViolation[] {
+  if (typeof value !== "object" || value === null || typeof schema !== "object") return [];
+  if (Array.isArray(value)) {
+    const items = Array.isArray(schema.items) ? undefined : (schema.items as JsonSchema | undefined);
+    return value.flatMap((inner, i) => unknownKeys(inner, items, [...path, i]));
   }
-  return parts.reduce((sum, [, number, unit]) => sum + Number(number) * DURATION_MS[unit!]!, 0);
-}
-
-/** Bytes of a size written like `64MiB`, `1.5GB` or `512`. Throws `ConfigError`. */
-export function sizeBytes(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*([A-Za-z]*)$/.exec(text);
-  const unit = SIZE_BYTES[match?.[2] === "" ? "B" : (match?.[2] ?? "")];
-  if (match === null || unit === undefined) {
-    throw new ConfigError(`${JSON.stringify(text)} is not a size; write it like 64MiB, 1.5GB or 512`);
-  }
-  return Math.floor(Number(match[1]) * unit);
+  const { properties, additionalProperties } = schema;
+  if (properties === undefined) return [];
+  const open = additionalProperties !== undefined && additionalProperties !== false;
+  const known = Object.keys(properties).join(", ") || "none";
+  return Object.entries(value).flatMap(([key, inner]) => {
+    if (Object.hasOwn(properties, key)) return unknownKeys(inner, properties[key], [...path, key]);
+    return open ? [] : [{ field: writePath([...path, key]), message: `unknown key; known: ${known}` }];
+  });
 }

@@ -1,4 +1,5 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
+import type { NodeContext } from "./context.js";
 import { HandlerRole } from "./gen/meshloom/v1/node.js";
 import type { Logger } from "./log.js";
 
@@ -21,13 +22,18 @@ export interface NodeLimits {
 }
 
 /** How a source behaves, beside its generator. */
-export interface SourceOptions<Checkpoint = unknown> {
+export interface SourceOptions<Checkpoint = unknown, Config = unknown, State = unknown> {
+  /** Any Standard Schema of the checkpoints. A source that is handed back another one is refused. */
+  checkpoint?: StandardSchemaV1<unknown, Checkpoint>;
   /** Whether it can go on from a checkpoint; false: the coordinator journals its events. Default true. */
   replays?: boolean;
   /** Whether several replicas share the work. Default false. */
   partitioned?: boolean;
-  /** Called when all that came up to a checkpoint has settled: the place to commit upstream. Errors are logged. */
-  settled?: (checkpoint: Checkpoint | undefined) => void | Promise<void>;
+  /**
+   * Called with each checkpoint up to which everything has settled or, if the source does not replay, is durable: the
+   * place to commit upstream. May be async: the next call waits for it. Errors are logged.
+   */
+  settled?: (checkpoint: Checkpoint, context: NodeContext<Config, State>) => unknown;
 }
 
 /** Which handlers there are. */
@@ -43,11 +49,12 @@ export interface Definition {
   readonly input: StandardSchemaV1 | undefined;
   // eslint-disable-next-line @typescript-eslint/no-explicit-any -- as above
   readonly setup: ((context: SetupContext<any>) => unknown) | undefined;
-  readonly routes: ReadonlySet<string> | undefined;
+  readonly routes: ReadonlySet<string>;
   readonly concurrency: number;
   readonly limits: Required<NodeLimits>;
   readonly description: string;
-  readonly source: Required<Pick<SourceOptions, "replays" | "partitioned">> & Pick<SourceOptions, "settled">;
+  readonly source: Required<Pick<SourceOptions, "replays" | "partitioned">> &
+    Pick<SourceOptions, "checkpoint" | "settled">;
 }
 
 /** The role's name on the wire. */

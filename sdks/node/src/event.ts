@@ -11,6 +11,11 @@ export class MeshEvent {
     private readonly index: number,
   ) {}
 
+  /** Whether this is that event of that batch. @internal */
+  is(batch: Batch, index: number): boolean {
+    return this.batch === batch && this.index === index;
+  }
+
   /** Identity inside Meshloom, 32 hex digits; the same on every attempt: the idempotency key. */
   get uid(): string {
     return this.batch.uid(this.index);

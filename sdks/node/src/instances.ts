@@ -14,7 +14,7 @@ export class Instances {
 
   /** The instance for this config. Throws `ConfigError`, or what set-up threw; a failed one is set up again next time. */
   get(definition: Definition, configJson: Uint8Array): Promise<Instance> {
-    const key = `${definition.name}\0${Buffer.from(configJson).toString("base64")}`;
+    const key = `${definition.name}\0${canonical(configJson)}`;
     const known = this.open.get(key);
     if (known !== undefined) return known;
     const made = setUp(definition, configJson);
@@ -37,6 +37,21 @@ export class Instances {
     }
   }
 }
+
+/** The same text for all ways to write one config; the bytes themselves where they are no JSON, which is refused later. */
+function canonical(configJson: Uint8Array): string {
+  const text = Buffer.from(configJson).toString("utf8");
+  try {
+    return JSON.stringify(text === "" ? {} : JSON.parse(text), sortKeys);
+  } catch {
+    return text;
+  }
+}
+
+const sortKeys = (_: string, value: unknown): unknown =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+    ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+    : value;
 
 async function setUp(definition: Definition, configJson: Uint8Array): Promise<Instance> {
   const config = await readConfig(configJson, definition.config);

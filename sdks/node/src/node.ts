@@ -113,15 +113,16 @@ export class NodeBuilder<Config, Input, State> {
   /** Produces events: a generator or async generator. */
   source<Checkpoint = unknown>(
     handler: SourceHandler<Config, State, Checkpoint>,
-    options: SourceOptions<Checkpoint> = {},
+    options: SourceOptions<Checkpoint, Config, State> = {},
   ): Node<typeof handler> {
-    return this.make("source", handler, options as SourceOptions);
+    // A source is only ever handed what its own schema and set-up have made.
+    return this.make("source", handler, options as unknown as SourceOptions);
   }
 
   private make<F extends Definition["handler"]>(role: Role, handler: F, source: SourceOptions = {}): Node<F> {
     if (typeof handler !== "function") throw new TypeError(`node ${this.name}: .${role} needs a function`);
     const { options } = this;
-    const { replays = true, partitioned = false, settled } = source;
+    const { replays = true, partitioned = false, ...rest } = source;
     return new Node(handler, {
       name: this.name,
       role,
@@ -129,7 +130,7 @@ export class NodeBuilder<Config, Input, State> {
       config: options.config,
       input: options.input,
       setup: options.setup,
-      routes: options.routes === undefined ? undefined : new Set(options.routes),
+      routes: new Set(options.routes),
       concurrency: options.concurrency ?? 0,
       limits: {
         maxInFlightWorks: options.limits?.maxInFlightWorks ?? DEFAULT_IN_FLIGHT,
@@ -137,7 +138,7 @@ export class NodeBuilder<Config, Input, State> {
         maxBatchBytes: options.limits?.maxBatchBytes ?? MAX_BATCH_BYTES,
       },
       description: options.description ?? "",
-      source: { replays, partitioned, ...(settled === undefined ? {} : { settled }) },
+      source: { replays, partitioned, ...rest },
     });
   }
 }

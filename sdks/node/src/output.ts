@@ -1,8 +1,11 @@
+import type { Batch } from "./columns/batch.js";
 import { checkExtensions, ExtensionLimit, type ExtensionInput } from "./columns/extensions.js";
 import { MAX_ATTRIBUTE_BYTES, MAX_EVENT_BYTES, MAX_KEY_BYTES } from "./columns/limits.js";
 import { asBuffer } from "./columns/values.js";
 import { Reject } from "./errors.js";
+import { MeshEvent } from "./event.js";
 import { Reasons } from "./reasons.js";
+import type { MaybePromise } from "./util.js";
 
 const OUTPUT = Symbol.for("meshloom.Output");
 
@@ -37,6 +40,11 @@ export interface SourceOutputOptions<Checkpoint = unknown> extends Omit<OutputOp
   source?: string | undefined;
   /** Any JSON value: this event and all before it need not come again. Must differ from the one before. */
   checkpoint?: Checkpoint | undefined;
+  /**
+   * Called once when the event has settled or, if the source does not replay, is durable: the place to acknowledge a
+   * message of a queue. May be async; errors are logged. Not called when the stream ends first.
+   */
+  settled?: (() => MaybePromise<unknown>) | undefined;
 }
 
 /** A value with attributes, made by `output`. */
@@ -50,7 +58,10 @@ export class Output<T = unknown, O = OutputOptions> {
   ) {}
 }
 
-/** A value with attributes: `output(value, { key, route })`. `output(null)` is JSON null. */
+/**
+ * A value with attributes: `output(value, { key, route })`. `output(null)` is JSON null; `output(event, {...})` keeps the
+ * event's payload.
+ */
 export function output<T, O extends OutputOptions | SourceOutputOptions = OutputOptions>(
   value: T,
   options: O = {} as O,
@@ -74,13 +85,22 @@ export interface Row {
 /** An input that passes unchanged. */
 export const PASS: Row = { data: undefined, contentType: undefined, options: undefined };
 
-/** Encodes a value, or an `output(...)`. Throws `Reject` (OUTPUT_INVALID) when it cannot go on the wire. */
-export function toRow(value: unknown, routes: ReadonlySet<string> | undefined): Row {
+/**
+ * Encodes a value, an `output(...)`, or the input itself, which is event `index` of `batch`: its payload goes on as it is.
+ * Throws `Reject` when it cannot go on the wire.
+ */
+export function toRow(value: unknown, routes: ReadonlySet<string>, batch: Batch, index: number): Row {
   // Asked first, since most results are bytes and a look for the brand of an output goes up their prototypes.
   if (value instanceof Uint8Array) return { data: encodePayload(value), contentType: BYTES, options: undefined };
-  if (!isOutput(value)) return { data: encodePayload(value), contentType: JSON_TYPE, options: undefined };
+  if (!isOutput(value)) {
+    if (value instanceof MeshEvent && value.is(batch, index)) return PASS;
+    return { data: encodePayload(value), contentType: JSON_TYPE, options: undefined };
+  }
   const { value: inner, options } = value;
   checkOptions(options, routes);
+  if (inner instanceof MeshEvent && inner.is(batch, index)) {
+    return { data: undefined, contentType: options.contentType, options };
+  }
   const contentType = options.contentType ?? (inner instanceof Uint8Array ? BYTES : JSON_TYPE);
   return { data: encodePayload(inner), contentType, options };
 }
@@ -90,6 +110,9 @@ const BYTES = "application/octet-stream";
 
 /** Bytes as they are, anything else as JSON. Throws `Reject` (OUTPUT_INVALID). */
 export function encodePayload(value: unknown): string | Buffer {
+  if (value instanceof MeshEvent) {
+    throw invalid("the event is not the input that the output came from; give its data: output(event.data, {...})");
+  }
   const data = value instanceof Uint8Array ? asBuffer(value) : toJson(value);
   const bytes = rowBytes(data);
   if (bytes > MAX_EVENT_BYTES)
@@ -126,7 +149,8 @@ export function checkOptions(
   checkText("key", key, MAX_KEY_BYTES);
   checkText("route", route, MAX_ATTRIBUTE_BYTES);
   if (route !== undefined && route !== "" && routes !== undefined && !routes.has(route)) {
-    throw invalid(`route "${route}" is not declared; declared: ${[...routes].join(", ") || "none"}`);
+    const remedy = `add it to the node's routes; declared: ${[...routes].join(", ") || "none"}`;
+    throw invalid(`route "${route}" is not declared: ${remedy}`, Reasons.ROUTE_UNDECLARED);
   }
   if (time !== undefined && time !== null) timeToNs(time);
   if (extensions !== undefined) {

@@ -12,6 +12,8 @@ export const Reasons = {
   PAYLOAD_MISMATCH: "PAYLOAD_MISMATCH",
   /** An output cannot be encoded. */
   OUTPUT_INVALID: "OUTPUT_INVALID",
+  /** An output takes a route that the node did not declare. */
+  ROUTE_UNDECLARED: "ROUTE_UNDECLARED",
   /** A payload is larger than 16 MiB. */
   EVENT_TOO_LARGE: "EVENT_TOO_LARGE",
   /** An attribute is larger than its limit. */
@@ -42,6 +44,8 @@ export const Reasons = {
   PROTOCOL_UNSUPPORTED: "PROTOCOL_UNSUPPORTED",
   /** Reason in ErrorInfo: the process serves no such handler. */
   HANDLER_UNKNOWN: "HANDLER_UNKNOWN",
+  /** Reason in ErrorInfo: the handler is served by the other service. */
+  HANDLER_ROLE_MISMATCH: "HANDLER_ROLE_MISMATCH",
   /** Reason in ErrorInfo: the handler's set-up failed. */
   SETUP_FAILED: "SETUP_FAILED",
   /** Reason in ErrorInfo: the stream broke the protocol. */

@@ -15,9 +15,12 @@ export const Code = {
 export interface StreamStatus {
   readonly code: number;
   readonly message: string;
-  /** A serialized google.rpc.Status for `grpc-status-details-bin`. */
-  readonly details: Uint8Array;
+  /** A serialized google.rpc.Status for `grpc-status-details-bin`; undefined: none. */
+  readonly details: Uint8Array | undefined;
 }
+
+/** A status without details. */
+export const plain = (code: number, message: string): StreamStatus => ({ code, message, details: undefined });
 
 const ERROR_DOMAIN = "meshloom";
 

@@ -61,14 +61,14 @@ test("map: values, drop, reject, retry, any error, nothing, limits", async () =>
     "4:RETRY:HANDLER_ERROR",
     "5:REJECT:NO_RESULT",
     "7:REJECT:OUTPUT_INVALID",
-    "9:REJECT:OUTPUT_INVALID",
+    "9:REJECT:ROUTE_UNDECLARED",
     "10:REJECT:ATTRIBUTE_TOO_LARGE",
   ]);
   const by = new Map(answer.failures.map((failure) => [failure.index, failure]));
   assert.deepEqual(by.get(3)!.retryAfter, { seconds: 1n, nanos: 500_000_000 });
   assert.equal(by.get(4)!.message, "boom: TypeError: deep");
   assert.match(by.get(5)!.message, /return a value, drop .*output\(null\)/);
-  assert.match(by.get(9)!.message, /"nowhere" is not declared; declared: side/);
+  assert.match(by.get(9)!.message, /"nowhere" is not declared: add it to the node's routes; declared: side/);
 });
 
 test("map: bytes are octet-stream, JSON is application/json, the parent's type is never inherited", async () => {

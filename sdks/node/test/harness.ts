@@ -57,7 +57,7 @@ export class Client {
     after(() => this.grpc.close());
   }
 
-  unary(path: string, request: Buffer, deadlineMs = 5000): Promise<Buffer> {
+  unary(path: string, request: Buffer, deadlineMs = 60_000): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       const options = { deadline: Date.now() + deadlineMs };
       this.grpc.makeUnaryRequest(path, identity, identity, request, options, (error, response) =>
@@ -143,9 +143,9 @@ class Stream<Response extends { $case: string }> {
     for (const resume of this.wake.splice(0)) resume();
   }
 
-  /** The next response of a kind; others are passed over. Throws when the stream ends or 10 s have gone. */
+  /** The next response of a kind; others are passed over. Throws when the stream ends or 60 s have gone. */
   async until<K extends Response["$case"]>(kind: K): Promise<Extract<Response, { $case: K }>> {
-    const deadline = Date.now() + 10_000;
+    const deadline = Date.now() + 60_000;
     for (;;) {
       const next = this.received[this.read];
       if (next !== undefined) {
@@ -154,7 +154,7 @@ class Stream<Response extends { $case: string }> {
         continue;
       }
       if (this.ended !== undefined) throw Object.assign(new Error(this.ended.details), { status: this.ended });
-      if (Date.now() > deadline) throw new Error(`no ${kind} within 10 s`);
+      if (Date.now() > deadline) throw new Error(`no ${kind} within 60 s`);
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, deadline - Date.now() + 10);
         this.wake.push(() => {
@@ -313,11 +313,11 @@ export function batchOf(rows: readonly unknown[], columns: Partial<Batch> = {}):
   };
 }
 
-/** Waits until a condition holds; fails after 10 s. */
+/** Waits until a condition holds; fails after 60 s. */
 export async function eventually(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 10_000;
+  const deadline = Date.now() + 60_000;
   while (!(await holds())) {
-    if (Date.now() > deadline) throw new Error(`not within 10 s: ${what}`);
+    if (Date.now() > deadline) throw new Error(`not within 60 s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

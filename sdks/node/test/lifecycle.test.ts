@@ -1,37 +1,63 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { node } from "meshloom";
+import type { StatusObject } from "@grpc/grpc-js";
+import { node, Reject } from "meshloom";
 import { Ordering } from "../dist/esm/gen/meshloom/v1/process.js";
 import { batchOf, Client, eventually, gate, start, strings } from "./harness.js";
 
+const DRAINING = "the node is draining: it takes no new streams";
 const second = { seconds: 1n, nanos: 0 };
 
-test("cancel: signals abort, calls past their time are TIMEOUT, the rest CANCELLED, late results are ignored", async () => {
-  const started: number[] = [];
+test("timeout: a call past its time is answered TIMEOUT by the node, its signal aborts; the others go on", async () => {
   const aborted: unknown[] = [];
   const late = gate();
-  const slow = node("slow", { concurrency: 2 }).map(async (event, { signal }) => {
+  const slow = node("slow", { concurrency: 2 }).map(async (event, { signal, deadline }) => {
     const n = event.json<number>();
-    started.push(n);
-    if (n === 2) return n;
+    if (deadline === undefined) return n;
+    assert.ok(deadline.getTime() - Date.now() < 1000);
     signal.addEventListener("abort", () => aborted.push(signal.reason));
     await late.opened;
     return n;
   });
   const { address } = await start(slow);
   const stream = await new Client(address).process();
-  const sequence = stream.work(batchOf([0, 1, 2]), { timeout: { seconds: 0n, nanos: 1_000_000 } });
-  await eventually("both time signals", () => aborted.length === 2);
-  stream.cancel(sequence);
-  const answer = await stream.answer(sequence);
-  assert.deepEqual(answer.failed, ["0:RETRY:TIMEOUT", "1:RETRY:TIMEOUT", "2:RETRY:CANCELLED"]);
-  assert.equal((aborted[0] as Error).name, "TimeoutError");
-  // The taken-back calls hold no places, and what they return later changes nothing.
-  const next = await stream.handle([2]);
-  assert.equal(next.outputs.length, 1);
+  const sequence = stream.work(batchOf([0, 1]), { timeout: { seconds: 0n, nanos: 300_000_000 } });
+  assert.deepEqual((await stream.answer(sequence)).failed, ["0:RETRY:TIMEOUT", "1:RETRY:TIMEOUT"]);
+  // The places are free again.
+  assert.equal((await stream.handle([2])).outputs.length, 1);
+  assert.deepEqual(
+    aborted.map((reason) => (reason as Error).name),
+    ["TimeoutError", "TimeoutError"],
+  );
+  // What the calls return later changes nothing.
   late.open();
   assert.equal((await stream.handle([2])).outputs.length, 1);
-  assert.equal(stream.received.filter((r) => r.$case === "result" && r.value.sequence === sequence).length, 1);
+  assert.equal(
+    stream.received.filter((r) => r.$case === "result" && r.value.sequence === sequence && r.value.last).length,
+    1,
+  );
+});
+
+test("timeout: a handler that blocked the thread for longer is answered TIMEOUT, whatever it returned", async () => {
+  const blocking = node("blocking").map((event) => {
+    const ms = event.json<number>();
+    for (const end = performance.now() + ms; performance.now() < end;);
+    if (ms === 401) throw new Reject("too late to say");
+    return ms;
+  });
+  const { address } = await start(blocking);
+  const stream = await new Client(address).process();
+  const answer = await stream.handle([400, 401], { timeout: { seconds: 0n, nanos: 300_000_000 } });
+  assert.deepEqual(answer.failed, ["0:RETRY:TIMEOUT", "1:RETRY:TIMEOUT"]);
+});
+
+test("timeout: behind a call that took too long, its key's later events are held", async () => {
+  const hang = node("hang").map(() => new Promise<number>(() => undefined));
+  const { address } = await start(hang);
+  const stream = await new Client(address).process({ ordering: Ordering.ORDERING_KEY });
+  const key = strings(["a"], [0, 0]);
+  const answer = await stream.handle([0, 1], { timeout: { seconds: 0n, nanos: 300_000_000 } }, { key });
+  assert.deepEqual(answer.failed, ["0:RETRY:TIMEOUT", "1:RETRY:KEY_HELD"]);
 });
 
 test("cancel within the time is CANCELLED for all, and aborts the signal", async () => {
@@ -58,31 +84,15 @@ test("cancel within the time is CANCELLED for all, and aborts the signal", async
   assert.equal((reason as Error).name, "AbortError");
 });
 
-test("a handler that heeds its signal at the timeout is answered TIMEOUT by itself", async () => {
-  const polite = node("polite").map(async (_, { signal, deadline }) => {
-    assert.ok(deadline!.getTime() - Date.now() < 1000);
-    await new Promise<void>((_resolve, reject) =>
-      signal.addEventListener("abort", () => reject(signal.reason as Error)),
-    );
-    return 1;
-  });
-  const { address } = await start(polite);
-  const stream = await new Client(address).process();
-  const answer = await stream.handle([0], { timeout: { seconds: 0n, nanos: 30_000_000 } });
-  assert.deepEqual(answer.failed, ["0:RETRY:TIMEOUT"]);
-});
-
-test("batch calls: timeout and cancel name the whole work", async () => {
+test("batch calls: timeout and cancel name the whole work, or its inputs", async () => {
   const hang = node("hang").batch(() => new Promise(() => undefined));
   const { address } = await start(hang);
   const stream = await new Client(address).process();
   const short = stream.work(batchOf([0, 1]), { timeout: { seconds: 0n, nanos: 1 } });
-  const progress = await stream.until("progress");
-  assert.equal(progress.value.calls[0]!.index, 0xffff_ffff);
-  stream.cancel(short);
   assert.deepEqual((await stream.answer(short)).failed, ["4294967295:RETRY:TIMEOUT"]);
   const long = stream.work(batchOf([0, 1]), { timeout: { seconds: 60n, nanos: 0 } });
-  await stream.until("progress");
+  const progress = await stream.until("progress");
+  assert.equal(progress.value.calls[0]!.index, 0xffff_ffff);
   stream.cancel(long);
   assert.deepEqual((await stream.answer(long)).failed, ["0:RETRY:CANCELLED", "1:RETRY:CANCELLED"]);
 });
@@ -189,6 +199,8 @@ test("drain: health NOT_SERVING, work in hand is finished, later work goes back 
   await begun.opened;
   const stopped = stop();
   await eventually("NOT_SERVING", async () => (await client.health()) === 2);
+  const refused = await client.process().catch((error: unknown) => (error as { status: StatusObject }).status);
+  assert.deepEqual([(refused as StatusObject).code, (refused as StatusObject).details], [14, DRAINING]);
   const late = await stream.answer(stream.work(batchOf([2])));
   assert.deepEqual(late.failed, ["0:RETRY:CANCELLED"]);
   open();

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { node } from "meshloom";
-import type { Batch, Extension } from "../dist/esm/gen/meshloom/v1/batch.js";
+import type { Batch, Extension, SpanContext } from "../dist/esm/gen/meshloom/v1/batch.js";
 import type { Work } from "../dist/esm/gen/meshloom/v1/process.js";
 import { batchOf, Client, openProcess, type ProcessStream, start, strings, u32, values } from "./harness.js";
 
@@ -12,6 +12,14 @@ const stream = await new Client(served.address).process();
 const two = (columns: Partial<Batch>): Batch => batchOf([1, 2], columns);
 const extension = (more: Partial<Extension>): Partial<Batch> => ({
   extensions: [{ name: "a", type: 3, values: values(["x", "y"]), index: Buffer.alloc(0), ...more }],
+});
+const span = (more: Partial<SpanContext>): SpanContext => ({
+  index: 1,
+  traceId: Buffer.alloc(16, 1),
+  spanId: Buffer.alloc(8, 1),
+  flags: 1,
+  traceState: "",
+  ...more,
 });
 const broken = Buffer.from([0xff, 0xfe]);
 
@@ -52,6 +60,11 @@ const rules: [what: string, reason: string, says: RegExp, batch: Batch | undefin
   ["short uid", "BATCH_MALFORMED", /uid holds 16 bytes, expected 32/, two({ uid: Buffer.alloc(16) })],
   ["no uid", "BATCH_MALFORMED", /uid holds 0 bytes/, two({ uid: Buffer.alloc(0) })],
   ["short time", "BATCH_MALFORMED", /time holds 8 bytes/, two({ time: Buffer.alloc(8) })],
+  ["an attempt of 0", "BATCH_MALFORMED", /attempts\[1\] is 0/, two({}), { attempts: u32([1, 0]) }],
+  ["a span of no event", "BATCH_MALFORMED", /spans\[0\].index is 2/, two({ spans: [span({ index: 2 })] })],
+  ["spans that fall", "BATCH_MALFORMED", /spans\[1\].index is 1 after 1/, two({ spans: [span({}), span({})] })],
+  ["a short trace id", "BATCH_MALFORMED", /trace_id has 3 bytes/, two({ spans: [span({ traceId: Buffer.alloc(3) })] })],
+  ["a short span id", "BATCH_MALFORMED", /span_id has 9 bytes/, two({ spans: [span({ spanId: Buffer.alloc(9) })] })],
   ["attempts of another length", "BATCH_MALFORMED", /attempts holds 4 bytes/, two({}), { attempts: u32([1]) }],
   ["index out of range", "BATCH_MALFORMED", /key.index\[1\] is 1/, two({ key: strings(["a"], [0, 1]) })],
   [
@@ -168,8 +181,9 @@ test("legal corner cases pass", async () => {
 });
 
 test("unusable span contexts never fail work", async () => {
-  const span = { index: 9, traceId: Buffer.alloc(3), spanId: Buffer.alloc(8), flags: 1, traceState: "" };
-  assert.equal((await stream.handle([1], {}, { spans: [span] })).outputs.length, 1);
+  const zero = { index: 0, traceId: Buffer.alloc(16), spanId: Buffer.alloc(8), flags: 1, traceState: "" };
+  const odd = { index: 1, traceId: Buffer.alloc(16, 1), spanId: Buffer.alloc(8, 1), flags: 0xffff, traceState: "=,=" };
+  assert.equal((await stream.handle([1, 2], {}, { spans: [zero, odd] })).outputs.length, 2);
 });
 
 test("more works than the limits allow", async () => {

@@ -45,6 +45,39 @@ test("strict and loose schemas say themselves what they do with unknown keys", a
   assert.deepEqual((await stream.handle([1])).outputs[0]!.value, { b: 1 });
 });
 
+test("all that is wrong with a config is told at once, with paths; unknown keys at any depth; durations by name", async () => {
+  const config = z.object({
+    limits: z.object({ rate: z.number(), wait: z.string().default("1s").transform(durationMs) }),
+    sensors: z.array(z.object({ name: z.string() })),
+    room: z
+      .string()
+      .optional()
+      .transform((text) => (text === undefined ? 0 : sizeBytes(text))),
+  });
+  const { address } = await start(node("deep", { config }).map((_, { config: read }) => read));
+  const wrong = { limits: { rate: "x", wiat: 1, wait: "soon" }, sensors: [{ name: "a" }, { name: 2, nmae: 3 }], x: 1 };
+  const { details: told } = await refusal(address, { config: wrong });
+  for (const part of [
+    "limits.wiat: unknown key; known: rate, wait",
+    "sensors[1].nmae: unknown key; known: name",
+    "x: unknown key; known: limits, sensors, room",
+    "limits.rate: Invalid input",
+    'limits.wait: "soon" is not a duration; write it like 10s',
+    "sensors[1].name: Invalid input",
+  ]) {
+    assert.ok(told.includes(part), `${part} is not in ${told}`);
+  }
+  // A reader that only throws: the field is found by its text.
+  const thrown = await refusal(address, { config: { limits: { rate: 1 }, sensors: [], room: "ten" } });
+  assert.match(thrown.details, /room: "ten" is not a size; write it like 64MiB/);
+  const stream = await new Client(address).process({ config: { limits: { rate: 1 }, sensors: [] } });
+  assert.deepEqual((await stream.handle([1])).outputs[0]!.value, {
+    limits: { rate: 1, wait: 1000 },
+    sensors: [],
+    room: 0,
+  });
+});
+
 test("without a schema any JSON object is a config; Describe carries the schema of a declared one", async () => {
   const free = node("free").map((_, { config }) => config);
   const typed = node("typed", { config: z.object({ label: z.string() }) }).map(() => 1);
@@ -72,10 +105,21 @@ test("set-up runs once per config and is shared; tear-down runs once, after drai
   const client = new Client(address);
   await client.process({ config: { a: 1 } });
   const again = await client.process({ config: { a: 1 } });
-  await client.process({ config: { a: 2 } });
+  await client.process({ config: { a: 2, b: { d: 1, c: 2 } } });
+  // The same config, written otherwise; no config is an empty one.
+  await client.process({ configJson: Buffer.from(' { "b": {"c": 2, "d": 1}, "a": 2 }') });
+  await client.process();
+  await client.process({ config: {} });
   await again.handle([1]);
   await stop();
-  assert.deepEqual(log, ['up {"a":1}', 'up {"a":2}', 'down {"a":2}', 'down {"a":1}']);
+  assert.deepEqual(log, [
+    'up {"a":1}',
+    'up {"a":2,"b":{"d":1,"c":2}}',
+    "up {}",
+    "down {}",
+    'down {"a":2,"b":{"d":1,"c":2}}',
+    'down {"a":1}',
+  ]);
 });
 
 test("set-up that fails is UNAVAILABLE, a ConfigError is final", async () => {
@@ -108,8 +152,12 @@ test("protocol ranges without overlap are refused, and the side to upgrade is na
   assert.equal(newer.code, 9);
   assert.match(newer.details, /upgrade the node's package meshloom .*protocol 2/);
   assert.match(details(newer), /PROTOCOL_UNSUPPORTED/);
-  const older = await refusal(address, { protocol: { min: 0, max: 0 } });
-  assert.match(older.details, /upgrade the coordinator/);
+  assert.match(details(newer).replaceAll(/[^ -~]+/g, " "), / upgrade node to 2$/);
+  for (const protocol of [undefined, { min: 0, max: 1 }, { min: 3, max: 2 }]) {
+    const none = await refusal(address, { protocol });
+    assert.equal(none.code, 3);
+    assert.match(none.details, /protocol: a range of versions from 1 is needed, not /);
+  }
   await new Client(address).process({ protocol: { min: 1, max: 9 } });
 });
 
@@ -118,9 +166,16 @@ test("an unknown handler, none named of several, the wrong service", async () =>
     node("a").map(() => 1),
     node("b").source(() => []),
   );
-  assert.match((await refusal(address, { handler: "c" })).details, /no handler "c"; this process serves a, b/);
-  assert.match((await refusal(address, { handler: "" })).details, /none was named/);
-  assert.match((await refusal(address, { handler: "b" })).details, /served by Produce, not by Process/);
+  for (const [handler, code, reason, says] of [
+    ["c", 5, "HANDLER_UNKNOWN", /no handler "c"; this process serves a, b/],
+    ["", 5, "HANDLER_UNKNOWN", /none was named; this process serves a, b/],
+    ["b", 9, "HANDLER_ROLE_MISMATCH", /served by Produce, not by Process/],
+  ] as const) {
+    const refused = await refusal(address, { handler });
+    assert.equal(refused.code, code);
+    assert.ok(details(refused).includes(reason));
+    assert.match(refused.details, says);
+  }
 });
 
 test("durations and sizes", () => {

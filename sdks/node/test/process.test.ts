@@ -50,7 +50,7 @@ test("log lines carry level, fields, node and uid, each on one line; a failure e
   const stream = await client.process();
   await stream.handle([{ do: "log" }]);
   await eventually("the line", () => child.lines.length > 0);
-  assert.equal(child.lines[0], `INFO two lines size=3 text="a b" node=work-0 uid=${"0".repeat(32)}`);
+  assert.equal(child.lines[0], `INFO two lines size=3 text="a b" node=work/0 uid=${"0".repeat(32)}`);
   stream.work(batchOf([{ do: "unhandled" }]));
   const [code] = await child.exit;
   assert.equal(code, 1);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { node, output } from "meshloom";
+import { node, output, Reject } from "meshloom";
+import { z } from "zod";
 import type { Produced } from "../dist/esm/gen/meshloom/v1/produce.js";
 import { Client, eventually, gate, type ProduceStream, readStrings, readValues, start } from "./harness.js";
 
@@ -181,4 +182,82 @@ test("ids of a long checkpoint carry its digest; one that is too long, or no JSO
     assert.match(second!, /^[0-9a-f]{64}#1$/);
     assert.match((await stream.status).details, says);
   }
+});
+
+test("settled reaches each event's own callback, once, before the hook is told its checkpoint; failures are logged", async () => {
+  const log: string[] = [];
+  const queue = node("queue", { setup: () => ({ commit: (c: number) => log.push(`commit ${c}`) }) }).source<number>(
+    async function* ({ signal }) {
+      for (const n of [1, 2, 3]) {
+        yield output(n, {
+          checkpoint: n,
+          settled: async () => {
+            await Promise.resolve();
+            log.push(`ack ${n}`);
+            if (n === 2) throw new Error("the queue is away");
+          },
+        });
+      }
+      await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
+    },
+    { replays: false, settled: (checkpoint, { state }) => state.commit(checkpoint) },
+  );
+  const { address } = await start(queue);
+  const stream = await new Client(address).produce();
+  for (const n of [1, 2, 3]) {
+    stream.demand(1);
+    const [frame] = await frames(stream, 1);
+    assert.deepEqual([frame!.sequence, ids(frame!)], [BigInt(n), [undefined]]);
+  }
+  const settle = (sequence: bigint, checkpoint: number | undefined): void =>
+    stream.send({
+      $case: "settled",
+      value: { sequence, checkpoint: checkpoint === undefined ? undefined : Buffer.from(String(checkpoint)) },
+    });
+  // Out of order, as queues may be told; a frame twice, and a checkpoint twice, are heard once.
+  settle(3n, undefined);
+  settle(1n, 1);
+  settle(1n, 1);
+  settle(2n, 3);
+  await eventually("all", () => log.length === 5);
+  assert.deepEqual(log, ["ack 3", "ack 1", "commit 1", "ack 2", "commit 3"]);
+});
+
+test("a checkpoint that the source cannot read is refused before it is opened", async () => {
+  const typed = node("typed").source(
+    function* ({ checkpoint = 0 }) {
+      yield checkpoint + 1;
+    },
+    { checkpoint: z.int() },
+  );
+  const { address } = await start(typed);
+  const client = new Client(address);
+  for (const [checkpoint, says] of [
+    ["{", /checkpoint: it is not UTF-8 JSON/],
+    ['"x"', /checkpoint: .*expected number/],
+  ] as const) {
+    const refused = client.produce({ checkpoint: Buffer.from(checkpoint) });
+    await assert.rejects(refused, ({ status }: { status: { code: number; details: string } }) => {
+      assert.equal(status.code, 3);
+      assert.match(status.details, says);
+      return true;
+    });
+  }
+  const stream = await client.produce({ checkpoint: Buffer.from("4") });
+  stream.demand(1);
+  assert.equal(String((await frames(stream, 1))[0]!.batch!.payload!.data), "5");
+});
+
+test("whatever a source throws, it has failed: SOURCE_FAILED", async () => {
+  const rejecting = node("rejecting").source(function* () {
+    yield 1;
+    throw new Reject("no", { reason: "OWN" });
+  });
+  const { address } = await start(rejecting);
+  const stream = await new Client(address).produce();
+  stream.demand(10);
+  await frames(stream, 1);
+  const { code, metadata } = await stream.status;
+  assert.equal(code, 10);
+  assert.match(String(metadata.get("grpc-status-details-bin")[0]), /SOURCE_FAILED/);
 });

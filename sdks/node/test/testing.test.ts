@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { drop, node, output, Reject, Retry } from "meshloom";
 import { run } from "meshloom/testing";
+import { split } from "../dist/esm/testing/splits.js";
 import { z } from "zod";
 
-test("run: outputs, drops, rejects, retries with redelivery, in batches of any size", async () => {
+test("run: outputs, drops, rejects, retries tried again, in any number of batches", async () => {
   const flaky = node("flaky", { routes: ["odd"] }).map((event, { attempt }) => {
     const n = event.json<number>();
     if (n === 3) return drop;
@@ -12,9 +13,9 @@ test("run: outputs, drops, rejects, retries with redelivery, in batches of any s
     if (n === 5 && attempt < 3) throw new Retry("soon", { afterMs: 20 });
     return output({ n, attempt }, { key: event.key, route: n % 2 ? "odd" : undefined });
   });
-  for (const splits of [1, 2, 100]) {
+  for (const splits of [1, 2, 100, "random"] as const) {
     const inputs = [1, output(2, { key: "two" }), 3, 4, 5];
-    const result = await run(flaky, inputs, { redeliver: true, splits });
+    const result = await run(flaky, inputs, { attempts: 10, splits });
     assert.deepEqual(
       result.outputs.map(({ parent, value, key, route }) => ({ parent, value, key, route })),
       [
@@ -24,6 +25,7 @@ test("run: outputs, drops, rejects, retries with redelivery, in batches of any s
       ],
     );
     assert.deepEqual(result.dropped, [2]);
+    assert.deepEqual(result.verdicts, ["output", "output", "drop", "reject FOUR", "output"]);
     assert.deepEqual(result.rejected, [{ input: 3, reason: "FOUR", message: "four", afterMs: undefined, attempt: 1 }]);
     assert.deepEqual(
       result.retried.map(({ input, afterMs, attempt }) => [input, afterMs, attempt]),
@@ -128,4 +130,86 @@ test("run: spans of the node and of the user's own, nested", async () => {
     ["send src", "send src"],
   );
   assert.deepEqual((await run(traced, [1])).spans, []);
+});
+
+test("run: every event twice, under the same uid, as the next attempt", async () => {
+  const seen = new Map<string, number[]>();
+  const once = node("once").map((event, { attempt }) => {
+    seen.set(event.uid, [...(seen.get(event.uid) ?? []), attempt]);
+    return seen.get(event.uid)!.length;
+  });
+  const { values, redelivered } = await run(once, ["a", "b"], { redeliver: true });
+  assert.deepEqual(
+    [values, redelivered!.values],
+    [
+      [1, 1],
+      [2, 2],
+    ],
+  );
+  assert.deepEqual(
+    [...seen.values()],
+    [
+      [1, 2],
+      [1, 2],
+    ],
+  );
+  assert.equal((await run(once, ["a"])).redelivered, undefined);
+});
+
+test("run: random batches are the same again by their seed, and together they are the inputs", async () => {
+  const items = Array.from({ length: 500 }, (_, i) => i);
+  for (const seed of [0, 1, 2 ** 32 - 1]) {
+    const parts = split(items, "random", seed);
+    assert.deepEqual(parts.flat(), items);
+    assert.deepEqual(split(items, "random", seed), parts);
+    assert.ok(parts.some((part) => part.length === 1) && parts.some((part) => part.length > 8));
+  }
+  assert.notDeepEqual(split(items, "random", 1), split(items, "random", 2));
+  assert.deepEqual(
+    split([1, 2, 3, 4, 5], 2, 0).map((part) => part.length),
+    [3, 2],
+  );
+  const sizes: number[] = [];
+  const count = node("count").batch((rows, out) => {
+    sizes.push(rows.count);
+    for (let i = 0; i < rows.count; i++) out.pass(i);
+  });
+  const { values } = await run(count, items, { splits: "random", seed: 7 });
+  assert.deepEqual(values, items);
+  assert.deepEqual(
+    sizes,
+    split(items, "random", 7).map((part) => part.length),
+  );
+  await assert.rejects(run(count, [], { splits: 0 }), /splits must be a number of batches from 1, or "random", not 0/);
+  await assert.rejects(run(count, [], { attempts: 0.5 }), /attempts must be a whole number from 1/);
+});
+
+test("run: a cancellation reaches the handler; what was not begun is not called", async () => {
+  const cancel = new AbortController();
+  const called: unknown[] = [];
+  const slow = node("slow", { concurrency: 1 }).map(async (event, { signal }) => {
+    called.push(event.json());
+    const aborted = new Promise((resolve) => signal.addEventListener("abort", resolve));
+    cancel.abort();
+    await aborted;
+    return 1;
+  });
+  const { verdicts, values } = await run(slow, [1, 2, 3], { signal: cancel.signal, splits: 2, attempts: 5 });
+  assert.deepEqual(verdicts, ["retry CANCELLED", "retry CANCELLED", "retry CANCELLED"]);
+  assert.deepEqual([called, values], [[1], []]);
+});
+
+test("run: sources whose events settle, or do not", async () => {
+  for (const settle of [true, false]) {
+    const told: string[] = [];
+    const rows = node("rows").source<number>(
+      function* () {
+        yield output("a", { checkpoint: 1, settled: () => told.push("a"), time: 5n });
+      },
+      { settled: (checkpoint) => told.push(`checkpoint ${checkpoint}`) },
+    );
+    const { outputs } = await run(rows, [], { settle });
+    assert.equal(outputs[0]!.timeNs, 5n);
+    assert.deepEqual(told, settle ? ["a", "checkpoint 1"] : []);
+  }
 });

@@ -1,6 +1,7 @@
 // The Node.js node of the end-to-end tests: one process with a handler of every kind that does what the payload asks
 // for. Each language has the same one.
-import { closeSync, openSync, writeSync } from "node:fs";
+import { once } from "node:events";
+import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
 import { ConfigError, drop, isMain, node, output, Reject, Retry, serve } from "meshloom";
 import { z } from "zod";
@@ -9,6 +10,7 @@ const LANG = "node";
 const config = z.strictObject({
   label: z.string(),
   count: z.int().default(0),
+  first: z.int().default(0),
   pause: z.int().default(0),
   out: z.string().default(""),
 });
@@ -93,8 +95,8 @@ export const batch = node("batch", { config, routes }).batch((rows, out, { confi
   });
 });
 
-/** The sink's file, closed after drain. */
-class Deliveries {
+/** A file of JSON lines, closed after drain. */
+class Lines {
   constructor(path) {
     this.file = openSync(path, "a");
   }
@@ -107,13 +109,15 @@ class Deliveries {
   }
 }
 
-export const sink = node("sink", {
-  config,
-  setup: ({ config }) => {
-    if (config.out === "") throw new ConfigError([{ field: "out", message: "the sink needs the path of a file" }]);
-    return new Deliveries(config.out);
-  },
-}).sink((event, { attempt, config, state }) => {
+/** Opens the file of a handler that needs one. */
+const opens =
+  (what) =>
+  ({ config }) => {
+    if (config.out === "") throw new ConfigError([{ field: "out", message: `the ${what} needs the path of a file` }]);
+    return new Lines(config.out);
+  };
+
+export const sink = node("sink", { config, setup: opens("sink") }).sink((event, { attempt, config, state }) => {
   const input = here(event.json(), config);
   verdict(input, attempt);
   state.append({ uid: event.uid, n: input.n, attempt, lang: LANG, label: config.label });
@@ -126,4 +130,21 @@ export const source = node("source", { config }).source(async function* ({ check
   }
 });
 
-if (isMain(import.meta)) await serve(map, filter, flatMap, batch, sink, source);
+/**
+ * A source that cannot replay, in front of a queue: what it is told to forget it never gives again, and it has no end.
+ * The file `out` has a line for each event that is forgotten.
+ */
+export const queue = node("queue", { config, setup: opens("queue") }).source(
+  async function* ({ config, state: forgotten, signal }) {
+    const already = new Set(readFileSync(config.out, "utf8").split("\n"));
+    for (let n = config.first; n < config.first + config.count; n++) {
+      if (already.has(`${n}`)) continue;
+      yield output({ n, do: "pass" }, { id: `${n}`, settled: () => forgotten.append(n) });
+      if (config.pause > 0) await setTimeout(config.pause, undefined, { signal });
+    }
+    await once(signal, "abort");
+  },
+  { replays: false },
+);
+
+if (isMain(import.meta)) await serve(map, filter, flatMap, batch, sink, source, queue);

@@ -95,6 +95,8 @@ export class Batch implements Iterable<MeshEvent> {
       () => `attempts holds ${attempts.byteLength} bytes, expected 0 or ${count * 4}`,
     );
     this.attempts = attempts.byteLength === 0 ? undefined : readU32(attempts);
+    const none = this.attempts?.indexOf(0) ?? -1;
+    must(none < 0, () => `attempts[${none}] is 0, expected 1 or more`);
   }
 
   /** The payload's bytes, a view. */
@@ -164,7 +166,7 @@ export class Batch implements Iterable<MeshEvent> {
   }
   /** Which attempt this is, from 1. */
   attempt(index: number): number {
-    return Math.max(1, this.attempts?.[this.checked(index)] ?? 1);
+    return this.attempts?.[this.checked(index)] ?? 1;
   }
 
   /** One event of the batch. */
@@ -187,17 +189,19 @@ export class Batch implements Iterable<MeshEvent> {
 
 const NO_SPANS: ReadonlyMap<number, HopContext> = new Map<number, HopContext>();
 
-/** Unusable contexts are left out: tracing never fails work. */
+/** The column must be well-formed; contexts that are not usable are left out: tracing never fails work. */
 function readSpans(wire: WireBatch): ReadonlyMap<number, HopContext> {
   const spans = new Map<number, HopContext>();
-  for (const span of wire.spans) {
+  let previous = -1;
+  for (const [i, span] of wire.spans.entries()) {
+    const { index, traceId, spanId } = span;
+    must(index < wire.count, () => `spans[${i}].index is ${index}, but there are ${wire.count} events`);
+    must(index > previous, () => `spans[${i}].index is ${index} after ${previous}: it must rise`);
+    must(traceId.byteLength === 16, () => `spans[${i}].trace_id has ${traceId.byteLength} bytes, expected 16`);
+    must(spanId.byteLength === 8, () => `spans[${i}].span_id has ${spanId.byteLength} bytes, expected 8`);
+    previous = index;
     const usable =
-      span.index < wire.count &&
-      span.traceId.byteLength === 16 &&
-      span.spanId.byteLength === 8 &&
-      span.traceId.some((byte) => byte !== 0) &&
-      span.spanId.some((byte) => byte !== 0) &&
-      (span.flags & 1) === 1;
+      span.traceId.some((byte) => byte !== 0) && span.spanId.some((byte) => byte !== 0) && (span.flags & 1) === 1;
     if (!usable) continue;
     spans.set(span.index, {
       traceId: asBuffer(span.traceId).toString("hex"),

@@ -1,14 +1,15 @@
 import { Extension, ExtensionType } from "../gen/meshloom/v1/batch.js";
+import { isTimestamp, isUri, isUriReference, Timestamp, Uri, UriReference } from "./extension-types.js";
 import { MAX_ATTRIBUTE_BYTES, MAX_BATCH_EVENTS, MAX_EXTENSION_NAME, MAX_EXTENSIONS } from "./limits.js";
 import { Reasons } from "../reasons.js";
 import { must } from "./malformed.js";
 import { joinValues } from "./strings.js";
 import { asBuffer, readU32, ValuesColumn, writeU32 } from "./values.js";
 
-/** A CloudEvents extension attribute as JavaScript has it: Integer is a number, Timestamp a Date, URI a string. */
-export type ExtensionValue = boolean | number | string | Buffer | Date;
-/** What an output may set: null removes the extension; a URL becomes a CloudEvents URI. */
-export type ExtensionInput = boolean | number | string | Uint8Array | Date | URL | null;
+/** A CloudEvents extension attribute as JavaScript has it: Integer is a number, Binary a Buffer. */
+export type ExtensionValue = boolean | number | string | Buffer | Uri | UriReference | Timestamp;
+/** What an output may set: null removes the extension; a URL is taken as a `Uri`, a Date as a `Timestamp`. */
+export type ExtensionInput = ExtensionValue | Uint8Array | Date | URL | null;
 
 const NAME = /^[a-z0-9]{1,64}$/;
 const FIXED_BYTES = new Map([
@@ -42,7 +43,11 @@ class ExtensionColumn {
       case ExtensionType.EXTENSION_TYPE_INTEGER:
         return bytes.readInt32LE(0);
       case ExtensionType.EXTENSION_TYPE_TIMESTAMP:
-        return new Date(Number(bytes.readBigInt64LE(0) / 1_000_000n));
+        return new Timestamp(bytes.readBigInt64LE(0));
+      case ExtensionType.EXTENSION_TYPE_URI:
+        return new Uri(bytes.toString("utf8"));
+      case ExtensionType.EXTENSION_TYPE_URI_REFERENCE:
+        return new UriReference(bytes.toString("utf8"));
       case ExtensionType.EXTENSION_TYPE_BINARY:
         return bytes;
       default:
@@ -205,14 +210,21 @@ function encode(value: ExtensionInput): { type: ExtensionType; bytes: Uint8Array
   }
   if (value instanceof Uint8Array) return { type: ExtensionType.EXTENSION_TYPE_BINARY, bytes: asBuffer(value) };
   if (value instanceof URL) return { type: ExtensionType.EXTENSION_TYPE_URI, bytes: Buffer.from(value.href) };
-  if (value instanceof Date && !Number.isNaN(value.getTime())) {
-    const bytes = Buffer.alloc(8);
-    bytes.writeBigInt64LE(BigInt(value.getTime()) * 1_000_000n);
-    return { type: ExtensionType.EXTENSION_TYPE_TIMESTAMP, bytes };
+  if (isUri(value)) return { type: ExtensionType.EXTENSION_TYPE_URI, bytes: Buffer.from(value.value) };
+  if (isUriReference(value)) {
+    return { type: ExtensionType.EXTENSION_TYPE_URI_REFERENCE, bytes: Buffer.from(value.value) };
   }
+  if (isTimestamp(value)) return timestamp(value.ns);
+  if (value instanceof Date && !Number.isNaN(value.getTime())) return timestamp(BigInt(value.getTime()) * 1_000_000n);
   throw new TypeError(
-    `an extension cannot be ${String(value)}; use a boolean, 32-bit integer, string, bytes, Date or URL`,
+    `an extension cannot be ${String(value)}; use a boolean, 32-bit integer, string, bytes, Timestamp, Date, Uri, UriReference or URL`,
   );
+}
+
+function timestamp(ns: bigint): { type: ExtensionType; bytes: Uint8Array } {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigInt64LE(ns);
+  return { type: ExtensionType.EXTENSION_TYPE_TIMESTAMP, bytes };
 }
 
 /** The columns that these extensions need, as `name/type`. */

@@ -1,13 +1,12 @@
 import { WHOLE } from "../columns/limits.js";
 import { type EventFailure, FailureAction } from "../gen/meshloom/v1/process.js";
-import { Reasons } from "../reasons.js";
 import type { Verdict } from "../tracing/names.js";
 import { BatchSpans, within } from "../tracing/spans.js";
 import { isThenable } from "../util.js";
 import { Call } from "./call.js";
 import type { Dispatcher, Stream } from "./dispatcher.js";
 import { Emitter } from "./emitter.js";
-import { failureOf, retryFailure } from "./verdicts.js";
+import { failureOf, keyHeld } from "./verdicts.js";
 import type { WorkState } from "./work.js";
 
 /** Runs batch handlers: one call per work. */
@@ -58,10 +57,17 @@ export class BatchDispatcher implements Dispatcher {
   }
 
   private wait(call: Call, spans: BatchSpans | undefined, emitter: Emitter, result: Promise<unknown>): void {
-    const abandoned = retryFailure(WHOLE, Reasons.CANCELLED, "the work was taken back");
-    call.goesOn(() => {
+    const end = (failure: EventFailure): void => {
       this.calls.delete(call);
-      spans?.end(() => abandoned, abandoned);
+      spans?.end(() => failure, failure);
+    };
+    call.goesOn({
+      abandoned: end,
+      timedOut: (failure) => {
+        end(failure);
+        call.work.failWhole(failure);
+        this.stream.callEnded(call.work);
+      },
     });
     this.calls.add(call);
     void result
@@ -76,6 +82,13 @@ export class BatchDispatcher implements Dispatcher {
   }
 
   private answered(call: Call, spans: BatchSpans | undefined, emitter: Emitter): void {
+    try {
+      emitter.check();
+      call.checkTime();
+    } catch (error) {
+      this.failed(call, spans, error);
+      return;
+    }
     if (!call.end()) return;
     const { work } = call;
     const verdicts: (Verdict | EventFailure)[] = [];
@@ -84,7 +97,7 @@ export class BatchDispatcher implements Dispatcher {
     for (let i = 0; i < work.batch.count; i++) {
       const key = this.stream.keyOf?.(work, i);
       const behind = key !== undefined && held.has(key);
-      const fate = behind ? { failure: heldBack(i) } : emitter.fate(i);
+      const fate = behind ? { failure: keyHeld(i) } : emitter.fate(i);
       if (fate === "dropped") {
         verdicts.push("consumed");
         work.consume(i);
@@ -107,6 +120,3 @@ export class BatchDispatcher implements Dispatcher {
     call.work.failWhole(failure);
   }
 }
-
-const heldBack = (index: number): EventFailure =>
-  retryFailure(index, Reasons.KEY_HELD, "an earlier event of the same key is to be retried first");

@@ -2,9 +2,12 @@ import type { Tracer } from "@opentelemetry/api";
 import { WHOLE } from "../columns/limits.js";
 import type { Context } from "../context.js";
 import type { MeshEvent } from "../event.js";
+import type { EventFailure } from "../gen/meshloom/v1/process.js";
 import type { Logger } from "../log.js";
+import { Reasons } from "../reasons.js";
 import type { Stream } from "./dispatcher.js";
 import type { ReplicaInfo } from "./scope.js";
+import { timeoutFailure } from "./verdicts.js";
 import type { WorkState } from "./work.js";
 
 /** One handler call, and the context that its handler is given. What a handler does not touch is not made. */
@@ -14,7 +17,6 @@ export class Call implements Context {
   private timer: NodeJS.Timeout | undefined;
   private logger: Logger | undefined;
   private isOver = false;
-  private timedOut = false;
   private pausedMs = 0;
 
   constructor(
@@ -25,12 +27,13 @@ export class Call implements Context {
     private readonly startedAt: number,
   ) {}
 
-  /** The handler waits for something: other calls run meanwhile. `onAbandon` is called if the call is taken back. */
-  goesOn(onAbandon: () => void): void {
+  /** The handler waits for something: other calls run meanwhile. `early` is told if the call ends before its handler. */
+  goesOn(early: EarlyEnd): void {
     const { table, id } = this.stream;
     const slot = table.begin(id, this.work.sequence, this.index, this.startedAt);
-    this.waiting = { slot, since: table.clock.look(), onAbandon };
+    this.waiting = { slot, since: table.clock.look(), early };
     this.work.running.add(this);
+    this.armTimeout();
   }
 
   get event(): MeshEvent {
@@ -69,7 +72,6 @@ export class Call implements Context {
     if (this.controller === undefined) {
       this.controller = new AbortController();
       if (this.isOver) this.controller.abort(new DOMException("the call is over", "AbortError"));
-      else this.armTimeout();
     }
     return this.controller.signal;
   }
@@ -81,17 +83,28 @@ export class Call implements Context {
 
   /** Whether the handler has had more time than the node's timeout. */
   pastTimeout(): boolean {
-    return this.timedOut || (this.work.timeoutMs !== undefined && this.elapsedMs() > this.work.timeoutMs);
+    return this.work.timeoutMs !== undefined && this.elapsedMs() > this.work.timeoutMs;
   }
 
-  /** Takes time in which the coordinator did not read off the call's age. */
-  pause(ms: number): void {
+  /** Throws when the handler has ended, but too late: the coordinator counts on no result any more. */
+  checkTime(): void {
+    const { timeoutMs } = this.work;
+    // The cheap clock first: it is off by no more than its tick.
+    if (timeoutMs === undefined || this.stream.table.clock.now() - this.startedAt <= timeoutMs) return;
+    if (this.pastTimeout()) throw new Error("it returned too late");
+  }
+
+  /** Waits for the coordinator to read. That time is taken off the call's age. */
+  async pauseFor(wait: Promise<void>): Promise<void> {
+    clearTimeout(this.timer);
+    const since = performance.now();
+    await wait;
+    const ms = performance.now() - since;
     this.pausedMs += ms;
-    if (this.waiting !== undefined) {
-      this.waiting.since += ms;
-      this.stream.table.shift(this.waiting.slot, ms);
-    }
-    if (this.timer !== undefined) this.armTimeout();
+    if (this.waiting === undefined || this.isOver) return;
+    this.waiting.since += ms;
+    this.stream.table.shift(this.waiting.slot, ms);
+    this.armTimeout();
   }
 
   /** Ends the call; false when it was over already and its result must be ignored. */
@@ -104,10 +117,11 @@ export class Call implements Context {
   }
 
   /** Takes the call back: its signal aborts, its slot is free, whatever it returns later is ignored. */
-  abandon(why: string): void {
+  abandon(failure: EventFailure): void {
     if (!this.end()) return;
-    this.waiting?.onAbandon();
-    this.controller?.abort(new DOMException(why, "AbortError"));
+    this.waiting?.early.abandoned(failure);
+    const name = failure.reason === Reasons.TIMEOUT ? "TimeoutError" : "AbortError";
+    this.controller?.abort(new DOMException(failure.message, name));
   }
 
   private endWaiting({ slot, since }: Waiting): void {
@@ -125,10 +139,15 @@ export class Call implements Context {
     if (this.work.timeoutMs === undefined) return;
     const left = Math.max(0, this.work.timeoutMs - this.elapsedMs());
     if (left > MAX_TIMER_MS) return;
-    this.timer = setTimeout(() => {
-      this.timedOut = true;
-      this.controller?.abort(new DOMException("the node's timeout has passed", "TimeoutError"));
-    }, left);
+    this.timer = setTimeout(() => this.timeOut(), left);
+  }
+
+  private timeOut(): void {
+    if (!this.end()) return;
+    const failure = timeoutFailure(this.index, this.work.timeoutMs!);
+    // Before others may start: a handler that heeds its signal has let go by then.
+    this.controller?.abort(new DOMException(failure.message, "TimeoutError"));
+    this.waiting?.early.timedOut(failure);
   }
 }
 
@@ -141,5 +160,13 @@ interface Waiting {
   readonly slot: number;
   /** When the handler gave the thread back, plus the time that was not the handler's. */
   since: number;
-  readonly onAbandon: () => void;
+  readonly early: EarlyEnd;
+}
+
+/** What is to be done when a call ends before its handler. */
+export interface EarlyEnd {
+  /** Its work was taken back, which has closed the input. */
+  abandoned(failure: EventFailure): void;
+  /** It took too long: the input is to be closed with this failure. */
+  timedOut(failure: EventFailure): void;
 }

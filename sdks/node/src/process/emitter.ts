@@ -1,5 +1,6 @@
 import type { Batch } from "../columns/batch.js";
-import { Reject, Retry, type RetryOptions } from "../errors.js";
+import { WHOLE } from "../columns/limits.js";
+import { isReject, Reject, Retry, type RetryOptions } from "../errors.js";
 import type { EventFailure } from "../gen/meshloom/v1/process.js";
 import { output, type OutputOptions, PASS, type Row, toRow } from "../output.js";
 import { Reasons } from "../reasons.js";
@@ -18,22 +19,37 @@ type Fate = { readonly rows: Row[] } | { readonly failure: EventFailure } | "dro
 export class Emitter {
   private readonly fates: (Fate | undefined)[];
   private readonly wholeRows: Row[] = [];
+  /** Inputs with an output that cannot go on the wire: their other outputs are not wanted any more. */
+  private readonly invalid = new Set<number>();
+  private misuse: Retry | undefined;
 
   /** @internal */
   constructor(
     private readonly batch: Batch,
-    private readonly routes: ReadonlySet<string> | undefined,
+    private readonly routes: ReadonlySet<string>,
   ) {
     this.fates = new Array<Fate | undefined>(batch.count);
   }
 
-  /** One output that came from input `index`; call it again for more. */
+  /**
+   * One output that came from input `index`; call it again for more. One that cannot be encoded, or breaks a limit,
+   * makes its input a dead letter.
+   */
   emit(index: number, value: unknown, options?: OutputOptions): void {
-    const row = this.row(value, options);
     const fate = this.fates[this.checked(index)];
-    if (fate === undefined) this.fates[index] = { rows: [row] };
-    else if (typeof fate === "object" && "rows" in fate) fate.rows.push(row);
-    else throw this.namedTwice(index);
+    if (fate !== undefined && !(typeof fate === "object" && "rows" in fate)) {
+      if (this.invalid.has(index)) return;
+      throw this.namedTwice(index);
+    }
+    try {
+      const row = this.row(index, value, options);
+      if (fate === undefined) this.fates[index] = { rows: [row] };
+      else fate.rows.push(row);
+    } catch (error) {
+      if (!isReject(error)) throw error;
+      this.invalid.add(index);
+      this.fates[index] = { failure: failureOf(index, error, false) };
+    }
   }
 
   /** Inputs that pass unchanged. */
@@ -60,7 +76,7 @@ export class Emitter {
 
   /** One output that came from the whole batch; inputs that nothing else names count as consumed. */
   whole(value: unknown, options?: OutputOptions): void {
-    this.wholeRows.push(this.row(value, options));
+    this.wholeRows.push(this.row(WHOLE, value, options));
   }
 
   /** What became of an input. @internal */
@@ -77,18 +93,23 @@ export class Emitter {
     };
   }
 
+  /** Throws if the handler named an input twice, or one that is not there. @internal */
+  check(): void {
+    if (this.misuse !== undefined) throw this.misuse;
+  }
+
   /** Outputs of the whole batch. @internal */
   get wholeOutputs(): readonly Row[] {
     return this.wholeRows;
   }
 
-  private row(value: unknown, options: OutputOptions | undefined): Row {
+  private row(index: number, value: unknown, options: OutputOptions | undefined): Row {
     if (value === undefined) {
       throw new Reject("emitted undefined; emit null for JSON null, drop(index) for nothing", {
         reason: Reasons.NO_RESULT,
       });
     }
-    return toRow(options === undefined ? value : output(value, options), this.routes);
+    return toRow(options === undefined ? value : output(value, options), this.routes, this.batch, index);
   }
 
   private name(inputs: Inputs, fate: (index: number) => Fate): void {
@@ -100,12 +121,16 @@ export class Emitter {
 
   private checked(index: number): number {
     if (Number.isInteger(index) && index >= 0 && index < this.batch.count) return index;
-    const message = `there is no input ${index}; the batch has ${this.batch.count}`;
-    throw new Retry(message, { reason: Reasons.RESULT_INDEX_REPEATED });
+    throw this.misused(`there is no input ${index}; the batch has ${this.batch.count}`);
   }
 
   private namedTwice(index: number): Retry {
-    const message = `input ${index} is named twice; only emit may name an input again`;
-    return new Retry(message, { reason: Reasons.RESULT_INDEX_REPEATED });
+    return this.misused(`input ${index} is named twice; only emit may name an input again`);
+  }
+
+  /** A mistake that the whole work is retried for, also when the handler catches what is thrown. */
+  private misused(message: string): Retry {
+    this.misuse ??= new Retry(message, { reason: Reasons.RESULT_INDEX_REPEATED });
+    return this.misuse;
   }
 }

@@ -8,7 +8,7 @@ export interface ReplicaInfo {
   readonly index: number;
   /** Number of replicas. */
   readonly of: number;
-  /** NODE-INDEX. */
+  /** NODE/INDEX. */
   readonly name: string;
 }
 
@@ -25,7 +25,7 @@ export class Scope<Config = unknown, State = unknown> {
     readonly state: State,
   ) {
     const { index, of } = replica ?? { index: 0, of: 1 };
-    this.replica = { index, of: Math.max(of, 1), name: `${node}-${index}` };
+    this.replica = { index, of: Math.max(of, 1), name: `${node}/${index}` };
     this.tracer = trace.getTracer(node);
   }
 

@@ -2,15 +2,16 @@ import type { Span } from "@opentelemetry/api";
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { rowSize } from "../columns/outputs.js";
 import { Reject } from "../errors.js";
-import { FailureAction } from "../gen/meshloom/v1/process.js";
+import { type EventFailure, FailureAction } from "../gen/meshloom/v1/process.js";
 import { drop, PASS, type Row, toRow } from "../output.js";
+import { stepsOf, writePath } from "../paths.js";
 import { Reasons } from "../reasons.js";
 import { endSpan, startProcess, within } from "../tracing/spans.js";
 import { isThenable, type MaybePromise } from "../util.js";
 import { Call } from "./call.js";
 import type { Dispatcher, Stream } from "./dispatcher.js";
 import { Lanes } from "./lanes.js";
-import { failureOf, retryFailure } from "./verdicts.js";
+import { failureOf, keyHeld } from "./verdicts.js";
 import { HOLD_BYTES, type WorkState } from "./work.js";
 
 /** Runs handlers of single events: map, filter, flatMap, sink. */
@@ -28,7 +29,7 @@ export class SingleDispatcher implements Dispatcher {
   add(work: WorkState): void {
     const { keyOf } = this.stream;
     const lanes = new Lanes(work, keyOf && ((index) => keyOf(work, index)), (index) => {
-      work.fail(retryFailure(index, Reasons.KEY_HELD, "an earlier event of the same key is to be retried first"));
+      work.fail(keyHeld(index));
     });
     this.works.push({ work, lanes });
   }
@@ -83,9 +84,18 @@ export class SingleDispatcher implements Dispatcher {
   }
 
   private wait(call: Call, lanes: Lanes, span: Span | undefined, answer: Promise<Answer>): void {
-    call.goesOn(() => {
+    const end = (failure: EventFailure): void => {
       this.calls.delete(call);
-      if (span !== undefined) endSpan(span, retryFailure(call.index, Reasons.CANCELLED, "the work was taken back"));
+      if (span !== undefined) endSpan(span, failure);
+    };
+    call.goesOn({
+      abandoned: end,
+      timedOut: (failure) => {
+        end(failure);
+        call.work.fail(failure);
+        lanes.ended(call.index, true);
+        this.stream.callEnded(call.work);
+      },
     });
     this.calls.add(call);
     void answer
@@ -100,6 +110,12 @@ export class SingleDispatcher implements Dispatcher {
   }
 
   private answered(call: Call, lanes: Lanes, span: Span | undefined, rows: Answer): void {
+    try {
+      call.checkTime();
+    } catch (error) {
+      this.failed(call, lanes, span, error);
+      return;
+    }
     if (!call.end()) return;
     if (span !== undefined) endSpan(span, rows.length > 0 || this.isSink ? "delivered" : "consumed");
     call.work.answer(call.index, rows);
@@ -135,7 +151,7 @@ export class SingleDispatcher implements Dispatcher {
   private interpret(call: Call, result: unknown): MaybePromise<Answer> {
     switch (this.stream.definition.role) {
       case "map":
-        return this.oneRow(result);
+        return this.oneRow(call, result);
       case "filter":
         if (result === true) return PASSED;
         if (result === false || result === drop) return NOTHING;
@@ -147,7 +163,7 @@ export class SingleDispatcher implements Dispatcher {
     }
   }
 
-  private oneRow(value: unknown): Answer {
+  private oneRow(call: Call, value: unknown): Answer {
     if (value === drop) return NOTHING;
     if (value === undefined || value === null) {
       throw new Reject(
@@ -155,12 +171,12 @@ export class SingleDispatcher implements Dispatcher {
         { reason: Reasons.NO_RESULT },
       );
     }
-    return [toRow(value, this.stream.definition.routes)];
+    return [toRow(value, this.stream.definition.routes, call.work.batch, call.index)];
   }
 
   private many(call: Call, result: unknown): MaybePromise<Answer> {
     if (result === drop) return NOTHING;
-    if (result === undefined || result === null) return this.oneRow(result);
+    if (result === undefined || result === null) return this.oneRow(call, result);
     const iterator = iteratorOf(result);
     if (iterator === undefined) {
       throw new Reject(`the handler returned ${describe(result)}; return an array, iterator or (async) generator`, {
@@ -176,7 +192,7 @@ export class SingleDispatcher implements Dispatcher {
       const step = iterator.next();
       if (isThenable(step)) return this.pullAsync(call, iterator, step, held);
       if (step.done === true) return held.rows;
-      this.keep(held, step.value);
+      this.keep(call, held, step.value);
       if (held.bytes >= HOLD_BYTES) {
         return this.part(call, held).then((goOn) =>
           goOn ? this.pull(call, iterator, held) : closeIterator(iterator, held.rows),
@@ -192,32 +208,35 @@ export class SingleDispatcher implements Dispatcher {
     held: Held,
   ): Promise<Answer> {
     for (let step = await first; step.done !== true; step = await iterator.next()) {
-      this.keep(held, step.value);
+      this.keep(call, held, step.value);
       const goOn = call.over ? false : held.bytes < HOLD_BYTES || (await this.part(call, held));
       if (!goOn) return closeIterator(iterator, held.rows);
     }
     return held.rows;
   }
 
-  private keep(held: Held, value: unknown): void {
+  private keep(call: Call, held: Held, value: unknown): void {
     if (value === drop) return;
-    const row = this.oneRow(value)[0]!;
+    const row = this.oneRow(call, value)[0]!;
     held.rows.push(row);
     held.bytes += rowSize(row);
   }
 
   /** Sends all but the last row; false when the call is over. Time spent waiting is not the handler's. */
   private async part(call: Call, held: Held): Promise<boolean> {
-    const since = performance.now();
-    for (let turn = call.work.turn(call.index); turn !== undefined; turn = call.work.turn(call.index)) await turn;
-    for (let room = this.stream.room(); room !== undefined; room = this.stream.room()) await room;
-    call.pause(performance.now() - since);
+    // Asked again after every wait: nothing may come between the answer and what is sent upon it.
+    for (let wait = this.busy(call); wait !== undefined; wait = this.busy(call)) await call.pauseFor(wait);
     if (call.over) return false;
     const last = held.rows.pop()!;
     call.work.sendPart(call.index, held.rows);
     held.rows = [last];
     held.bytes = rowSize(last);
     return true;
+  }
+
+  /** What a part of a call's outputs has to wait for: another call's that are under way, or room. */
+  private busy(call: Call): Promise<void> | undefined {
+    return call.over ? undefined : (call.work.turn(call.index) ?? this.stream.room());
   }
 }
 
@@ -256,7 +275,7 @@ export function fit(schema: StandardSchemaV1, value: unknown): MaybePromise<unkn
 function fitted(result: StandardSchemaV1.Result<unknown>): unknown {
   if (result.issues === undefined) return result.value;
   const issues = result.issues.map((issue) => {
-    const path = (issue.path ?? []).map((part) => String(typeof part === "object" ? part.key : part)).join(".");
+    const path = writePath(stepsOf(issue));
     return path === "" ? issue.message : `${path}: ${issue.message}`;
   });
   throw new Reject(`the payload does not fit: ${issues.join("; ")}`, { reason: Reasons.PAYLOAD_MISMATCH });

@@ -22,13 +22,21 @@ export const rejectFailure = (index: number, reason: string, message: string): E
   retryAfter: undefined,
 });
 
-/** What a thrown value means: Reject and Retry say it themselves, any other exception is a retry. */
+/** What a thrown value means: Reject and Retry say it themselves, any other exception, or one too late, is a retry. */
 export function failureOf(index: number, error: unknown, timedOut: boolean): EventFailure {
+  if (timedOut) return retryFailure(index, Reasons.TIMEOUT, `stopped at the node's timeout: ${describeError(error)}`);
   if (isReject(error)) return rejectFailure(index, error.reason, describeError(error));
   if (isRetry(error)) return retryFailure(index, error.reason, describeError(error), error.afterMs);
-  if (timedOut) return retryFailure(index, Reasons.TIMEOUT, `stopped at the node's timeout: ${describeError(error)}`);
   return retryFailure(index, Reasons.HANDLER_ERROR, describeError(error));
 }
+
+/** The failure of a call that took too long. */
+export const timeoutFailure = (index: number, timeoutMs: number): EventFailure =>
+  retryFailure(index, Reasons.TIMEOUT, `the call took longer than the node's timeout of ${timeoutMs} ms`);
+
+/** The failure of an event behind one of its key that has to be retried first. */
+export const keyHeld = (index: number): EventFailure =>
+  retryFailure(index, Reasons.KEY_HELD, "an earlier event of the same key is to be retried first");
 
 /** Milliseconds as a protobuf Duration. */
 export function toDuration(ms: number): Duration {

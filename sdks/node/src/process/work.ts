@@ -6,7 +6,7 @@ import type { Row } from "../output.js";
 import { Reasons } from "../reasons.js";
 import type { Call } from "./call.js";
 import { toResults } from "./results.js";
-import { retryFailure, toDuration } from "./verdicts.js";
+import { retryFailure, timeoutFailure, toDuration } from "./verdicts.js";
 
 /** Outputs of one input are held until its call ends or they reach this size. */
 export const HOLD_BYTES = 1024 * 1024;
@@ -113,24 +113,17 @@ export class WorkState {
   cancel(why: string): void {
     if (this.done) return;
     const late = new Set<number>();
-    let wholeLate = false;
-    for (const call of this.running) {
-      if (!call.pastTimeout()) continue;
-      if (call.index < this.batch.count) late.add(call.index);
-      else wholeLate = true;
-    }
-    for (const call of this.running) call.abandon(why);
-    this.running.clear();
-    const timeout = (index: number): EventFailure =>
-      retryFailure(index, Reasons.TIMEOUT, `the call took longer than the node's timeout of ${this.timeoutMs} ms`);
-    if (wholeLate) {
-      this.failWhole(timeout(WHOLE));
+    for (const call of this.running) if (call.pastTimeout()) late.add(call.index);
+    const failure = (index: number): EventFailure =>
+      late.has(index)
+        ? timeoutFailure(index, this.timeoutMs!)
+        : retryFailure(index, Reasons.CANCELLED, `taken back: ${why}`);
+    for (const call of [...this.running]) call.abandon(failure(call.index));
+    if (late.has(WHOLE)) {
+      this.failWhole(failure(WHOLE));
       return;
     }
-    for (let i = 0; i < this.batch.count; i++) {
-      if (this.isClosed(i)) continue;
-      this.fail(late.has(i) ? timeout(i) : retryFailure(i, Reasons.CANCELLED, `taken back: ${why}`));
-    }
+    for (let i = 0; i < this.batch.count; i++) if (!this.isClosed(i)) this.fail(failure(i));
   }
 
   /** Sends what is closed so far. */

@@ -6,6 +6,7 @@ import { joinPayloads, writeI64 } from "../columns/values.js";
 import type { Batch, SpanContext, Strings } from "../gen/meshloom/v1/batch.js";
 import { type SourceOutputOptions, timeToNs } from "../output.js";
 import { preciseNow } from "../tracing/clock.js";
+import type { Receipt } from "./settlement.js";
 
 /** A frame is sent once it holds this many payload bytes. */
 const FRAME_BYTES = 1024 * 1024;
@@ -18,7 +19,8 @@ export interface SourceEvent {
   /** Exact length of `data`, bytes. */
   readonly bytes: number;
   readonly contentType: string;
-  readonly id: string;
+  /** Undefined: the coordinator gives one. */
+  readonly id: string | undefined;
   readonly options: SourceOutputOptions;
   /** The `send` span; undefined: not sampled. */
   readonly span: Span | undefined;
@@ -33,6 +35,11 @@ export class Frame {
 
   get count(): number {
     return this.events.length;
+  }
+
+  /** What its events want to be called when they have settled. */
+  get receipts(): Receipt[] {
+    return this.events.flatMap(({ options }) => options.settled ?? []);
   }
 
   /** Whether no more events should be added. */

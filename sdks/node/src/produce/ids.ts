@@ -6,7 +6,7 @@ export class CheckpointRepeated extends Error {
   override readonly name = "CheckpointRepeated";
 }
 
-/** Characters of a checkpoint that ids repeat as they are. */
+/** Bytes of a checkpoint that ids repeat as they are. */
 const LONGEST_IN_ID = 256;
 
 /**
@@ -47,7 +47,7 @@ export class Position {
   private set(checkpoint: string): void {
     this.last = checkpoint;
     // A long checkpoint would be repeated in every id; its digest is as stable.
-    const long = checkpoint.length > LONGEST_IN_ID;
+    const long = Buffer.byteLength(checkpoint) > LONGEST_IN_ID;
     this.prefix = long ? createHash("sha256").update(checkpoint).digest("hex") : checkpoint;
     this.since = 0;
   }
@@ -57,7 +57,3 @@ export class Position {
     return this.last === undefined ? undefined : Buffer.from(this.last);
   }
 }
-
-/** The JSON value that a checkpoint of this SDK stands for. Throws SyntaxError. */
-export const readCheckpoint = (bytes: Uint8Array | undefined): unknown =>
-  bytes === undefined ? undefined : JSON.parse(Buffer.from(bytes).toString("utf8"));

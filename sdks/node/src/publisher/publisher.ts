@@ -278,10 +278,11 @@ export class Publisher {
 const JSON_TYPE = "application/json";
 const BYTES = "application/octet-stream";
 
-function encode(event: unknown): SourceEvent {
+function encode(event: unknown): SourceEvent & { readonly id: string } {
   const value = isOutput(event) ? event.value : event;
   const options: SourceOutputOptions & { route?: string | undefined } = isOutput(event) ? event.options : {};
   if (options.checkpoint !== undefined) throw invalid("a publisher has no checkpoints: remove `checkpoint`");
+  if (options.settled !== undefined) throw invalid("a publisher tells by `durable`: remove `settled`");
   if (options.route !== undefined) throw invalid("a published event takes no route: remove `route`");
   try {
     checkOptions(options);

@@ -16,7 +16,7 @@ export function describe(definitions: readonly Definition[]): Uint8Array {
         name: definition.name,
         role: WIRE_ROLE[definition.role],
         configSchema: Buffer.from(schema === undefined ? "" : JSON.stringify(schema)),
-        routes: [...(definition.routes ?? [])],
+        routes: [...definition.routes],
         limits: definition.role === "source" ? undefined : toLimits(definition),
         replays: definition.role === "source" && definition.source.replays,
         partitioned: definition.role === "source" && definition.source.partitioned,

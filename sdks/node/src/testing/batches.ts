@@ -5,7 +5,7 @@ import { ExtensionsWriter } from "../columns/extensions.js";
 import { StringsWriter } from "../columns/strings.js";
 import type { Batch, SpanContext, Strings } from "../gen/meshloom/v1/batch.js";
 import { encodePayload, isOutput, timeToNs } from "../output.js";
-import type { TestEvent } from "./run.js";
+import type { TestEvent } from "./options.js";
 
 /** An input of a test run, with the identity that a coordinator would have given it. */
 export interface Prepared {

@@ -6,4 +6,5 @@
  */
 export { run } from "./run.js";
 export type { TestSpan } from "./spans.js";
-export type { RunOptions, RunResult, TestEvent, TestFailure, TestOutput } from "./run.js";
+export type { RunOptions, TestEvent } from "./options.js";
+export type { RunResult, TestFailure, TestOutput, Verdict } from "./results.js";

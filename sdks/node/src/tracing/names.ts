@@ -17,7 +17,7 @@ export const Attr = {
 } as const;
 
 /** Values of `meshloom.verdict`. */
-export type Verdict = "delivered" | "consumed" | "retry" | "rejected";
+export type Verdict = "delivered" | "consumed" | "retry" | "reject";
 
 /** Value of `messaging.system`. */
 export const SYSTEM = "meshloom";

@@ -125,7 +125,7 @@ export function endSpan(span: Span, verdict: Verdict | EventFailure, error?: unk
   if (typeof verdict === "string") span.setAttribute(Attr.VERDICT, verdict);
   else {
     const rejected = verdict.action === FailureAction.FAILURE_ACTION_REJECT;
-    span.setAttribute(Attr.VERDICT, rejected ? "rejected" : "retry");
+    span.setAttribute(Attr.VERDICT, rejected ? "reject" : "retry");
     span.setAttribute(Attr.ERROR_TYPE, verdict.reason);
     if (error instanceof Error) span.recordException(error);
     span.setStatus({ code: SpanStatusCode.ERROR, message: verdict.message });

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { asBuffer } from "../columns/values.js";
 import { ServeError } from "../errors.js";
-import type { StreamStatus } from "../status.js";
+import { Code, plain, type StreamStatus } from "../status.js";
 import { here } from "./here.cjs";
 import type { FromTransport, ToTransport, TransportData } from "./messages.js";
 import type { Session, Wire } from "./wire.js";
@@ -96,12 +96,15 @@ export class Hub {
 
   private open(id: number, rpc: "Process" | "Produce"): void {
     const wire = new PortWire(id, (message, transfer) => this.post(message, transfer));
+    if (this.draining) {
+      wire.end(plain(Code.UNAVAILABLE, "the node is draining: it takes no new streams"));
+      return;
+    }
     const session = this.accept(wire, rpc, () => {
       this.streams.delete(id);
       if (this.streams.size === 0) for (const resume of this.idle.splice(0)) resume();
     });
     this.streams.set(id, { session, wire });
-    if (this.draining) session.drain();
   }
 
   private post(message: ToTransport, transfer: ArrayBuffer[] = []): void {

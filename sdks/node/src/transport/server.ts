@@ -113,7 +113,7 @@ export class NodeServer {
       return;
     }
     const metadata = new grpc.Metadata();
-    metadata.set("grpc-status-details-bin", Buffer.from(status.details));
+    if (status.details !== undefined) metadata.set("grpc-status-details-bin", Buffer.from(status.details));
     // Written messages go first: the status waits for the writable side to finish.
     open.call.emit("error", { code: status.code, details: status.message, metadata });
   }

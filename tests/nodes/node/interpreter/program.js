@@ -1,0 +1,40 @@
+import { setTimeout } from "node:timers/promises";
+import { output } from "meshloom";
+import { z } from "zod";
+
+/** What a source does. */
+export const Program = z
+  .strictObject({
+    count: z.int().default(0),
+    checkpoint_every: z.int().default(1),
+    ids: z.boolean().default(false),
+    attributes: z.boolean().default(false),
+    traceparent: z.string().default(""),
+    pause_ms: z.number().default(0),
+    bytes: z.int().default(0),
+    fail_at: z.int().default(0),
+    repeat_checkpoint: z.int().default(0),
+  })
+  .prefault({});
+
+/** The events of a program, from behind a checkpoint on. */
+export async function* produce({ checkpoint = 0, config: { program }, state, signal }) {
+  const { count, pause_ms: pauseMs, fail_at: failAt } = program;
+  for (let i = checkpoint + 1; (count === 0 || i <= count) && !signal.aborted; i++) {
+    if (i === failAt) throw new Error(`asked to fail at ${failAt}`);
+    yield output(payload(i, program), { ...attributes(i, program), settled: () => state.log(`receipt ${i}`) });
+    if (pauseMs > 0) await setTimeout(pauseMs, undefined, { signal });
+  }
+}
+
+const payload = (n, { bytes }) => (bytes === 0 ? { n } : { n, fill: "x".repeat(bytes) });
+
+const attributes = (i, { checkpoint_every: every, repeat_checkpoint: repeated, ...program }) => ({
+  checkpoint: i === repeated ? i - 1 : every > 0 && i % every === 0 ? i : undefined,
+  ...(program.ids && { id: `e${i}` }),
+  ...(program.attributes && { key: `k${i % 3}`, type: "test", time: BigInt(i) }),
+  extensions: {
+    ...(program.attributes && { part: i % 2 }),
+    ...(program.traceparent !== "" && { traceparent: program.traceparent }),
+  },
+});

@@ -74,7 +74,7 @@ const (
 )
 
 func newEmitter(ctx context.Context, view *columns.View, routes []string) *Emitter {
-	return &Emitter{ctx: ctx, arena: arena{routes: routes, keeps: true}, state: make([]rowState, view.Count), failures: map[int]*meshloomv1.EventFailure{}}
+	return &Emitter{ctx: ctx, arena: arena{routes: routes, inputs: view, keeps: true}, state: make([]rowState, view.Count), failures: map[int]*meshloomv1.EventFailure{}}
 }
 
 // take marks row i; it reports false, and remembers why, when the row may not be named.

@@ -2,6 +2,7 @@ package meshloom
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Size is a number of bytes in a config, written as `64MiB`, `1.5GB` or a plain number.
@@ -75,6 +77,7 @@ var (
 	durationType  = reflect.TypeFor[time.Duration]()
 	sizeType      = reflect.TypeFor[Size]()
 	unmarshalType = reflect.TypeFor[json.Unmarshaler]()
+	textType      = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
 
 // decodeConfig reads a JSON object into config, a pointer to a struct, strictly: unknown keys, wrong types and missing
@@ -82,6 +85,9 @@ var (
 func decodeConfig(data []byte, config any) error {
 	if len(bytes.TrimSpace(data)) == 0 {
 		data = []byte("{}")
+	}
+	if !utf8.Valid(data) {
+		return &ConfigError{Violations: []Violation{{Description: "the config is not UTF-8"}}}
 	}
 	var d configDecoder
 	d.value("", data, reflect.ValueOf(config).Elem())
@@ -127,6 +133,13 @@ func (d *configDecoder) value(path string, data json.RawMessage, to reflect.Valu
 		}
 	case plainStruct(to.Type()):
 		d.object(path, data, to)
+	case to.Kind() == reflect.Pointer && !decodesItself(to.Type()):
+		to.Set(reflect.New(to.Type().Elem()))
+		d.value(path, data, to.Elem())
+	case listOf(to.Type()):
+		d.list(path, data, to)
+	case to.Kind() == reflect.Map && to.Type().Key().Kind() == reflect.String && !decodesItself(to.Type()):
+		d.members(path, data, to)
 	default:
 		strict := json.NewDecoder(bytes.NewReader(data))
 		strict.DisallowUnknownFields()
@@ -166,6 +179,34 @@ func (d *configDecoder) object(path string, data json.RawMessage, to reflect.Val
 	}
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		d.refuse(join(path, name), "unknown key, %s", knownKeys(fields))
+	}
+}
+
+// list reads a slice item by item, so that what is refused has its place.
+func (d *configDecoder) list(path string, data json.RawMessage, to reflect.Value) {
+	var items []json.RawMessage
+	if err := json.Unmarshal(data, &items); err != nil {
+		d.refuse(path, "want array, got %.60s", data)
+		return
+	}
+	to.Set(reflect.MakeSlice(to.Type(), len(items), len(items)))
+	for i, item := range items {
+		d.value(fmt.Sprintf("%s[%d]", path, i), item, to.Index(i))
+	}
+}
+
+// members reads a map value by value.
+func (d *configDecoder) members(path string, data json.RawMessage, to reflect.Value) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(data, &members); err != nil {
+		d.refuse(path, "want object, got %.60s", data)
+		return
+	}
+	to.Set(reflect.MakeMap(to.Type()))
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		value := reflect.New(to.Type().Elem()).Elem()
+		d.value(join(path, name), members[name], value)
+		to.SetMapIndex(reflect.ValueOf(name).Convert(to.Type().Key()), value)
 	}
 }
 

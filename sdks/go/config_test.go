@@ -58,7 +58,7 @@ func TestConfigIsReadStrictly(t *testing.T) {
 		{`{"label":"a","room":"much"}`, `room: want a size such as 64MiB, got "much"`},
 		{`{"label":"a","lable":1,"retry":{"maximum":1}}`, "retry.maximum: unknown key, known are: max, rate; lable: unknown key, known are: label, every, room, count, retry, tags"},
 		{`{"label":"a","retry":3}`, "retry: want an object, got 3"},
-		{`{"label":"a","tags":[1]}`, "tags: want array, got [1]"},
+		{`{"label":"a","tags":[1]}`, "tags[0]: want string, got 1"},
 		{`[]`, "want an object, got []"},
 		{`{"label":"a","count":-1}`, "count: must not be negative"},
 	} {

@@ -26,7 +26,7 @@ type frame struct {
 	bytes      int
 	spans      []*meshloomv1.SpanContext
 	open       []trace.Span // ended when the frame is sent
-	settled    []func()
+	settled    []func(context.Context) error
 	checkpoint []byte // the last one in the frame, nil: none
 	timer      *time.Timer
 }
@@ -85,21 +85,21 @@ type settler struct {
 
 	mu       sync.Mutex
 	wake     sync.Cond
-	waiting  map[uint64][]func() // of frames that have not settled
-	ready    []func()
+	waiting  map[uint64][]func(context.Context) error // of frames that have not settled
+	ready    []func(context.Context) error
 	upTo     []byte // newest checkpoint that was not committed yet, nil: none
 	finished bool
 }
 
 func newSettler(ctx context.Context, commit func(context.Context, Checkpoint) error) *settler {
-	s := &settler{ctx: context.WithoutCancel(ctx), commit: commit, waiting: map[uint64][]func(){}, done: make(chan struct{})}
+	s := &settler{ctx: context.WithoutCancel(ctx), commit: commit, waiting: map[uint64][]func(context.Context) error{}, done: make(chan struct{})}
 	s.wake.L = &s.mu
 	go s.run()
 	return s
 }
 
 // sent remembers what to call when a frame settles.
-func (s *settler) sent(sequence uint64, settled []func()) {
+func (s *settler) sent(sequence uint64, settled []func(context.Context) error) {
 	if len(settled) == 0 {
 		return
 	}
@@ -138,9 +138,9 @@ func (s *settler) run() {
 	}
 }
 
-func (s *settler) call(ready []func(), upTo []byte) {
+func (s *settler) call(ready []func(context.Context) error, upTo []byte) {
 	for _, settled := range ready {
-		if err := contained(func() error { settled(); return nil }); err != nil {
+		if err := contained(func() error { return settled(s.ctx) }); err != nil {
 			slog.Error("a Settled function failed", slog.Any("error", err))
 		}
 	}

@@ -18,6 +18,9 @@ type Node struct {
 	setup   func(ctx context.Context, config []byte) (Handler, error)
 }
 
+// Name returns the handler's name, by which a pipeline file picks it where a process serves several.
+func (n *Node) Name() string { return n.name }
+
 type options struct {
 	description string
 	routes      []string
@@ -72,7 +75,7 @@ func New(name string, handler Handler, opts ...Option) *Node {
 // config is a struct read strictly from the pipeline file by its `json` tags: unknown keys are refused,
 // `meshloom:"required"` demands a field and `default:"5s"` gives it a value. An error from [InvalidConfig] keeps the
 // pipeline from starting; any other is taken for an outage, and the set-up is tried again.
-func NewWith[Config any, H handlerKind](name string, setup func(ctx context.Context, config Config) (H, error), opts ...Option) *Node {
+func NewWith[Config any, H HandlerKind](name string, setup func(ctx context.Context, config Config) (H, error), opts ...Option) *Node {
 	var kind H
 	configType := reflect.TypeFor[Config]()
 	checkConfigType(configType)

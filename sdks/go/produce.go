@@ -218,10 +218,10 @@ func (p *produceStream) flush() {
 func sourceStatus(err error) error {
 	reason := "SOURCE_FAILED"
 	var broken *columns.Error
-	var v *verdict
+	var failed *RetryError
 	if errors.As(err, &broken) {
 		reason = broken.Reason
-	} else if errors.As(err, &v) && v.reason == reasonPanic {
+	} else if errors.As(err, &failed) && failed.Reason == reasonPanic {
 		reason = reasonPanic
 	}
 	st := status.New(codes.Unknown, cleanMessage(fmt.Sprintf("%s: %v", reason, err)))

@@ -50,8 +50,10 @@ type Record struct {
 	// Checkpoint is a value for encoding/json that says: this event and all before it need not come again. nil: none.
 	// It must differ from the one before it. Of several events that belong together only the last carries it.
 	Checkpoint any
-	// Settled, if set, is called once all that came from this event has settled: acknowledge or delete it upstream.
-	Settled func()
+	// Settled, if set, is called once when all that came from this event has settled, or, in a source that is [Volatile], when
+	// it is durable: acknowledge or delete it upstream. Calls come one at a time, off the iterator, and also after ctx of the
+	// source is done. An error is logged. A [Publisher] takes none.
+	Settled func(ctx context.Context) error
 }
 
 // SourceHandler produces events. Made by [Source].

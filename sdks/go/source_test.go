@@ -189,7 +189,7 @@ func TestSourceIsToldWhatHasSettled(t *testing.T) {
 	p := serve(t, meshloom.New("s", meshloom.Source(func(ctx context.Context, _ meshloom.Checkpoint) iter.Seq2[meshloom.Record, error] {
 		return func(yield func(meshloom.Record, error) bool) {
 			for i := 1; i <= 3; i++ {
-				if !yield(meshloom.Record{Data: i, Checkpoint: map[string]int{"at": i}, Settled: func() { acked <- i }}, nil) {
+				if !yield(meshloom.Record{Data: i, Checkpoint: map[string]int{"at": i}, Settled: func(context.Context) error { acked <- i; return nil }}, nil) {
 					return
 				}
 			}

@@ -66,7 +66,7 @@ func TestSampledEventsGetASpanAroundTheHandler(t *testing.T) {
 	}
 	want := map[attribute.Key]string{
 		"messaging.system": "meshloom", "messaging.operation.name": "process", "messaging.operation.type": "process",
-		"messaging.destination.name": "filter", "messaging.client.id": "filter-2", "meshloom.pipeline": "p",
+		"messaging.destination.name": "filter", "messaging.client.id": "filter/2", "meshloom.pipeline": "p",
 		"messaging.message.id": "00000000000000000000000000000001", "meshloom.attempt": "1", "meshloom.verdict": "delivered",
 	}
 	got := attributesOf(process)
@@ -79,7 +79,7 @@ func TestSampledEventsGetASpanAroundTheHandler(t *testing.T) {
 		t.Error("the user's span is not inside the SDK's")
 	}
 	rejected := attributesOf(spans["process filter02"])
-	if rejected["meshloom.verdict"] != "rejected" || rejected["error.type"] != "NO" || spans["process filter02"].Status.Description != "why" {
+	if rejected["meshloom.verdict"] != "reject" || rejected["error.type"] != "NO" || spans["process filter02"].Status.Description != "why" {
 		t.Errorf("a rejected event's span %+v", spans["process filter02"])
 	}
 }
@@ -188,7 +188,7 @@ func TestLoggerStampsTheEvent(t *testing.T) {
 	defer slog.SetDefault(before)
 	p := serve(t, meshloom.New("n", meshloom.Map(func(ctx context.Context, in int) (int, error) {
 		meshloom.Logger(ctx).Info("hello")
-		if r := meshloom.ReplicaFrom(ctx); r.Pipeline != "p" || r.Name() != "filter-1" || r.Of != 2 {
+		if r := meshloom.ReplicaFrom(ctx); r.Pipeline != "p" || r.Name() != "filter/1" || r.Of != 2 {
 			t.Errorf("replica %+v", r)
 		}
 		return in, nil
@@ -198,7 +198,7 @@ func TestLoggerStampsTheEvent(t *testing.T) {
 	p.Send(t, work)
 	p.Collect(t, work)
 	first, second, _ := strings.Cut(out.String(), "\n")
-	for _, stamp := range []string{"node=filter", "replica=filter-1", "uid=00000000000000000000000000000001", "trace_id=01010101", "span_id="} {
+	for _, stamp := range []string{"node=filter", "replica=filter/1", "uid=00000000000000000000000000000001", "trace_id=01010101", "span_id="} {
 		if !strings.Contains(first, stamp) {
 			t.Errorf("no %s in %s", stamp, first)
 		}

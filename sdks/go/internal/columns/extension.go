@@ -182,7 +182,8 @@ func encodeExtension(value any) (meshloomv1.ExtensionType, []byte, bool) {
 	case URIReference:
 		return meshloomv1.ExtensionType_EXTENSION_TYPE_URI_REFERENCE, []byte(x), utf8.ValidString(string(x))
 	case time.Time:
-		return meshloomv1.ExtensionType_EXTENSION_TYPE_TIMESTAMP, binary.LittleEndian.AppendUint64(nil, uint64(x.UnixNano())), true
+		at := x.UnixNano()
+		return meshloomv1.ExtensionType_EXTENSION_TYPE_TIMESTAMP, binary.LittleEndian.AppendUint64(nil, uint64(at)), time.Unix(0, at).Equal(x)
 	default:
 		return 0, nil, false
 	}

@@ -136,7 +136,7 @@ func setError(span trace.Span, failure *meshloomv1.EventFailure) {
 // VerdictOf names the verdict of a failure.
 func VerdictOf(failure *meshloomv1.EventFailure) string {
 	if failure.Action == meshloomv1.FailureAction_FAILURE_ACTION_REJECT {
-		return Rejected
+		return Reject
 	}
 	return Retry
 }

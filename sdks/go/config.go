@@ -52,16 +52,18 @@ type Violation struct {
 // ConfigError refuses a config: the pipeline does not start and the user sees every violation.
 type ConfigError struct{ Violations []Violation }
 
-// Error implements error.
-func (e *ConfigError) Error() string {
-	lines := make([]string, len(e.Violations))
-	for i, v := range e.Violations {
+// Error lists every violation.
+func (e *ConfigError) Error() string { return "config refused: " + listed(e.Violations) }
+
+func listed(violations []Violation) string {
+	lines := make([]string, len(violations))
+	for i, v := range violations {
 		lines[i] = v.Description
 		if v.Field != "" {
 			lines[i] = v.Field + ": " + v.Description
 		}
 	}
-	return "config refused: " + strings.Join(lines, "; ")
+	return strings.Join(lines, "; ")
 }
 
 // InvalidConfig returns an error for a set-up function to refuse a field of the config, or of the environment: the
@@ -228,8 +230,11 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-// canonicalConfig returns the same bytes for configs that say the same, whatever the order of their keys.
+// canonicalConfig returns the same text for configs that say the same, whatever the order of their keys; none is as {}.
 func canonicalConfig(data []byte) string {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return "{}"
+	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
 	var value any

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	coltrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
@@ -96,15 +95,11 @@ func TestMainServesAndDrainsOnSIGTERM(t *testing.T) {
 		t.Errorf("reflection v1: %v, %v", r, err)
 	}
 	reflectAlpha(t, ctx, conn)
-	began := time.Now()
 	if err := node.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if err := node.Wait(); err != nil {
 		t.Errorf("the node ended with %v, want exit 0", err)
-	}
-	if took := time.Since(began); took > 4*time.Second {
-		t.Errorf("an idle node took %v to drain", took)
 	}
 }
 

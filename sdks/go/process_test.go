@@ -94,57 +94,116 @@ func TestLimitsAreHeld(t *testing.T) {
 	}
 }
 
-func TestASequenceInHandCannotComeAgain(t *testing.T) {
-	g := newGate()
-	p := serve(t, meshloom.New("n", meshloom.Map(g.handle))).Process(t, &meshloomv1.OpenProcess{Node: "n"})
-	p.Send(t, workOf(1, `"a"`))
-	waitFor(t, g.called, "the call")
-	p.Send(t, workOf(1, `"a"`))
-	for {
-		if _, err := p.Stream.Recv(); err != nil {
-			if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "used once") {
-				t.Errorf("got %v", err)
-			}
-			return
+// wantStatus checks a status and, unless reason is empty, its ErrorInfo.
+func wantStatus(t *testing.T, err error, code codes.Code, reason, says string) map[string]string {
+	t.Helper()
+	st := status.Convert(err)
+	if st.Code() != code || !strings.Contains(st.Message(), says) {
+		t.Errorf("got %v, want %v with %q", err, code, says)
+	}
+	if reason == "" {
+		return nil
+	}
+	for _, detail := range st.Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetReason() == reason && info.GetDomain() == "meshloom" {
+			return info.GetMetadata()
 		}
 	}
+	t.Errorf("details %v, want %s", st.Details(), reason)
+	return nil
+}
+
+// wantViolation checks INVALID_ARGUMENT with a violation of one field.
+func wantViolation(t *testing.T, err error, field, says string) {
+	t.Helper()
+	st := status.Convert(err)
+	for _, detail := range st.Details() {
+		if bad, ok := detail.(*errdetails.BadRequest); ok && st.Code() == codes.InvalidArgument {
+			for _, v := range bad.GetFieldViolations() {
+				if v.GetField() == field && strings.Contains(v.GetDescription(), says) {
+					return
+				}
+			}
+		}
+	}
+	t.Errorf("got %v with %v, want a violation of %q with %q", err, st.Details(), field, says)
 }
 
 func TestStreamRefusals(t *testing.T) {
 	one, two := meshloom.New("one", meshloom.Map(handleMap)), meshloom.New("two", meshloom.Map(handleMap))
 	s := serve(t, one, two)
-	for name, c := range map[string]struct {
-		open *meshloomv1.OpenProcess
-		code codes.Code
-		says string
-	}{
-		"unknown handler":  {&meshloomv1.OpenProcess{Handler: "three"}, codes.InvalidArgument, `no handler "three" in this process; it serves: one, two`},
-		"no handler named": {&meshloomv1.OpenProcess{}, codes.InvalidArgument, "several handlers"},
-		"newer protocol":   {&meshloomv1.OpenProcess{Handler: "one", Protocol: &meshloomv1.ProtocolRange{Min: 2, Max: 3}}, codes.FailedPrecondition, "upgrade the node"},
-		"older protocol":   {&meshloomv1.OpenProcess{Handler: "one", Protocol: &meshloomv1.ProtocolRange{}}, codes.FailedPrecondition, "upgrade the coordinator"},
-	} {
-		_, err := s.TryProcess(t, c.open)
-		if status.Code(err) != c.code || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: got %v, want %v with %q", name, err, c.code, c.says)
+	_, err := s.TryProcess(t, &meshloomv1.OpenProcess{Handler: "three"})
+	wantStatus(t, err, codes.NotFound, "HANDLER_UNKNOWN", `no handler "three" in this process; it serves: one, two`)
+	_, err = s.TryProcess(t, &meshloomv1.OpenProcess{})
+	wantStatus(t, err, codes.NotFound, "HANDLER_UNKNOWN", "several handlers and none was named; it serves: one, two")
+	_, err = s.TryProduce(t, &meshloomv1.OpenProduce{Handler: "one"})
+	wantStatus(t, err, codes.FailedPrecondition, "HANDLER_ROLE_MISMATCH", "served by Process, not by Produce")
+	_, err = s.TryProcess(t, &meshloomv1.OpenProcess{Handler: "one", Protocol: &meshloomv1.ProtocolRange{Min: 2, Max: 3}})
+	if metadata := wantStatus(t, err, codes.FailedPrecondition, "PROTOCOL_UNSUPPORTED", "upgrade the node"); metadata["upgrade"] != "node" || metadata["to"] != "2" {
+		t.Errorf("metadata %v", metadata)
+	}
+	for _, bad := range []*meshloomv1.ProtocolRange{{}, {Max: 1}, {Min: 2, Max: 1}} {
+		_, err = s.TryProcess(t, &meshloomv1.OpenProcess{Handler: "one", Protocol: bad})
+		wantViolation(t, err, "protocol", "no range")
+	}
+	p, err := s.TryProcess(t, &meshloomv1.OpenProcess{Handler: "one", Protocol: &meshloomv1.ProtocolRange{Min: 1, Max: 9}})
+	if err != nil || p.Opened.GetProtocol() != 1 {
+		t.Errorf("a newer coordinator: %v, %v", p, err)
+	}
+}
+
+// ended reads until the stream ends.
+func ended(p *harness.Process) error {
+	for {
+		if _, err := p.Stream.Recv(); err != nil {
+			return err
 		}
 	}
-	_, err := s.TryProcess(t, &meshloomv1.OpenProcess{Handler: "one", Protocol: &meshloomv1.ProtocolRange{Min: 2, Max: 3}})
-	if info, ok := status.Convert(err).Details()[0].(*errdetails.ErrorInfo); !ok || info.GetMetadata()["upgrade"] != "node" {
-		t.Errorf("details %v", status.Convert(err).Details())
-	}
-	if _, err := s.TryProduce(t, &meshloomv1.OpenProduce{Handler: "one"}); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "served by Process") {
-		t.Errorf("Produce of a map: %v", err)
-	}
-	stream, err := s.Client.Process(t.Context())
+}
+
+func TestRequestsOutOfOrderEndTheStream(t *testing.T) {
+	s := serve(t, meshloom.New("n", meshloom.Map(handleMap)))
+	process, err := s.Client.Process(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := stream.Send(&meshloomv1.ProcessRequest{Request: &meshloomv1.ProcessRequest_Work{Work: workOf(1, "{}")}}); err != nil {
+	if err := process.Send(&meshloomv1.ProcessRequest{Request: &meshloomv1.ProcessRequest_Work{Work: workOf(1, "{}")}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stream.Recv(); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "must be open") {
-		t.Errorf("work before open: %v", err)
+	_, err = process.Recv()
+	wantStatus(t, err, codes.InvalidArgument, "PROTOCOL_VIOLATION", "must be open")
+
+	twice := s.Process(t, &meshloomv1.OpenProcess{Node: "n"})
+	if err := twice.Stream.Send(&meshloomv1.ProcessRequest{Request: &meshloomv1.ProcessRequest_Open{Open: &meshloomv1.OpenProcess{}}}); err != nil {
+		t.Fatal(err)
 	}
+	wantStatus(t, ended(twice), codes.InvalidArgument, "PROTOCOL_VIOLATION", "open came twice")
+
+	idle, err := s.Client.Process(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := idle.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := idle.Recv(); !errors.Is(err, io.EOF) {
+		t.Errorf("half-close before open: %v", err)
+	}
+}
+
+func TestAViolationEndsTheStreamThoughAHandlerIsDeaf(t *testing.T) {
+	called, leave := make(chan struct{}), make(chan struct{})
+	s := serve(t, meshloom.New("n", meshloom.Map(func(context.Context, string) (string, error) {
+		close(called)
+		<-leave
+		return "late", nil
+	})))
+	p := s.Process(t, &meshloomv1.OpenProcess{Node: "n"})
+	p.Send(t, workOf(1, `"a"`))
+	waitFor(t, called, "the call")
+	p.Send(t, workOf(1, `"a"`))
+	wantStatus(t, ended(p), codes.InvalidArgument, "PROTOCOL_VIOLATION", "used once")
+	close(leave) // its answer goes nowhere; the node ends after it
 }
 
 // gate is a handler that tells when it was called and waits for leave.
@@ -189,7 +248,7 @@ func TestCancelReachesTheHandlerAndAnswersEveryOpenInput(t *testing.T) {
 	}
 }
 
-func TestCancelAfterTheTimeoutSaysTimeout(t *testing.T) {
+func TestADeafCallIsAnsweredWhenItsTimeIsUp(t *testing.T) {
 	called, leave := make(chan struct{}, 2), make(chan struct{})
 	deaf := meshloom.Map(func(context.Context, string) (string, error) { // does not look at its context
 		called <- struct{}{}
@@ -201,7 +260,11 @@ func TestCancelAfterTheTimeoutSaysTimeout(t *testing.T) {
 	work.Timeout = durationpb.New(time.Millisecond)
 	p.Send(t, work)
 	waitFor(t, called, "the call")
-	for len(p.Progress) == 0 || len(p.Progress[len(p.Progress)-1].GetCalls()) == 0 { // the call is known to be overdue
+	first := p.Next(t) // by itself, while the handler runs
+	if f := first.GetFailures(); len(f) != 1 || f[0].GetIndex() != 0 || f[0].GetReason() != "TIMEOUT" || first.GetLast() {
+		t.Errorf("the first result is %v", first)
+	}
+	for len(p.Progress) == 0 || len(p.Progress[len(p.Progress)-1].GetCalls()) == 0 { // the call still counts as running
 		response, err := p.Stream.Recv()
 		if err != nil {
 			t.Fatal(err)
@@ -214,12 +277,9 @@ func TestCancelAfterTheTimeoutSaysTimeout(t *testing.T) {
 		t.Errorf("progress says %v", c)
 	}
 	p.Cancel(t, 1)
-	first := p.Next(t)
-	if len(first.GetFailures()) != 2 || first.GetFailures()[0].GetReason() != "TIMEOUT" || first.GetFailures()[1].GetReason() != "CANCELLED" {
-		t.Errorf("failures %v", first.GetFailures())
-	}
-	if first.GetLast() {
-		t.Error("last came while the handler still runs")
+	second := p.Next(t)
+	if f := second.GetFailures(); len(f) != 1 || f[0].GetIndex() != 1 || f[0].GetReason() != "CANCELLED" || second.GetLast() {
+		t.Errorf("the second result is %v", second)
 	}
 	close(leave)
 	if last := p.Next(t); !last.GetLast() || last.GetOutputs() != nil || last.GetConsumed() != 0 {
@@ -492,5 +552,84 @@ func TestDrainFinishesWhatIsInHand(t *testing.T) {
 	}
 	if len(torn) != 1 {
 		t.Errorf("the tear-down ran %d times", len(torn))
+	}
+}
+
+func TestALateAnswerIsATimeout(t *testing.T) {
+	for name, handler := range map[string]meshloom.Handler{
+		"map": meshloom.Map(func(ctx context.Context, _ string) (string, error) {
+			<-ctx.Done()
+			return "late", nil
+		}),
+		"sink": meshloom.Sink(func(ctx context.Context, _ string) error {
+			<-ctx.Done()
+			return meshloom.Reject("LATE", nil)
+		}),
+		"batch": meshloom.MapBatch(func(ctx context.Context, _ *meshloom.Batch, out *meshloom.Emitter) error {
+			<-ctx.Done()
+			out.Drop(0)
+			return nil
+		}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := serve(t, meshloom.New("n", handler)).Process(t, &meshloomv1.OpenProcess{Node: "n"})
+			work := workOf(1, `"a"`)
+			work.Timeout = durationpb.New(time.Millisecond)
+			p.Send(t, work)
+			index := map[bool]uint32{true: columns.None, false: 0}[name == "batch"]
+			wantFailure(t, p.Collect(t, work), index, retry, "TIMEOUT", "the node's timeout of 1ms")
+		})
+	}
+}
+
+func TestOrderedInAllOneCallRunsAtATime(t *testing.T) {
+	g := newGate()
+	p := serve(t, meshloom.New("n", meshloom.Map(g.handle))).Process(t, &meshloomv1.OpenProcess{Node: "n", Concurrency: 8, Ordering: meshloomv1.Ordering_ORDERING_ALL})
+	first, second := workOf(1, `"a"`), workOf(2, `"b"`)
+	p.Send(t, first)
+	waitFor(t, g.called, "the first call")
+	p.Send(t, second)
+	p.Cancel(t, 2) // read after the work, which has not been begun by then
+	wantFailure(t, p.Collect(t, second), 0, retry, "CANCELLED", "the test asked")
+	close(g.leave)
+	if a := p.Collect(t, first); len(a.Outputs) != 1 || len(g.called) != 0 {
+		t.Errorf("got %+v, %d more calls", a, len(g.called))
+	}
+}
+
+func TestADrainingNodeTakesNoNewStream(t *testing.T) {
+	g := newGate()
+	s := serve(t, meshloom.New("n", meshloom.Map(g.handle)))
+	p := s.Process(t, &meshloomv1.OpenProcess{Node: "n"})
+	work := workOf(1, `"a"`)
+	p.Send(t, work)
+	waitFor(t, g.called, "the call")
+	health := healthv1.NewHealthClient(s.Conn)
+	watch, err := health.Watch(t.Context(), &healthv1.HealthCheckRequest{Service: "meshloom.v1.NodeService"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Drain()
+	for {
+		r, err := watch.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.GetStatus() == healthv1.HealthCheckResponse_NOT_SERVING {
+			break
+		}
+	}
+	for { // health turns first
+		if _, err = s.TryProcess(t, &meshloomv1.OpenProcess{Node: "n"}); err != nil {
+			break
+		}
+	}
+	wantStatus(t, err, codes.Unavailable, "", "drains")
+	close(g.leave)
+	if a := p.Collect(t, work); len(a.Outputs) != 1 {
+		t.Errorf("got %+v", a)
+	}
+	if _, err := p.Stream.Recv(); !errors.Is(err, io.EOF) {
+		t.Errorf("the stream ended with %v, want OK", err)
 	}
 }

@@ -124,6 +124,24 @@ func TestBatchCallIsLinkedToItsEvents(t *testing.T) {
 	}
 }
 
+func TestEventsThatAreNotSampledMakeNoSpan(t *testing.T) {
+	exporter := record(t)
+	for _, handler := range []meshloom.Handler{meshloom.Map(handleMap), meshloom.MapBatch(obey)} {
+		p := serve(t, meshloom.New("n", handler)).Process(t, &meshloomv1.OpenProcess{Pipeline: "p", Node: "filter"})
+		work := workOf(1, `{}`, `{}`)
+		unsampled, none := sampled(0, 1), sampled(1, 0)
+		unsampled.Flags = 0
+		work.Batch.Spans = []*meshloomv1.SpanContext{unsampled, none}
+		p.Send(t, work)
+		if a := p.Collect(t, work); len(a.Outputs) != 2 {
+			t.Errorf("got %+v", a)
+		}
+	}
+	if spans := exporter.GetSpans(); len(spans) != 0 {
+		t.Errorf("got %v", spans)
+	}
+}
+
 func TestSourceStartsTraces(t *testing.T) {
 	for _, c := range []struct {
 		name        string
@@ -133,8 +151,6 @@ func TestSourceStartsTraces(t *testing.T) {
 	}{
 		{"all", &meshloomv1.TraceSampling{Rule: &meshloomv1.TraceSampling_Ratio{Ratio: 1}}, "", 100},
 		{"none", &meshloomv1.TraceSampling{Rule: &meshloomv1.TraceSampling_Ratio{Ratio: 0}}, "", 0},
-		{"by rate", &meshloomv1.TraceSampling{Rule: &meshloomv1.TraceSampling_Rate{Rate: 3}}, "", 3},
-		{"default rate", nil, "", 10},
 		{"brought along", &meshloomv1.TraceSampling{Rule: &meshloomv1.TraceSampling_Rate{Rate: 0}}, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", 100},
 		{"brought along, not sampled", &meshloomv1.TraceSampling{Rule: &meshloomv1.TraceSampling_Ratio{Ratio: 0}}, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", 0},
 		{"brought along, broken", &meshloomv1.TraceSampling{Rule: &meshloomv1.TraceSampling_Ratio{Ratio: 0}}, "00-zz", 0},

@@ -57,7 +57,7 @@ func (w *work) runBatch() {
 // wholeFailure returns the failure of the whole batch, nil when the rows have verdicts of their own.
 func (w *work) wholeFailure(ctx context.Context, err error, out *Emitter, age time.Duration) *meshloomv1.EventFailure {
 	switch {
-	case context.Cause(w.ctx) != nil && w.overdue(age):
+	case w.overdue(age):
 		return w.timedOut(columns.None)
 	case context.Cause(w.ctx) != nil:
 		return cancelled(columns.None, "the batch call was cancelled")

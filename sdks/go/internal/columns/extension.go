@@ -78,7 +78,7 @@ func checkExtensions(pbs []*meshloomv1.Extension, count int) ([]ExtensionColumn,
 
 // overlap tells whether two columns cover a common event; an empty index covers all.
 func overlap(a, b *ExtensionColumn) bool {
-	if len(a.index) == 0 || len(b.index) == 0 || a.Type == b.Type {
+	if len(a.index) == 0 || len(b.index) == 0 {
 		return true
 	}
 	for i, j := 0, 0; i < len(a.index)/4 && j < len(b.index)/4; {

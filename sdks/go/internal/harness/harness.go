@@ -16,7 +16,7 @@ import (
 )
 
 // Deadline bounds everything that a test waits for.
-const Deadline = 20 * time.Second
+const Deadline = time.Minute
 
 // Served is a node process in miniature.
 type Served struct {

@@ -31,6 +31,20 @@ func (c Checkpoint) Decode(v any) error {
 	return nil
 }
 
+// MarshalJSON implements [json.Marshaler].
+func (c Checkpoint) MarshalJSON() ([]byte, error) {
+	if c.IsZero() {
+		return []byte("null"), nil
+	}
+	return c.raw, nil
+}
+
+// UnmarshalJSON implements [json.Unmarshaler]; null is the value null, not the start.
+func (c *Checkpoint) UnmarshalJSON(data []byte) error {
+	c.raw = bytes.Clone(data)
+	return nil
+}
+
 // CheckpointError refuses the checkpoint that a source was to resume from: the pipeline does not start. [Checkpoint.Decode]
 // returns one for a checkpoint that does not fit; yield one of your own for a position that is not there any more.
 type CheckpointError struct {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,93 +26,73 @@ func handler(t *testing.T, name string) *meshloom.Node {
 
 func do(command string) meshloomtest.Event { return meshloomtest.Event{Data: []byte(command)} }
 
-// summary says what became of events in one line, so that a table can hold it.
-func summary(r *meshloomtest.Result) string {
-	var parts []string
-	for _, o := range r.Outputs {
-		text := o.Text()
-		if o.Passed {
-			text = "passed"
-		}
-		parts = append(parts, strings.TrimSpace(fmt.Sprintf("%s %s%s", text, o.Route, o.Key)))
-	}
-	if r.Dropped > 0 {
-		parts = append(parts, fmt.Sprintf("dropped %d", r.Dropped))
-	}
-	for _, f := range slices.Concat(r.Rejected, r.Retried) {
-		parts = append(parts, fmt.Sprintf("%d:%s", f.Input, f.Reason))
-	}
-	return strings.Join(parts, "; ")
-}
-
 func TestCommands(t *testing.T) {
-	for _, c := range []struct{ handler, command, want string }{
-		{"map", `{"do":"pass"}`, "passed"},
-		{"map", `{"do":"drop"}`, "dropped 1"},
-		{"map", `{"do":"emit","outputs":[{"value":{"a":1},"route":"left"}]}`, `{"a":1} left`},
-		{"map", `{"do":"emit","outputs":[{"text":"plain","key":"k"}]}`, `plain k`},
-		{"map", `{"do":"emit","outputs":[{"base64":"aGk="}]}`, `hi`},
-		{"map", `{"do":"emit","outputs":[{"type":"t"}]}`, "passed"},
-		{"map", `{"do":"emit","outputs":[{"value":null}]}`, "null"},
-		{"map", `{"do":"emit","outputs":[{"text":"x","route":"up"}]}`, "0:ROUTE_UNDECLARED"},
-		{"map", `{"do":"emit","outputs":[{"text":"x","extensions":{"Bad":{"type":"string","value":"v"}}}]}`, "0:OUTPUT_INVALID"},
-		{"map", `{"do":"emit","outputs":[]}`, "0:UNWRITABLE"},
-		{"map", `{"do":"copy"}`, `{"do":"copy"}`},
-		{"map", `{"do":"reject"}`, "0:REJECTED"},
-		{"map", `{"do":"reject","reason":"NO","message":"why"}`, "0:NO"},
-		{"map", `{"do":"retry"}`, "0:RETRY"},
-		{"map", `{"do":"retry","reason":"BUSY","after_ms":5}`, "0:BUSY"},
-		{"map", `{"do":"retry","until":1}`, "passed"},
-		{"map", `{"do":"throw","message":"ouch"}`, "0:HANDLER_ERROR"},
-		{"map", `{"do":"panic","message":"ouch"}`, "0:PANIC"},
-		{"map", `{"do":"nothing"}`, "0:NO_RESULT"},
-		{"map", `{"do":"twice"}`, "0:UNWRITABLE"},
-		{"map", `{"do":"dance"}`, "0:PAYLOAD_MISMATCH"},
-		{"map", `[]`, "0:PAYLOAD_MISMATCH"},
-		{"map", `{"n":1}`, "0:PAYLOAD_MISMATCH"},
-		{"map", `{"do":"sleep","ms":1}`, "passed"},
-		{"map", `{"do":"block","ms":1}`, "passed"},
-		{"map", `{"do":"spin","ms":1}`, "passed"},
-		{"map", `{"do":"hold","ms":1}`, "passed"},
-		{"map", `{"do":"spans","names":["a","b"]}`, "passed"},
-		{"map", `{"do":"allocate","bytes":100000}`, "passed"},
-		{"filter", `{"do":"pass"}`, "passed"},
-		{"filter", `{"do":"drop"}`, "dropped 1"},
-		{"filter", `{"do":"nothing"}`, "0:UNWRITABLE"},
-		{"filter", `{"do":"retry","reason":"BUSY"}`, "0:BUSY"},
-		{"flat_map", `{"do":"pass"}`, "passed"},
-		{"flat_map", `{"do":"drop"}`, "dropped 1"},
-		{"flat_map", `{"do":"nothing"}`, "0:NOT_ITERABLE"},
-		{"flat_map", `{"do":"emit","outputs":[{"text":"a"},{"text":"b","route":"right"}]}`, "a; b right"},
-		{"flat_map", `{"do":"emit","outputs":[]}`, "dropped 1"},
-		{"flat_map", `{"do":"stream","count":3,"bytes":2}`, "xx; xx; xx"},
-		{"flat_map", `{"do":"stream","count":3,"bytes":2,"fail_after":2}`, "0:HANDLER_ERROR"},
-		{"sink", `{"do":"pass"}`, "dropped 1"},
-		{"sink", `{"do":"reject","reason":"NO"}`, "0:NO"},
-		{"batch", `{"do":"pass"}`, "passed"},
-		{"batch", `{"do":"drop"}`, "dropped 1"},
-		{"batch", `{"do":"emit","outputs":[{"text":"a"},{"text":"b"}]}`, "a; b"},
-		{"batch", `{"do":"nothing"}`, "0:UNACCOUNTED"},
-		{"batch", `{"do":"throw","message":"ouch"}`, "-1:HANDLER_ERROR"},
-		{"batch", `{"do":"twice"}`, "-1:RESULT_INDEX_REPEATED"},
-		{"batch", `{"do":"misname"}`, "-1:RESULT_INDEX_REPEATED"},
-		{"batch", `{"do":"whole","outputs":[{"text":"all"}]}`, "all; dropped 1"},
-		{"batch", `{"do":"retry","reason":"BUSY"}`, "0:BUSY"},
-		{"narrow", `{"do":"pass"}`, "passed"},
+	for _, c := range []struct {
+		handler, command string
+		want             []string
+	}{
+		{"map", `{"do":"pass"}`, []string{`0: passed`}},
+		{"map", `{"do":"drop"}`, []string{`0: dropped`}},
+		{"map", `{"do":"emit","outputs":[{"value":{"a":1},"route":"left"}]}`, []string{`0: {"a":1} route=left`}},
+		{"map", `{"do":"emit","outputs":[{"text":"plain","key":"k"}]}`, []string{`0: plain key=k`}},
+		{"map", `{"do":"emit","outputs":[{"base64":"aGk="}]}`, []string{`0: hi`}},
+		{"map", `{"do":"emit","outputs":[{"type":"t"}]}`, []string{`0: passed`}},
+		{"map", `{"do":"emit","outputs":[{"value":null}]}`, []string{`0: null`}},
+		{"map", `{"do":"emit","outputs":[{"text":"x","route":"up"}]}`, []string{`0: rejected ROUTE_UNDECLARED`}},
+		{"map", `{"do":"emit","outputs":[{"text":"x","extensions":{"Bad":{"type":"string","value":"v"}}}]}`, []string{`0: rejected OUTPUT_INVALID`}},
+		{"map", `{"do":"emit","outputs":[]}`, []string{`0: rejected UNWRITABLE`}},
+		{"map", `{"do":"copy"}`, []string{`0: {"do":"copy"}`}},
+		{"map", `{"do":"reject"}`, []string{`0: rejected REJECTED`}},
+		{"map", `{"do":"reject","reason":"NO","message":"why"}`, []string{`0: rejected NO`}},
+		{"map", `{"do":"retry"}`, []string{`0: retried RETRY`}},
+		{"map", `{"do":"retry","reason":"BUSY","after_ms":5}`, []string{`0: retried BUSY`}},
+		{"map", `{"do":"retry","until":1}`, []string{`0: passed`}},
+		{"map", `{"do":"throw","message":"ouch"}`, []string{`0: retried HANDLER_ERROR`}},
+		{"map", `{"do":"panic","message":"ouch"}`, []string{`0: retried PANIC`}},
+		{"map", `{"do":"nothing"}`, []string{`0: rejected NO_RESULT`}},
+		{"map", `{"do":"twice"}`, []string{`0: rejected UNWRITABLE`}},
+		{"map", `{"do":"dance"}`, []string{`0: rejected PAYLOAD_MISMATCH`}},
+		{"map", `[]`, []string{`0: rejected PAYLOAD_MISMATCH`}},
+		{"map", `{"n":1}`, []string{`0: rejected PAYLOAD_MISMATCH`}},
+		{"map", `{"do":"sleep","ms":1}`, []string{`0: passed`}},
+		{"map", `{"do":"block","ms":1}`, []string{`0: passed`}},
+		{"map", `{"do":"spin","ms":1}`, []string{`0: passed`}},
+		{"map", `{"do":"hold","ms":1}`, []string{`0: passed`}},
+		{"map", `{"do":"spans","names":["a","b"]}`, []string{`0: passed`}},
+		{"map", `{"do":"allocate","bytes":100000}`, []string{`0: passed`}},
+		{"filter", `{"do":"pass"}`, []string{`0: passed`}},
+		{"filter", `{"do":"drop"}`, []string{`0: dropped`}},
+		{"filter", `{"do":"nothing"}`, []string{`0: rejected UNWRITABLE`}},
+		{"filter", `{"do":"retry","reason":"BUSY"}`, []string{`0: retried BUSY`}},
+		{"flat_map", `{"do":"pass"}`, []string{`0: passed`}},
+		{"flat_map", `{"do":"drop"}`, []string{`0: dropped`}},
+		{"flat_map", `{"do":"nothing"}`, []string{`0: rejected NOT_ITERABLE`}},
+		{"flat_map", `{"do":"emit","outputs":[{"text":"a"},{"text":"b","route":"right"}]}`, []string{`0: a`, `0: b route=right`}},
+		{"flat_map", `{"do":"emit","outputs":[]}`, []string{`0: dropped`}},
+		{"flat_map", `{"do":"stream","count":3,"bytes":2}`, []string{`0: xx`, `0: xx`, `0: xx`}},
+		{"flat_map", `{"do":"stream","count":3,"bytes":2,"fail_after":2}`, []string{`0: retried HANDLER_ERROR`}},
+		{"sink", `{"do":"pass"}`, []string{`0: dropped`}},
+		{"sink", `{"do":"reject","reason":"NO"}`, []string{`0: rejected NO`}},
+		{"batch", `{"do":"pass"}`, []string{`0: passed`}},
+		{"batch", `{"do":"drop"}`, []string{`0: dropped`}},
+		{"batch", `{"do":"emit","outputs":[{"text":"a"},{"text":"b"}]}`, []string{`0: a`, `0: b`}},
+		{"batch", `{"do":"nothing"}`, []string{`0: retried UNACCOUNTED`}},
+		{"batch", `{"do":"throw","message":"ouch"}`, []string{`batch: retried HANDLER_ERROR`}},
+		{"batch", `{"do":"twice"}`, []string{`batch: retried RESULT_INDEX_REPEATED`}},
+		{"batch", `{"do":"misname"}`, []string{`batch: retried RESULT_INDEX_REPEATED`}},
+		{"batch", `{"do":"whole","outputs":[{"text":"all"}]}`, []string{`0: dropped`, `batch: all`}},
+		{"batch", `{"do":"retry","reason":"BUSY"}`, []string{`0: retried BUSY`}},
+		{"narrow", `{"do":"pass"}`, []string{`0: passed`}},
 	} {
 		t.Run(c.handler+"/"+c.command, func(t *testing.T) {
-			if got := summary(meshloomtest.Run(t, handler(t, c.handler), do(c.command))); got != c.want {
-				t.Errorf("got %s, want %s", got, c.want)
-			}
+			meshloomtest.Run(t, handler(t, c.handler), do(c.command)).Expect(t, c.want...)
 		})
 	}
 }
 
 func TestTheConfigsCommandTakesThePlaceOfThePayload(t *testing.T) {
 	options := meshloomtest.Options{Config: map[string]any{"command": map[string]any{"do": "drop"}}}
-	if got := summary(meshloomtest.RunWith(t, options, handler(t, "map"), do("no JSON at all"))); got != "dropped 1" {
-		t.Errorf("got %s", got)
-	}
+	meshloomtest.RunWith(t, options, handler(t, "map"), do("no JSON at all")).Expect(t, "0: dropped")
 }
 
 func TestContext(t *testing.T) {
@@ -139,7 +118,7 @@ func TestContext(t *testing.T) {
 func TestReport(t *testing.T) {
 	noted := do(`{"do":"note","n":5}`)
 	noted.Key = "k"
-	options := meshloomtest.Options{Splits: 1}
+	options := meshloomtest.Options{BatchSize: 1}
 	r := meshloomtest.RunWith(t, options, handler(t, "map"), noted, do(`{"do":"note","n":6}`), do(`{"do":"report"}`), do(`{"do":"report"}`))
 	first := `{"calls":3,"cancelled":[],"most":1,"notes":[["k",5],[null,6]],"setups":1,"teardowns":0}`
 	second := `{"calls":4,"cancelled":[],"most":1,"notes":[],"setups":1,"teardowns":0}`
@@ -149,11 +128,8 @@ func TestReport(t *testing.T) {
 }
 
 func TestSleepEndsWhenItsTimeIsUp(t *testing.T) {
-	options := meshloomtest.Options{Splits: 1, Timeout: 10 * time.Millisecond}
-	r := meshloomtest.RunWith(t, options, handler(t, "map"), do(`{"do":"sleep","ms":600000}`))
-	if got := summary(r); got != "0:TIMEOUT" {
-		t.Errorf("got %s", got)
-	}
+	options := meshloomtest.Options{BatchSize: 1, Timeout: 10 * time.Millisecond}
+	meshloomtest.RunWith(t, options, handler(t, "map"), do(`{"do":"sleep","ms":600000}`)).Expect(t, "0: retried TIMEOUT")
 }
 
 func TestSetUpAndTearDownAreLogged(t *testing.T) {
@@ -177,33 +153,32 @@ func TestProgramsOfSources(t *testing.T) {
 	for name, c := range map[string]struct {
 		program string
 		from    any
-		want    string
+		want    []string
 	}{
-		"plain":       {`{"count":2}`, nil, `{"n":1}@#1 {"n":2}@1#1`},
-		"resumed":     {`{"count":3}`, 2, `{"n":3}@2#1`},
-		"ids":         {`{"count":2,"ids":true}`, nil, `{"n":1}@e1 {"n":2}@e2`},
-		"checkpoints": {`{"count":3,"checkpoint_every":2}`, nil, `{"n":1}@#1 {"n":2}@#2 {"n":3}@2#1`},
-		"fill":        {`{"count":1,"bytes":3,"pause_ms":1}`, nil, `{"n":1,"fill":"xxx"}@#1`},
+		"plain":       {`{"count":2}`, nil, []string{`{"n":1} id=#1`, `{"n":2} id=1#1`}},
+		"resumed":     {`{"count":3}`, 2, []string{`{"n":3} id=2#1`}},
+		"ids":         {`{"count":2,"ids":true}`, nil, []string{`{"n":1} id=e1`, `{"n":2} id=e2`}},
+		"checkpoints": {`{"count":3,"checkpoint_every":2}`, nil, []string{`{"n":1} id=#1`, `{"n":2} id=#2`, `{"n":3} id=2#1`}},
+		"fill":        {`{"count":1,"bytes":3,"pause_ms":1}`, nil, []string{`{"n":1,"fill":"xxx"} id=#1`}},
+		"attributes":  {`{"count":1,"attributes":true,"traceparent":"tp"}`, nil, []string{`{"n":1} key=k1 type=test id=#1 time=1970-01-01T00:00:00.000000001Z part=1 traceparent=tp`}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			log := filepath.Join(t.TempDir(), "log")
-			options := meshloomtest.SourceOptions{From: c.from, Config: map[string]any{"program": json.RawMessage(c.program), "log": log}}
-			r := meshloomtest.RunSource(t, options, handler(t, "source"))
-			var got []string
-			for _, o := range r.Outputs {
-				got = append(got, o.Text()+"@"+o.ID)
-			}
-			if strings.Join(got, " ") != c.want || !r.Exhausted {
-				t.Errorf("got %s, exhausted %v", got, r.Exhausted)
+			r := meshloomtest.RunSource(t, running(c.program, c.from, ""), handler(t, "source"))
+			r.Expect(t, c.want...)
+			if !r.Exhausted {
+				t.Error("the source did not end")
 			}
 		})
 	}
 }
 
-func TestAttributesOfSources(t *testing.T) {
-	options := meshloomtest.SourceOptions{Config: map[string]any{"program": map[string]any{"count": 1, "attributes": true, "traceparent": "tp"}}}
-	o := meshloomtest.RunSource(t, options, handler(t, "queue")).Outputs[0]
-	if o.Key != "k1" || o.Type != "test" || o.Time.UnixNano() != 1 || o.Extensions["part"] != int32(1) || o.Extensions["traceparent"] != "tp" {
-		t.Errorf("got %+v", o)
-	}
+func running(text string, from any, log string) meshloomtest.SourceOptions {
+	return meshloomtest.SourceOptions{From: from, Config: map[string]any{"program": json.RawMessage(text), "log": log, "label": "L"}}
+}
+
+func TestWhatHasSettledIsLogged(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	options := running(`{"count":2,"checkpoint_every":2}`, nil, log)
+	meshloomtest.RunSource(t, options, handler(t, "queue"))
+	wantLines(t, log, "setup L", "receipt 1", "receipt 2", "settled 2", "teardown L")
 }

@@ -72,7 +72,24 @@ func InvalidConfig(field, format string, args ...any) error {
 	return &ConfigError{Violations: []Violation{{Field: field, Description: fmt.Sprintf(format, args...)}}}
 }
 
-// Validator is a config that checks itself once its fields are read.
+// violationsOf gathers what err refuses: of errors that were joined, all.
+func violationsOf(err error) []Violation {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []Violation
+		for _, one := range joined.Unwrap() {
+			all = append(all, violationsOf(one)...)
+		}
+		return all
+	}
+	var refused *ConfigError
+	if errors.As(err, &refused) {
+		return refused.Violations
+	}
+	return nil
+}
+
+// Validator is a config that checks itself once its fields are read: by errors of [InvalidConfig], several joined by
+// [errors.Join], or by any other error about the config as a whole.
 type Validator interface{ Validate() error }
 
 var (
@@ -98,9 +115,8 @@ func decodeConfig(data []byte, config any) error {
 	}
 	if v, ok := config.(Validator); ok {
 		if err := v.Validate(); err != nil {
-			var refused *ConfigError
-			if errors.As(err, &refused) {
-				return refused
+			if refused := violationsOf(err); refused != nil {
+				return &ConfigError{Violations: refused}
 			}
 			return &ConfigError{Violations: []Violation{{Description: err.Error()}}}
 		}

@@ -37,10 +37,14 @@ type rule struct {
 }
 
 func (s settings) Validate() error {
+	var wrong []error
 	if s.Count < 0 {
-		return meshloom.InvalidConfig("count", "must not be negative")
+		wrong = append(wrong, meshloom.InvalidConfig("count", "must not be negative"))
 	}
-	return nil
+	if s.Every < 0 {
+		wrong = append(wrong, meshloom.InvalidConfig("every", "must not be negative"))
+	}
+	return errors.Join(wrong...)
 }
 
 func TestConfigIsReadStrictly(t *testing.T) {
@@ -73,6 +77,7 @@ func TestConfigIsReadStrictly(t *testing.T) {
 		{"{\"label\":\"\xff\"}", "the config is not UTF-8"},
 		{`[]`, "want an object, got []"},
 		{`{"label":"a","count":-1}`, "count: must not be negative"},
+		{`{"label":"a","count":-1,"every":"-1s"}`, "count: must not be negative; every: must not be negative"},
 	} {
 		_, err := s.TryProcess(t, &meshloomv1.OpenProcess{ConfigJson: []byte(c.json)})
 		if c.want == "" {

@@ -58,9 +58,8 @@ func badRequest(message string, violations ...Violation) error {
 
 // setupStatus translates an error of a set-up: a refused config is final, anything else is an outage.
 func setupStatus(node *Node, err error) error {
-	var refused *ConfigError
-	if errors.As(err, &refused) {
-		return badRequest(refused.Error(), refused.Violations...)
+	if refused := violationsOf(err); refused != nil {
+		return badRequest((&ConfigError{refused}).Error(), refused...)
 	}
 	return refusal(codes.Unavailable, reasonSetupFailed, map[string]string{"handler": node.name}, "set-up of %s failed: %v", node.name, err)
 }

@@ -11,19 +11,18 @@ import (
 
 var errNoTemperature = errors.New("the reading has no celsius")
 
+type measured struct {
+	Celsius *float64 `json:"celsius"`
+}
+
 var average = meshloom.New("average", meshloom.MapBatch(func(_ context.Context, batch *meshloom.Batch, out *meshloom.Emitter) error {
 	sum, count := 0.0, 0
-	for i := range batch.Len() {
-		var in struct{ Celsius *float64 }
-		if err := batch.JSON(i, &in); err != nil {
-			out.Fail(i, err)
-			continue
-		}
-		if in.Celsius == nil {
+	for i, row := range meshloom.Rows[measured](batch, out) {
+		if row.Celsius == nil {
 			out.Reject(i, "NO_TEMPERATURE", errNoTemperature)
 			continue
 		}
-		sum, count = sum+*in.Celsius, count+1
+		sum, count = sum+*row.Celsius, count+1
 	}
 	if count == 0 {
 		return nil // every row has its verdict

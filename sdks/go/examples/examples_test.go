@@ -3,6 +3,7 @@ package examples
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -96,5 +97,20 @@ func TestSpan(t *testing.T) {
 	r := meshloomtest.RunWith(t, meshloomtest.Options{Trace: true}, withPlace(traced(south)), Reading{"roof", 31.5})
 	if s := r.Spans; len(s) != 2 || s[0].Name != "look up" || s[0].Parent != "process test" || s[0].Attributes["sensor"] != "roof" {
 		t.Errorf("got %+v", s)
+	}
+}
+
+func TestPublish(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nobody.Close() // connections wait to be accepted
+	err = publish(ctx, nobody.Addr().String(), []Reading{{"roof", 31.5}})
+	var left *meshloom.UnacknowledgedError
+	if !errors.As(err, &left) && !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("with nobody there: %v", err)
 	}
 }

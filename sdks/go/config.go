@@ -90,7 +90,10 @@ func violationsOf(err error) []Violation {
 
 // Validator is a config that checks itself once its fields are read: by errors of [InvalidConfig], several joined by
 // [errors.Join], or by any other error about the config as a whole.
-type Validator interface{ Validate() error }
+type Validator interface {
+	// Validate returns what is wrong with the config, nil: nothing.
+	Validate() error
+}
 
 var (
 	durationType  = reflect.TypeFor[time.Duration]()

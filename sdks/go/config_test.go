@@ -126,7 +126,7 @@ func TestNodeWithoutConfigRefusesKeys(t *testing.T) {
 
 func TestSetUpRunsOncePerConfig(t *testing.T) {
 	var ups, downs atomic.Int32
-	s := serve(t, meshloom.NewWith("n", func(_ context.Context, cfg settings) (meshloom.MapHandler, error) {
+	s := serve(t, meshloom.NewWith("n", func(_ context.Context, _ settings) (meshloom.MapHandler, error) {
 		ups.Add(1)
 		return meshloom.OnStop(meshloom.Map(handleMap), func() error { downs.Add(1); return nil }), nil
 	}))

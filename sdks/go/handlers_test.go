@@ -238,7 +238,7 @@ func TestFlatMapSendsLargeOutputsInPieces(t *testing.T) {
 
 func TestSink(t *testing.T) {
 	var got []string
-	a := ask(t, meshloom.New("n", meshloom.Sink(func(ctx context.Context, e meshloom.Event) error {
+	a := ask(t, meshloom.New("n", meshloom.Sink(func(_ context.Context, e meshloom.Event) error {
 		if e.Text() == "bad" {
 			return meshloom.Retry(errors.New("full"))
 		}

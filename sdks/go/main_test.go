@@ -52,7 +52,7 @@ func process(t *testing.T, listen string) (*exec.Cmd, *bufio.Reader) {
 // reflectAlpha asks the old reflection service, which the protocol demands beside the new one.
 //
 //lint:file-ignore SA1019 the old service is deprecated, tools that speak it are not
-func reflectAlpha(t *testing.T, ctx context.Context, conn *grpc.ClientConn) {
+func reflectAlpha(ctx context.Context, t *testing.T, conn *grpc.ClientConn) {
 	t.Helper()
 	alpha, err := grpc_reflection_v1alpha.NewServerReflectionClient(conn).ServerReflectionInfo(ctx)
 	if err != nil {
@@ -94,7 +94,7 @@ func TestMainServesAndDrainsOnSIGTERM(t *testing.T) {
 	if r, err := v1.Recv(); err != nil || len(r.GetFileDescriptorResponse().GetFileDescriptorProto()) == 0 {
 		t.Errorf("reflection v1: %v, %v", r, err)
 	}
-	reflectAlpha(t, ctx, conn)
+	reflectAlpha(ctx, t, conn)
 	if err := node.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

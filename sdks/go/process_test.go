@@ -12,10 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc/codes"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/meshloom/meshloom/sdks/go"
@@ -94,118 +91,6 @@ func TestLimitsAreHeld(t *testing.T) {
 	}
 }
 
-// wantStatus checks a status and, unless reason is empty, its ErrorInfo.
-func wantStatus(t *testing.T, err error, code codes.Code, reason, says string) map[string]string {
-	t.Helper()
-	st := status.Convert(err)
-	if st.Code() != code || !strings.Contains(st.Message(), says) {
-		t.Errorf("got %v, want %v with %q", err, code, says)
-	}
-	if reason == "" {
-		return nil
-	}
-	for _, detail := range st.Details() {
-		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetReason() == reason && info.GetDomain() == "meshloom" {
-			return info.GetMetadata()
-		}
-	}
-	t.Errorf("details %v, want %s", st.Details(), reason)
-	return nil
-}
-
-// wantViolation checks INVALID_ARGUMENT with a violation of one field.
-func wantViolation(t *testing.T, err error, field, says string) {
-	t.Helper()
-	st := status.Convert(err)
-	for _, detail := range st.Details() {
-		if bad, ok := detail.(*errdetails.BadRequest); ok && st.Code() == codes.InvalidArgument {
-			for _, v := range bad.GetFieldViolations() {
-				if v.GetField() == field && strings.Contains(v.GetDescription(), says) {
-					return
-				}
-			}
-		}
-	}
-	t.Errorf("got %v with %v, want a violation of %q with %q", err, st.Details(), field, says)
-}
-
-func TestStreamRefusals(t *testing.T) {
-	one, two := meshloom.New("one", meshloom.Map(handleMap)), meshloom.New("two", meshloom.Map(handleMap))
-	s := serve(t, one, two)
-	_, err := s.TryProcess(t, &meshloomv1.OpenProcess{Handler: "three"})
-	wantStatus(t, err, codes.NotFound, "HANDLER_UNKNOWN", `no handler "three" in this process; it serves: one, two`)
-	_, err = s.TryProcess(t, &meshloomv1.OpenProcess{})
-	wantStatus(t, err, codes.NotFound, "HANDLER_UNKNOWN", "several handlers and none was named; it serves: one, two")
-	_, err = s.TryProduce(t, &meshloomv1.OpenProduce{Handler: "one"})
-	wantStatus(t, err, codes.FailedPrecondition, "HANDLER_ROLE_MISMATCH", "served by Process, not by Produce")
-	_, err = s.TryProcess(t, &meshloomv1.OpenProcess{Handler: "one", Protocol: &meshloomv1.ProtocolRange{Min: 2, Max: 3}})
-	if metadata := wantStatus(t, err, codes.FailedPrecondition, "PROTOCOL_UNSUPPORTED", "upgrade the node"); metadata["upgrade"] != "node" || metadata["to"] != "2" {
-		t.Errorf("metadata %v", metadata)
-	}
-	for _, bad := range []*meshloomv1.ProtocolRange{{}, {Max: 1}, {Min: 2, Max: 1}} {
-		_, err = s.TryProcess(t, &meshloomv1.OpenProcess{Handler: "one", Protocol: bad})
-		wantViolation(t, err, "protocol", "no range")
-	}
-	p, err := s.TryProcess(t, &meshloomv1.OpenProcess{Handler: "one", Protocol: &meshloomv1.ProtocolRange{Min: 1, Max: 9}})
-	if err != nil || p.Opened.GetProtocol() != 1 {
-		t.Errorf("a newer coordinator: %v, %v", p, err)
-	}
-}
-
-// ended reads until the stream ends.
-func ended(p *harness.Process) error {
-	for {
-		if _, err := p.Stream.Recv(); err != nil {
-			return err
-		}
-	}
-}
-
-func TestRequestsOutOfOrderEndTheStream(t *testing.T) {
-	s := serve(t, meshloom.New("n", meshloom.Map(handleMap)))
-	process, err := s.Client.Process(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := process.Send(&meshloomv1.ProcessRequest{Request: &meshloomv1.ProcessRequest_Work{Work: workOf(1, "{}")}}); err != nil {
-		t.Fatal(err)
-	}
-	_, err = process.Recv()
-	wantStatus(t, err, codes.InvalidArgument, "PROTOCOL_VIOLATION", "must be open")
-
-	twice := s.Process(t, &meshloomv1.OpenProcess{Node: "n"})
-	if err := twice.Stream.Send(&meshloomv1.ProcessRequest{Request: &meshloomv1.ProcessRequest_Open{Open: &meshloomv1.OpenProcess{}}}); err != nil {
-		t.Fatal(err)
-	}
-	wantStatus(t, ended(twice), codes.InvalidArgument, "PROTOCOL_VIOLATION", "open came twice")
-
-	idle, err := s.Client.Process(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := idle.CloseSend(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := idle.Recv(); !errors.Is(err, io.EOF) {
-		t.Errorf("half-close before open: %v", err)
-	}
-}
-
-func TestAViolationEndsTheStreamThoughAHandlerIsDeaf(t *testing.T) {
-	called, leave := make(chan struct{}), make(chan struct{})
-	s := serve(t, meshloom.New("n", meshloom.Map(func(context.Context, string) (string, error) {
-		close(called)
-		<-leave
-		return "late", nil
-	})))
-	p := s.Process(t, &meshloomv1.OpenProcess{Node: "n"})
-	p.Send(t, workOf(1, `"a"`))
-	waitFor(t, called, "the call")
-	p.Send(t, workOf(1, `"a"`))
-	wantStatus(t, ended(p), codes.InvalidArgument, "PROTOCOL_VIOLATION", "used once")
-	close(leave) // its answer goes nowhere; the node ends after it
-}
-
 // gate is a handler that tells when it was called and waits for leave.
 type gate struct {
 	called chan string
@@ -222,85 +107,6 @@ func (g *gate) handle(ctx context.Context, in string) (string, error) {
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-}
-
-func TestCancelReachesTheHandlerAndAnswersEveryOpenInput(t *testing.T) {
-	g := newGate()
-	p := serve(t, meshloom.New("n", meshloom.Map(g.handle), meshloom.Concurrency(2))).Process(t, &meshloomv1.OpenProcess{Node: "n"})
-	work := workOf(1, `"a"`, `"b"`, `"c"`)
-	p.Send(t, work)
-	waitFor(t, g.called, "the first call")
-	waitFor(t, g.called, "the second call")
-	p.Cancel(t, 1)
-	a := p.Collect(t, work)
-	for i := range uint32(3) {
-		wantFailure(t, a, i, retry, "CANCELLED", "the test asked")
-	}
-	if len(g.called) != 0 {
-		t.Error("the third input was handled after the cancel")
-	}
-	next := workOf(2, `"d"`)
-	p.Send(t, next)
-	waitFor(t, g.called, "a call after the cancel")
-	close(g.leave)
-	if a := p.Collect(t, next); len(a.Outputs) != 1 {
-		t.Errorf("after a cancel: %+v", a)
-	}
-}
-
-func TestADeafCallIsAnsweredWhenItsTimeIsUp(t *testing.T) {
-	called, leave := make(chan struct{}, 2), make(chan struct{})
-	deaf := meshloom.Map(func(context.Context, string) (string, error) { // does not look at its context
-		called <- struct{}{}
-		<-leave
-		return "late", nil
-	})
-	p := serve(t, meshloom.New("n", deaf, meshloom.Concurrency(1))).Process(t, &meshloomv1.OpenProcess{Node: "n"})
-	work := workOf(1, `"a"`, `"b"`)
-	work.Timeout = durationpb.New(time.Millisecond)
-	p.Send(t, work)
-	waitFor(t, called, "the call")
-	first := p.Next(t) // by itself, while the handler runs
-	if f := first.GetFailures(); len(f) != 1 || f[0].GetIndex() != 0 || f[0].GetReason() != "TIMEOUT" || first.GetLast() {
-		t.Errorf("the first result is %v", first)
-	}
-	for len(p.Progress) == 0 || len(p.Progress[len(p.Progress)-1].GetCalls()) == 0 { // the call still counts as running
-		response, err := p.Stream.Recv()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if response.GetProgress() != nil {
-			p.Progress = append(p.Progress, response.GetProgress())
-		}
-	}
-	if c := p.Progress[len(p.Progress)-1].GetCalls()[0]; c.GetSequence() != 1 || c.GetIndex() != 0 || c.GetAge().AsDuration() < time.Millisecond {
-		t.Errorf("progress says %v", c)
-	}
-	p.Cancel(t, 1)
-	second := p.Next(t)
-	if f := second.GetFailures(); len(f) != 1 || f[0].GetIndex() != 1 || f[0].GetReason() != "CANCELLED" || second.GetLast() {
-		t.Errorf("the second result is %v", second)
-	}
-	close(leave)
-	if last := p.Next(t); !last.GetLast() || last.GetOutputs() != nil || last.GetConsumed() != 0 {
-		t.Errorf("the end is %v", last)
-	}
-}
-
-func TestTimeoutEndsTheContext(t *testing.T) {
-	p := serve(t, meshloom.New("n", meshloom.Map(func(ctx context.Context, in string) (string, error) {
-		if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > time.Second {
-			return "", fmt.Errorf("deadline %v, %v", deadline, ok)
-		}
-		derived, cancel := context.WithCancel(ctx)
-		defer cancel()
-		<-derived.Done()
-		return "", fmt.Errorf("waiting: %w", derived.Err())
-	}))).Process(t, &meshloomv1.OpenProcess{Node: "n"})
-	work := workOf(1, `"a"`)
-	work.Timeout = durationpb.New(20 * time.Millisecond)
-	p.Send(t, work)
-	wantFailure(t, p.Collect(t, work), 0, retry, "TIMEOUT", "waiting")
 }
 
 func TestKeysRunInSequenceAndAreHeldAfterARetry(t *testing.T) {
@@ -442,39 +248,6 @@ func TestAWorkEndsThoughAnotherHoldsTheSlotThatItCouldUse(t *testing.T) {
 	p.Collect(t, slow)
 }
 
-func TestWhatACallLeavesRunningSeesItsEnd(t *testing.T) {
-	waiting, kept, leave := make(chan error, 1), make(chan context.Context, 1), make(chan struct{})
-	p := serve(t, meshloom.New("n", meshloom.Sink(func(ctx context.Context, in string) error {
-		switch in {
-		case "waits":
-			done := ctx.Done() // asked for during the call
-			go func() { <-done; waiting <- ctx.Err() }()
-		case "keeps":
-			kept <- ctx
-		default:
-			<-leave // the work goes on
-		}
-		return nil
-	}))).Process(t, &meshloomv1.OpenProcess{Node: "n", Concurrency: 1})
-	work := workOf(1, `"waits"`, `"keeps"`, `"stays"`)
-	work.Timeout = durationpb.New(time.Hour)
-	p.Send(t, work)
-	if err := waitFor(t, waiting, "the context's end"); !errors.Is(err, context.Canceled) {
-		t.Errorf("the context ended with %v", err)
-	}
-	ctx := waitFor(t, kept, "the second call")
-	select {
-	case <-ctx.Done(): // asked for when the call had returned, or was about to
-	case <-time.After(harness.Deadline):
-		t.Fatal("the kept context did not end")
-	}
-	if e := meshloom.EventFrom(ctx); e.Text() != `"keeps"` {
-		t.Errorf("the kept context speaks of %s", e.Text())
-	}
-	close(leave)
-	p.Collect(t, work)
-}
-
 func TestHalfCloseAnswersWhatIsInHand(t *testing.T) {
 	g := newGate()
 	p := serve(t, meshloom.New("n", meshloom.Map(g.handle))).Process(t, &meshloomv1.OpenProcess{Node: "n"})
@@ -491,21 +264,6 @@ func TestHalfCloseAnswersWhatIsInHand(t *testing.T) {
 	if _, err := p.Stream.Recv(); !errors.Is(err, io.EOF) {
 		t.Errorf("the stream ended with %v, want OK", err)
 	}
-}
-
-func TestABrokenStreamCancelsItsCalls(t *testing.T) {
-	ended := make(chan error, 1)
-	called := make(chan struct{})
-	p := serve(t, meshloom.New("n", meshloom.Sink(func(ctx context.Context, _ string) error {
-		close(called)
-		<-ctx.Done()
-		ended <- ctx.Err()
-		return ctx.Err()
-	}))).Process(t, &meshloomv1.OpenProcess{Node: "n"})
-	p.Send(t, workOf(1, `"a"`))
-	waitFor(t, called, "the call")
-	p.Break()
-	waitFor(t, ended, "the call's context to end")
 }
 
 func TestDrainFinishesWhatIsInHand(t *testing.T) {
@@ -555,33 +313,6 @@ func TestDrainFinishesWhatIsInHand(t *testing.T) {
 	}
 }
 
-func TestALateAnswerIsATimeout(t *testing.T) {
-	for name, handler := range map[string]meshloom.Handler{
-		"map": meshloom.Map(func(ctx context.Context, _ string) (string, error) {
-			<-ctx.Done()
-			return "late", nil
-		}),
-		"sink": meshloom.Sink(func(ctx context.Context, _ string) error {
-			<-ctx.Done()
-			return meshloom.Reject("LATE", nil)
-		}),
-		"batch": meshloom.MapBatch(func(ctx context.Context, _ *meshloom.Batch, out *meshloom.Emitter) error {
-			<-ctx.Done()
-			out.Drop(0)
-			return nil
-		}),
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := serve(t, meshloom.New("n", handler)).Process(t, &meshloomv1.OpenProcess{Node: "n"})
-			work := workOf(1, `"a"`)
-			work.Timeout = durationpb.New(time.Millisecond)
-			p.Send(t, work)
-			index := map[bool]uint32{true: columns.None, false: 0}[name == "batch"]
-			wantFailure(t, p.Collect(t, work), index, retry, "TIMEOUT", "the node's timeout of 1ms")
-		})
-	}
-}
-
 func TestOrderedInAllOneCallRunsAtATime(t *testing.T) {
 	g := newGate()
 	p := serve(t, meshloom.New("n", meshloom.Map(g.handle))).Process(t, &meshloomv1.OpenProcess{Node: "n", Concurrency: 8, Ordering: meshloomv1.Ordering_ORDERING_ALL})
@@ -594,42 +325,5 @@ func TestOrderedInAllOneCallRunsAtATime(t *testing.T) {
 	close(g.leave)
 	if a := p.Collect(t, first); len(a.Outputs) != 1 || len(g.called) != 0 {
 		t.Errorf("got %+v, %d more calls", a, len(g.called))
-	}
-}
-
-func TestADrainingNodeTakesNoNewStream(t *testing.T) {
-	g := newGate()
-	s := serve(t, meshloom.New("n", meshloom.Map(g.handle)))
-	p := s.Process(t, &meshloomv1.OpenProcess{Node: "n"})
-	work := workOf(1, `"a"`)
-	p.Send(t, work)
-	waitFor(t, g.called, "the call")
-	health := healthv1.NewHealthClient(s.Conn)
-	watch, err := health.Watch(t.Context(), &healthv1.HealthCheckRequest{Service: "meshloom.v1.NodeService"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Drain()
-	for {
-		r, err := watch.Recv()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r.GetStatus() == healthv1.HealthCheckResponse_NOT_SERVING {
-			break
-		}
-	}
-	for { // health turns first
-		if _, err = s.TryProcess(t, &meshloomv1.OpenProcess{Node: "n"}); err != nil {
-			break
-		}
-	}
-	wantStatus(t, err, codes.Unavailable, "", "drains")
-	close(g.leave)
-	if a := p.Collect(t, work); len(a.Outputs) != 1 {
-		t.Errorf("got %+v", a)
-	}
-	if _, err := p.Stream.Recv(); !errors.Is(err, io.EOF) {
-		t.Errorf("the stream ended with %v, want OK", err)
 	}
 }

@@ -210,4 +210,5 @@ type watchStream struct {
 	ctx context.Context
 }
 
+// Context returns one that also ends with the drain.
 func (s *watchStream) Context() context.Context { return s.ctx }

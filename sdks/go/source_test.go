@@ -22,7 +22,7 @@ import (
 
 // counting yields from+1 to limit; every third carries a checkpoint.
 func counting(limit int) meshloom.SourceHandler {
-	return meshloom.Source(func(ctx context.Context, from meshloom.Checkpoint) iter.Seq2[meshloom.Record, error] {
+	return meshloom.Source(func(_ context.Context, from meshloom.Checkpoint) iter.Seq2[meshloom.Record, error] {
 		return func(yield func(meshloom.Record, error) bool) {
 			last := 0
 			if err := from.Decode(&last); err != nil {
@@ -187,7 +187,7 @@ func TestSourceDoesNotHoldASingleRecordForLong(t *testing.T) {
 
 func TestSourceIsToldWhatHasSettled(t *testing.T) {
 	committed, acked := make(chan string, 10), make(chan int, 10)
-	p := serve(t, meshloom.New("s", meshloom.Source(func(ctx context.Context, _ meshloom.Checkpoint) iter.Seq2[meshloom.Record, error] {
+	p := serve(t, meshloom.New("s", meshloom.Source(func(_ context.Context, _ meshloom.Checkpoint) iter.Seq2[meshloom.Record, error] {
 		return func(yield func(meshloom.Record, error) bool) {
 			for i := 1; i <= 3; i++ {
 				if !yield(meshloom.Record{Data: i, Checkpoint: map[string]int{"at": i}, Settled: func(context.Context) error { acked <- i; return nil }}, nil) {

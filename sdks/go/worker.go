@@ -55,7 +55,7 @@ func (r *worker) run() {
 	for r.begin() {
 		r.mu.Unlock()
 		ctx := r.context()
-		failure, err, span := r.call(ctx)
+		failure, span, err := r.call(ctx)
 		r.mu.Lock()
 		r.end(ctx, err, failure, span)
 	}
@@ -126,8 +126,8 @@ func (r *worker) context() *callContext {
 	return ctx
 }
 
-// call calls the handler and returns what failure this is for the input, if any, the handler's error, and the call's span.
-func (r *worker) call(ctx *callContext) (failure *meshloomv1.EventFailure, err error, span trace.Span) {
+// call calls the handler and returns what failure this is for the input, if any, the call's span, and the handler's error.
+func (r *worker) call(ctx *callContext) (failure *meshloomv1.EventFailure, span trace.Span, err error) {
 	w := r.work
 	event := ctx.event()
 	var handed context.Context = ctx
@@ -135,7 +135,7 @@ func (r *worker) call(ctx *callContext) (failure *meshloomv1.EventFailure, err e
 		handed, span = w.stream.tracer.Event(ctx, w.spans[ctx.index], w.view, event.attempt)
 	}
 	r.out.reset(ctx.index)
-	err = callEach(w.stream.body, handed, event, &r.out)
+	err = callEach(handed, w.stream.body, event, &r.out)
 	if err != nil && !isDrop(err) {
 		failure = failureOf(ctx, ctx.index, err)
 	}
@@ -143,10 +143,10 @@ func (r *worker) call(ctx *callContext) (failure *meshloomv1.EventFailure, err e
 	if w.timeout > 0 && w.timeout < exactBelow && w.overdue(w.age()-ctx.began) && (failure == nil || failure.Reason != reasonTimeout) {
 		failure = w.timedOut(ctx.index)
 	}
-	return failure, err, span
+	return failure, span, err
 }
 
-func callEach(b *body, ctx context.Context, event Event, out *emission) (err error) {
+func callEach(ctx context.Context, b *body, event Event, out *emission) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = newPanicError(cause)

@@ -19,11 +19,11 @@ import (
 func Open(t testing.TB, node *meshloom.Node, config any) error {
 	t.Helper()
 	served := serve(t, node)
-	opened := open(t, served, node, configJSON(t, config))
+	opened := open(t, served, configJSON(t, config))
 	return errors.Join(refused(opened), served.Stop())
 }
 
-func open(t testing.TB, served *harness.Served, node *meshloom.Node, config []byte) error {
+func open(t testing.TB, served *harness.Served, config []byte) error {
 	t.Helper()
 	described, err := served.Client.Describe(t.Context(), &meshloomv1.DescribeRequest{})
 	if err != nil {

@@ -59,7 +59,7 @@ func TestRun(t *testing.T) {
 func TestRedeliveryKeepsTheIdentity(t *testing.T) {
 	var mu sync.Mutex
 	rows := map[meshloom.UID]int{}
-	r := meshloomtest.RunWith(t, meshloomtest.Options{Redeliver: true, Splits: 2}, meshloom.New("store", meshloom.Sink(func(ctx context.Context, n int) error {
+	r := meshloomtest.RunWith(t, meshloomtest.Options{Redeliver: true, Splits: 2}, meshloom.New("store", meshloom.Sink(func(ctx context.Context, _ int) error {
 		mu.Lock()
 		defer mu.Unlock()
 		event := meshloom.EventFrom(ctx)
@@ -78,10 +78,10 @@ func TestRedeliveryKeepsTheIdentity(t *testing.T) {
 
 func TestCancelReachesTheHandler(t *testing.T) {
 	called := make(chan struct{})
-	r := meshloomtest.RunWith(t, meshloomtest.Options{Cancel: called, BatchSize: 1}, meshloom.New("slow", meshloom.Map(func(ctx context.Context, n int) (int, error) {
+	r := meshloomtest.RunWith(t, meshloomtest.Options{Cancel: called, BatchSize: 1}, meshloom.New("slow", meshloom.Map(func(ctx context.Context, _ int) (int, error) {
 		close(called)
 		<-ctx.Done()
-		return n, ctx.Err()
+		return 0, ctx.Err()
 	})), 1, 2)
 	r.Expect(t, "0: retried CANCELLED") // the second was not sent
 }

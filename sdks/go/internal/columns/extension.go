@@ -9,11 +9,11 @@ import (
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
 )
 
-// URI and URIReference are the CloudEvents extension types that Go has no type of its own for.
-type (
-	URI          string
-	URIReference string
-)
+// URI is the CloudEvents type of an absolute URI.
+type URI string
+
+// URIReference is the CloudEvents type of a URI reference.
+type URIReference string
 
 // ExtensionColumn is a checked extension attribute of all or some events.
 type ExtensionColumn struct {

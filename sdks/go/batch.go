@@ -48,6 +48,21 @@ func (b *Batch) Data(i int) []byte { return b.Event(i).Data() }
 // JSON decodes the payload of row i into v; what does not fit gives an error for [Emitter.Reject] or [Emitter.Fail].
 func (b *Batch) JSON(i int, v any) error { return decodeJSON(b.Event(i).Data(), v) }
 
+// Rows yields the rows of a batch with their payloads decoded from JSON. A row whose payload does not fit is rejected on the way,
+// with the field named, and not yielded.
+func Rows[T any](batch *Batch, out *Emitter) iter.Seq2[int, T] {
+	return func(yield func(int, T) bool) {
+		for i := range batch.Len() {
+			var row T
+			if err := batch.JSON(i, &row); err != nil {
+				out.Fail(i, err)
+			} else if !yield(i, row) {
+				return
+			}
+		}
+	}
+}
+
 // Attempt returns which attempt at this node this is for row i, from 1.
 func (b *Batch) Attempt(i int) int { return b.Event(i).Attempt() }
 
@@ -74,7 +89,7 @@ const (
 )
 
 func newEmitter(ctx context.Context, view *columns.View, routes []string) *Emitter {
-	return &Emitter{ctx: ctx, arena: arena{routes: routes, keeps: true}, state: make([]rowState, view.Count), failures: map[int]*meshloomv1.EventFailure{}}
+	return &Emitter{ctx: ctx, arena: arena{routes: routes, inputs: view, keeps: true}, state: make([]rowState, view.Count), failures: map[int]*meshloomv1.EventFailure{}}
 }
 
 // take marks row i; it reports false, and remembers why, when the row may not be named.

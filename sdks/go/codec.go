@@ -2,6 +2,7 @@ package meshloom
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -71,8 +72,9 @@ func decodeJSON(data []byte, to any) error {
 
 // arena encodes payloads into chunks that stay unchanged until it is reset.
 type arena struct {
-	routes  []string // declared by the node
-	keeps   bool     // several payloads are held at a time; else each is used before the next is made
+	routes  []string      // declared by the node
+	inputs  *columns.View // of the work, nil at a source
+	keeps   bool          // several payloads are held at a time; else each is used before the next is made
 	chunk   []byte
 	scratch bytes.Buffer
 	encoder *json.Encoder
@@ -133,10 +135,7 @@ func (a *arena) fill(row *columns.Row, result any) error {
 	}
 	switch x := value.(type) {
 	case Event:
-		if x.view == nil {
-			return errNoResult
-		}
-		row.Payload, row.Default = x.Data(), x.ContentType() // a received buffer: stays as it is
+		return a.fillEvent(row, x)
 	case []byte:
 		return a.fillBytes(row, x)
 	default:
@@ -147,6 +146,20 @@ func (a *arena) fill(row *columns.Row, result any) error {
 		row.Default = contentJSON
 	}
 	return columns.CheckPayload(row.Payload)
+}
+
+// fillEvent completes an output that takes the payload of an event: without a copy, it is a part of a received buffer. The
+// input itself passes, without its payload being sent back.
+func (a *arena) fillEvent(row *columns.Row, event Event) error {
+	switch {
+	case event.view == nil:
+		return errNoResult
+	case event.view == a.inputs && event.index == int(row.Parent):
+		row.Pass = true
+		return nil
+	}
+	row.Payload, row.Default = event.Data(), cmp.Or(event.ContentType(), contentBytes)
+	return nil
 }
 
 // fillBytes completes an output whose payload is given as it is.
@@ -166,6 +179,8 @@ func (a *arena) checkRoute(meta *columns.Meta) error {
 }
 
 var errNoResult = Rejectf(reasonNoResult, "the handler returned nothing: return a value, meshloom.Drop to end the event here, or meshloom.Emit(nil value) for JSON null")
+
+var errNotIterable = Rejectf(reasonNotIterable, "the handler returned no iterator: return one that yields nothing, or yield meshloom.Drop, to end the event here")
 
 func isNil(v any) bool {
 	if v == nil {

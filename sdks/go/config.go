@@ -2,6 +2,7 @@ package meshloom
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Size is a number of bytes in a config, written as `64MiB`, `1.5GB` or a plain number.
@@ -50,16 +52,18 @@ type Violation struct {
 // ConfigError refuses a config: the pipeline does not start and the user sees every violation.
 type ConfigError struct{ Violations []Violation }
 
-// Error implements error.
-func (e *ConfigError) Error() string {
-	lines := make([]string, len(e.Violations))
-	for i, v := range e.Violations {
+// Error lists every violation.
+func (e *ConfigError) Error() string { return "config refused: " + listed(e.Violations) }
+
+func listed(violations []Violation) string {
+	lines := make([]string, len(violations))
+	for i, v := range violations {
 		lines[i] = v.Description
 		if v.Field != "" {
 			lines[i] = v.Field + ": " + v.Description
 		}
 	}
-	return "config refused: " + strings.Join(lines, "; ")
+	return strings.Join(lines, "; ")
 }
 
 // InvalidConfig returns an error for a set-up function to refuse a field of the config, or of the environment: the
@@ -68,13 +72,34 @@ func InvalidConfig(field, format string, args ...any) error {
 	return &ConfigError{Violations: []Violation{{Field: field, Description: fmt.Sprintf(format, args...)}}}
 }
 
-// Validator is a config that checks itself once its fields are read.
-type Validator interface{ Validate() error }
+// violationsOf gathers what err refuses: of errors that were joined, all.
+func violationsOf(err error) []Violation {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []Violation
+		for _, one := range joined.Unwrap() {
+			all = append(all, violationsOf(one)...)
+		}
+		return all
+	}
+	var refused *ConfigError
+	if errors.As(err, &refused) {
+		return refused.Violations
+	}
+	return nil
+}
+
+// Validator is a config that checks itself once its fields are read: by errors of [InvalidConfig], several joined by
+// [errors.Join], or by any other error about the config as a whole.
+type Validator interface {
+	// Validate returns what is wrong with the config, nil: nothing.
+	Validate() error
+}
 
 var (
 	durationType  = reflect.TypeFor[time.Duration]()
 	sizeType      = reflect.TypeFor[Size]()
 	unmarshalType = reflect.TypeFor[json.Unmarshaler]()
+	textType      = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
 
 // decodeConfig reads a JSON object into config, a pointer to a struct, strictly: unknown keys, wrong types and missing
@@ -83,6 +108,9 @@ func decodeConfig(data []byte, config any) error {
 	if len(bytes.TrimSpace(data)) == 0 {
 		data = []byte("{}")
 	}
+	if !utf8.Valid(data) {
+		return &ConfigError{Violations: []Violation{{Description: "the config is not UTF-8"}}}
+	}
 	var d configDecoder
 	d.value("", data, reflect.ValueOf(config).Elem())
 	if len(d.violations) > 0 {
@@ -90,9 +118,8 @@ func decodeConfig(data []byte, config any) error {
 	}
 	if v, ok := config.(Validator); ok {
 		if err := v.Validate(); err != nil {
-			var refused *ConfigError
-			if errors.As(err, &refused) {
-				return refused
+			if refused := violationsOf(err); refused != nil {
+				return &ConfigError{Violations: refused}
 			}
 			return &ConfigError{Violations: []Violation{{Description: err.Error()}}}
 		}
@@ -127,6 +154,13 @@ func (d *configDecoder) value(path string, data json.RawMessage, to reflect.Valu
 		}
 	case plainStruct(to.Type()):
 		d.object(path, data, to)
+	case to.Kind() == reflect.Pointer && !decodesItself(to.Type()):
+		to.Set(reflect.New(to.Type().Elem()))
+		d.value(path, data, to.Elem())
+	case listOf(to.Type()):
+		d.list(path, data, to)
+	case to.Kind() == reflect.Map && to.Type().Key().Kind() == reflect.String && !decodesItself(to.Type()):
+		d.members(path, data, to)
 	default:
 		strict := json.NewDecoder(bytes.NewReader(data))
 		strict.DisallowUnknownFields()
@@ -169,6 +203,34 @@ func (d *configDecoder) object(path string, data json.RawMessage, to reflect.Val
 	}
 }
 
+// list reads a slice item by item, so that what is refused has its place.
+func (d *configDecoder) list(path string, data json.RawMessage, to reflect.Value) {
+	var items []json.RawMessage
+	if err := json.Unmarshal(data, &items); err != nil {
+		d.refuse(path, "want array, got %.60s", data)
+		return
+	}
+	to.Set(reflect.MakeSlice(to.Type(), len(items), len(items)))
+	for i, item := range items {
+		d.value(fmt.Sprintf("%s[%d]", path, i), item, to.Index(i))
+	}
+}
+
+// members reads a map value by value.
+func (d *configDecoder) members(path string, data json.RawMessage, to reflect.Value) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(data, &members); err != nil {
+		d.refuse(path, "want object, got %.60s", data)
+		return
+	}
+	to.Set(reflect.MakeMap(to.Type()))
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		value := reflect.New(to.Type().Elem()).Elem()
+		d.value(join(path, name), members[name], value)
+		to.SetMapIndex(reflect.ValueOf(name).Convert(to.Type().Key()), value)
+	}
+}
+
 func knownKeys(fields []configField) string {
 	if len(fields) == 0 {
 		return "this handler takes no config"
@@ -187,8 +249,11 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-// canonicalConfig returns the same bytes for configs that say the same, whatever the order of their keys.
+// canonicalConfig returns the same text for configs that say the same, whatever the order of their keys; none is as {}.
 func canonicalConfig(data []byte) string {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return "{}"
+	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
 	var value any

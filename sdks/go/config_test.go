@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -26,14 +27,24 @@ type settings struct {
 		Max  int     `json:"max" default:"3"`
 		Rate float64 `json:"rate"`
 	} `json:"retry"`
-	Tags []string `json:"tags"`
+	Tags  []string         `json:"tags"`
+	Rules map[string]*rule `json:"rules"`
+	Peer  netip.Addr       `json:"peer"`
+}
+
+type rule struct {
+	Above []float64 `json:"above"`
 }
 
 func (s settings) Validate() error {
+	var wrong []error
 	if s.Count < 0 {
-		return meshloom.InvalidConfig("count", "must not be negative")
+		wrong = append(wrong, meshloom.InvalidConfig("count", "must not be negative"))
 	}
-	return nil
+	if s.Every < 0 {
+		wrong = append(wrong, meshloom.InvalidConfig("every", "must not be negative"))
+	}
+	return errors.Join(wrong...)
 }
 
 func TestConfigIsReadStrictly(t *testing.T) {
@@ -56,11 +67,17 @@ func TestConfigIsReadStrictly(t *testing.T) {
 		{`{"label":"a","every":5}`, `every: want a duration such as "10s", got 5`},
 		{`{"label":"a","every":"soon"}`, `every: want a duration such as "10s", got "soon"`},
 		{`{"label":"a","room":"much"}`, `room: want a size such as 64MiB, got "much"`},
-		{`{"label":"a","lable":1,"retry":{"maximum":1}}`, "retry.maximum: unknown key, known are: max, rate; lable: unknown key, known are: label, every, room, count, retry, tags"},
+		{`{"label":"a","lable":1,"retry":{"maximum":1}}`, "retry.maximum: unknown key, known are: max, rate; lable: unknown key, known are: label, every, room, count, retry, tags, rules, peer"},
 		{`{"label":"a","retry":3}`, "retry: want an object, got 3"},
-		{`{"label":"a","tags":[1]}`, "tags: want array, got [1]"},
+		{`{"label":"a","tags":[1]}`, "tags[0]: want string, got 1"},
+		{`{"label":"a","rules":{"hot":{"above":[1,"2"]},"cold":{"below":3}}}`, `rules.cold.below: unknown key, known are: above; rules.hot.above[1]: want number, got "2"`},
+		{`{"label":"a","tags":"x","rules":[]}`, `tags: want array, got "x"; rules: want object, got []`},
+		{`{"label":"a","peer":"10.0.0.1","rules":{"hot":{"above":[1]}}}`, ""},
+		{`{"label":"a","peer":5}`, "peer: want netip.Addr, got 5"},
+		{"{\"label\":\"\xff\"}", "the config is not UTF-8"},
 		{`[]`, "want an object, got []"},
 		{`{"label":"a","count":-1}`, "count: must not be negative"},
+		{`{"label":"a","count":-1,"every":"-1s"}`, "count: must not be negative; every: must not be negative"},
 	} {
 		_, err := s.TryProcess(t, &meshloomv1.OpenProcess{ConfigJson: []byte(c.json)})
 		if c.want == "" {
@@ -87,6 +104,9 @@ func TestConfigIsReadStrictly(t *testing.T) {
 			t.Errorf("%s:\n got %s\nwant %s", c.json, said, c.want)
 		}
 	}
+	if _, err := s.TryProcess(t, &meshloomv1.OpenProcess{ConfigJson: []byte(`{"label":"a","every":"1m30s","room":"1.5kB","count":7,"retry":{"max":9,"rate":0.5},"tags":["x"],"rules":{}}`)}); err != nil {
+		t.Fatal(err)
+	}
 	want := settings{Label: "a", Every: 90 * time.Second, Room: 1500, Count: 7, Tags: []string{"x"}}
 	want.Retry.Max, want.Retry.Rate = 9, 0.5
 	if fmt.Sprint(got) != fmt.Sprint(want) {
@@ -106,7 +126,7 @@ func TestNodeWithoutConfigRefusesKeys(t *testing.T) {
 
 func TestSetUpRunsOncePerConfig(t *testing.T) {
 	var ups, downs atomic.Int32
-	s := serve(t, meshloom.NewWith("n", func(_ context.Context, cfg settings) (meshloom.MapHandler, error) {
+	s := serve(t, meshloom.NewWith("n", func(_ context.Context, _ settings) (meshloom.MapHandler, error) {
 		ups.Add(1)
 		return meshloom.OnStop(meshloom.Map(handleMap), func() error { downs.Add(1); return nil }), nil
 	}))
@@ -115,6 +135,17 @@ func TestSetUpRunsOncePerConfig(t *testing.T) {
 	}
 	if ups.Load() != 2 {
 		t.Errorf("the set-up ran %d times for two configs", ups.Load())
+	}
+	var bare atomic.Int32
+	none := serve(t, meshloom.NewWith("n", func(context.Context, struct{}) (meshloom.MapHandler, error) {
+		bare.Add(1)
+		return meshloom.Map(handleMap), nil
+	}))
+	for _, config := range []string{``, `{}`} {
+		none.Process(t, &meshloomv1.OpenProcess{ConfigJson: []byte(config)})
+	}
+	if bare.Load() != 1 {
+		t.Errorf("the set-up ran %d times for no config", bare.Load())
 	}
 	if err := s.Stop(); err != nil || downs.Load() != 2 {
 		t.Errorf("the tear-down ran %d times: %v", downs.Load(), err)
@@ -156,6 +187,7 @@ func TestMistakesInADeclarationPanic(t *testing.T) {
 		"config": func() {
 			meshloom.NewWith("n", func(context.Context, int) (meshloom.MapHandler, error) { return meshloom.Map(handleMap), nil })
 		},
+		"batch": func() { meshloom.New("n", meshloom.Map(handleMap), meshloom.MaxBatch(65_537, 0)) },
 		"default": func() {
 			meshloom.NewWith("n", func(context.Context, struct {
 				Every time.Duration `default:"often"`

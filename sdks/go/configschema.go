@@ -46,7 +46,18 @@ func configFields(t reflect.Type) []configField {
 
 // plainStruct tells that a type is a struct to be read field by field.
 func plainStruct(t reflect.Type) bool {
-	return t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(unmarshalType)
+	return t.Kind() == reflect.Struct && !decodesItself(t)
+}
+
+// decodesItself tells that a type has its own way to be read from JSON.
+func decodesItself(t reflect.Type) bool {
+	p := reflect.PointerTo(t)
+	return p.Implements(unmarshalType) || p.Implements(textType)
+}
+
+// listOf tells that a type is a slice to be read item by item; bytes are base64 in one string.
+func listOf(t reflect.Type) bool {
+	return t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8 && !decodesItself(t)
 }
 
 // checkConfigType panics at the declaration of a node whose defaults do not fit their fields: that is a bug of the node.
@@ -103,6 +114,8 @@ func schemaOf(t reflect.Type) map[string]any {
 		return map[string]any{"type": "object", "properties": properties, "required": required, "additionalProperties": false}
 	case reflect.PointerTo(t).Implements(unmarshalType):
 		return map[string]any{}
+	case reflect.PointerTo(t).Implements(textType):
+		return map[string]any{"type": "string"}
 	}
 	switch t.Kind() {
 	case reflect.Pointer:

@@ -20,8 +20,8 @@ type Replica struct {
 	Of       int    // number of replicas, at least 1
 }
 
-// Name returns NODE-INDEX.
-func (r Replica) Name() string { return fmt.Sprintf("%s-%d", r.Node, r.Index) }
+// Name returns NODE/INDEX.
+func (r Replica) Name() string { return fmt.Sprintf("%s/%d", r.Node, r.Index) }
 
 // scope is what the SDK knows about a call; found in the call's context.
 type scope struct {

@@ -53,41 +53,62 @@ func (e Event) UID() UID {
 // Attempt returns which attempt at this node this is, from 1.
 func (e Event) Attempt() int { return e.attempt }
 
-// ID returns the CloudEvents id.
-func (e Event) ID() string { return e.text(func(v *columns.View) *columns.Strings { return &v.ID }) }
+// Attribute names a text attribute of an event, for [Event.Lookup].
+type Attribute int
 
-// Source returns the CloudEvents source.
-func (e Event) Source() string {
-	return e.text(func(v *columns.View) *columns.Strings { return &v.Source })
+// The text attributes of an event.
+const (
+	AttrID          Attribute = iota // CloudEvents id
+	AttrSource                       // CloudEvents source
+	AttrType                         // CloudEvents type
+	AttrSubject                      // CloudEvents subject
+	AttrDataSchema                   // CloudEvents dataschema
+	AttrContentType                  // CloudEvents datacontenttype
+	AttrKey                          // ordering key
+	AttrFrom                         // upstream as the pipeline file writes it
+)
+
+// Lookup returns an attribute and whether the event has it: absent is not the same as empty. It panics for an attribute that
+// is none of the constants.
+func (e Event) Lookup(attribute Attribute) (value string, ok bool) {
+	if e.view == nil {
+		return "", false
+	}
+	v := e.view
+	return [...]*columns.Strings{
+		AttrID: &v.ID, AttrSource: &v.Source, AttrType: &v.Type, AttrSubject: &v.Subject, AttrDataSchema: &v.DataSchema,
+		AttrContentType: &v.ContentType, AttrKey: &v.Key, AttrFrom: &v.From,
+	}[attribute].At(e.index)
 }
+
+func (e Event) text(attribute Attribute) string {
+	value, _ := e.Lookup(attribute)
+	return value
+}
+
+// ID returns the CloudEvents id, empty if it has none.
+func (e Event) ID() string { return e.text(AttrID) }
+
+// Source returns the CloudEvents source, empty if it has none.
+func (e Event) Source() string { return e.text(AttrSource) }
 
 // Type returns the CloudEvents type, empty if it has none.
-func (e Event) Type() string {
-	return e.text(func(v *columns.View) *columns.Strings { return &v.Type })
-}
+func (e Event) Type() string { return e.text(AttrType) }
 
 // Subject returns the CloudEvents subject, empty if it has none.
-func (e Event) Subject() string {
-	return e.text(func(v *columns.View) *columns.Strings { return &v.Subject })
-}
+func (e Event) Subject() string { return e.text(AttrSubject) }
 
 // Key returns the ordering key, empty if it has none.
-func (e Event) Key() string { return e.text(func(v *columns.View) *columns.Strings { return &v.Key }) }
+func (e Event) Key() string { return e.text(AttrKey) }
 
 // DataSchema returns the CloudEvents dataschema, empty if it has none.
-func (e Event) DataSchema() string {
-	return e.text(func(v *columns.View) *columns.Strings { return &v.DataSchema })
-}
+func (e Event) DataSchema() string { return e.text(AttrDataSchema) }
 
 // ContentType returns the media type of the payload, empty if it is unknown.
-func (e Event) ContentType() string {
-	return e.text(func(v *columns.View) *columns.Strings { return &v.ContentType })
-}
+func (e Event) ContentType() string { return e.text(AttrContentType) }
 
 // From returns the upstream as the pipeline file writes it; empty if the node has one upstream only.
-func (e Event) From() string {
-	return e.text(func(v *columns.View) *columns.Strings { return &v.From })
-}
+func (e Event) From() string { return e.text(AttrFrom) }
 
 // Time returns when the event occurred, in UTC; the zero time if it does not say.
 func (e Event) Time() time.Time {
@@ -129,12 +150,4 @@ func (e Event) Extensions() iter.Seq2[string, any] {
 			}
 		}
 	}
-}
-
-func (e Event) text(column func(*columns.View) *columns.Strings) string {
-	if e.view == nil {
-		return ""
-	}
-	s, _ := column(e.view).At(e.index)
-	return s
 }

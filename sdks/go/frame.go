@@ -2,8 +2,6 @@ package meshloom
 
 import (
 	"context"
-	"log/slog"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -26,7 +24,7 @@ type frame struct {
 	bytes      int
 	spans      []*meshloomv1.SpanContext
 	open       []trace.Span // ended when the frame is sent
-	settled    []func()
+	settled    []func(context.Context) error
 	checkpoint []byte // the last one in the frame, nil: none
 	timer      *time.Timer
 }
@@ -75,88 +73,4 @@ func (f *frame) reset() {
 	}
 	clear(f.rows)
 	*f = frame{rows: f.rows[:0], open: f.open[:0], timer: f.timer}
-}
-
-// settler tells the source what it may forget, in a goroutine of its own so that the stream is read on meanwhile.
-type settler struct {
-	ctx    context.Context
-	commit func(context.Context, Checkpoint) error
-	done   chan struct{}
-
-	mu       sync.Mutex
-	wake     sync.Cond
-	waiting  map[uint64][]func() // of frames that have not settled
-	ready    []func()
-	upTo     []byte // newest checkpoint that was not committed yet, nil: none
-	finished bool
-}
-
-func newSettler(ctx context.Context, commit func(context.Context, Checkpoint) error) *settler {
-	s := &settler{ctx: context.WithoutCancel(ctx), commit: commit, waiting: map[uint64][]func(){}, done: make(chan struct{})}
-	s.wake.L = &s.mu
-	go s.run()
-	return s
-}
-
-// sent remembers what to call when a frame settles.
-func (s *settler) sent(sequence uint64, settled []func()) {
-	if len(settled) == 0 {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.waiting[sequence] = settled
-}
-
-func (s *settler) settle(sequence uint64, checkpoint []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ready = append(s.ready, s.waiting[sequence]...)
-	delete(s.waiting, sequence)
-	if checkpoint != nil && s.commit != nil {
-		s.upTo = checkpoint
-	}
-	s.wake.Signal()
-}
-
-func (s *settler) run() {
-	defer close(s.done)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for {
-		for len(s.ready) == 0 && s.upTo == nil && !s.finished {
-			s.wake.Wait()
-		}
-		if len(s.ready) == 0 && s.upTo == nil {
-			return
-		}
-		ready, upTo := s.ready, s.upTo
-		s.ready, s.upTo = nil, nil
-		s.mu.Unlock()
-		s.call(ready, upTo)
-		s.mu.Lock()
-	}
-}
-
-func (s *settler) call(ready []func(), upTo []byte) {
-	for _, settled := range ready {
-		if err := contained(func() error { settled(); return nil }); err != nil {
-			slog.Error("a Settled function failed", slog.Any("error", err))
-		}
-	}
-	if upTo == nil {
-		return
-	}
-	if err := contained(func() error { return s.commit(s.ctx, Checkpoint{upTo}) }); err != nil {
-		slog.Error("the OnSettled function failed", slog.Any("error", err))
-	}
-}
-
-// finish waits until everything that has settled so far was told.
-func (s *settler) finish() {
-	s.mu.Lock()
-	s.finished = true
-	s.wake.Signal()
-	s.mu.Unlock()
-	<-s.done
 }

@@ -147,7 +147,7 @@ func (FlatMapHandler) role() meshloomv1.HandlerRole {
 func (h FlatMapHandler) body() body { return h.b }
 
 // FlatMap makes a handler that answers every event with the results that an iterator yields, none also; see [Map] for
-// what a result may be. An error that is yielded ends the iteration and is the verdict on the event. Outputs are held
+// what a result may be. A nil iterator is nothing to iterate over and rejects the event. An error that is yielded ends the iteration and is the verdict on the event. Outputs are held
 // until the iterator ends or 1 MiB is reached; those already sent before an error come again with the next attempt.
 func FlatMap[In, Result any](handle func(ctx context.Context, in In) iter.Seq2[Result, error]) FlatMapHandler {
 	read := decoder[In]()
@@ -157,7 +157,11 @@ func FlatMap[In, Result any](handle func(ctx context.Context, in In) iter.Seq2[R
 		if err != nil {
 			return err
 		}
-		for result, err := range handle(ctx, in) {
+		results := handle(ctx, in)
+		if results == nil {
+			return errNotIterable
+		}
+		for result, err := range results {
 			if err != nil {
 				return err
 			}
@@ -203,7 +207,7 @@ func MapBatch(handle func(ctx context.Context, batch *Batch, out *Emitter) error
 
 // OnStop returns the handler with a tear-down: it runs once, after the last stream of the handler has ended and before
 // the process exits.
-func OnStop[H handlerKind](handler H, stop func() error) H {
+func OnStop[H HandlerKind](handler H, stop func() error) H {
 	switch h := any(&handler).(type) {
 	case *MapHandler:
 		h.b.stop = stop
@@ -221,8 +225,9 @@ func OnStop[H handlerKind](handler H, stop func() error) H {
 	return handler
 }
 
-// handlerKind is any concrete handler type: a node's role must be known before its set-up has run.
-type handlerKind interface {
+// HandlerKind is any concrete handler type, for functions that are generic over set-ups: a node's role must be known before
+// its set-up has run.
+type HandlerKind interface {
 	MapHandler | FilterHandler | FlatMapHandler | BatchHandler | SinkHandler | SourceHandler
 	Handler
 }

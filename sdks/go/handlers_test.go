@@ -161,7 +161,7 @@ func TestResultsThatCannotBeSentAreRejected(t *testing.T) {
 		}
 		return out, nil
 	})), `{"do":"function"}`, `{"do":"huge"}`, `{"do":"key"}`, `{"do":"type"}`, `{"do":"utf8"}`, `{"do":"extension"}`, `{"do":"extensiontype"}`, `{"do":"time"}`, `{"do":"many"}`)
-	for i, reason := range []string{"OUTPUT_INVALID", "EVENT_TOO_LARGE", "ATTRIBUTE_TOO_LARGE", "ATTRIBUTE_TOO_LARGE", "ATTRIBUTE_INVALID", "ATTRIBUTE_INVALID", "ATTRIBUTE_INVALID", "ATTRIBUTE_INVALID", "TOO_MANY_EXTENSIONS"} {
+	for i, reason := range []string{"OUTPUT_INVALID", "EVENT_TOO_LARGE", "ATTRIBUTE_TOO_LARGE", "ATTRIBUTE_TOO_LARGE", "OUTPUT_INVALID", "OUTPUT_INVALID", "OUTPUT_INVALID", "OUTPUT_INVALID", "TOO_MANY_EXTENSIONS"} {
 		wantFailure(t, a, uint32(i), reject, reason, "")
 	}
 }
@@ -238,7 +238,7 @@ func TestFlatMapSendsLargeOutputsInPieces(t *testing.T) {
 
 func TestSink(t *testing.T) {
 	var got []string
-	a := ask(t, meshloom.New("n", meshloom.Sink(func(ctx context.Context, e meshloom.Event) error {
+	a := ask(t, meshloom.New("n", meshloom.Sink(func(_ context.Context, e meshloom.Event) error {
 		if e.Text() == "bad" {
 			return meshloom.Retry(errors.New("full"))
 		}
@@ -272,7 +272,8 @@ func TestEventPassesThroughMap(t *testing.T) {
 	b.Extensions = []*meshloomv1.Extension{{Name: "x", Type: meshloomv1.ExtensionType_EXTENSION_TYPE_STRING, Values: harness.Texts("why").Values}}
 	p.Send(t, work)
 	a := p.Collect(t, work)
-	if len(a.Outputs) != 1 || string(a.Outputs[0].Payload) != "payload" || a.Outputs[0].Attributes["route"] != "r" || a.Outputs[0].Attributes["content_type"] != "text/plain" {
+	// Neither the payload nor its content type goes back.
+	if len(a.Outputs) != 1 || !a.Outputs[0].Passed || a.Outputs[0].Attributes["route"] != "r" || len(a.Outputs[0].Attributes) != 1 {
 		t.Errorf("got %+v", a)
 	}
 }

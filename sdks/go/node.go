@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"regexp"
 
+	"github.com/meshloom/meshloom/sdks/go/internal/columns"
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
 )
 
@@ -17,6 +18,9 @@ type Node struct {
 	options options
 	setup   func(ctx context.Context, config []byte) (Handler, error)
 }
+
+// Name returns the handler's name, by which a pipeline file picks it where a process serves several.
+func (n *Node) Name() string { return n.name }
 
 type options struct {
 	description string
@@ -47,7 +51,8 @@ func MaxInFlight(works int) Option {
 	return func(o *options) { o.limits.MaxInFlightWorks = uint32(works) }
 }
 
-// MaxBatch sets the largest batch: events, at most 65,536, and encoded bytes, at most 32 MiB. 0 leaves the maximum.
+// MaxBatch sets the largest batch: events, at most 65,536, and encoded bytes, at most 32 MiB. 0 leaves the maximum; a node with
+// more than that is refused by a panic at its declaration.
 func MaxBatch(events int, bytes Size) Option {
 	return func(o *options) {
 		o.limits.MaxBatchEvents, o.limits.MaxBatchBytes = uint32(events), uint64(bytes)
@@ -72,7 +77,7 @@ func New(name string, handler Handler, opts ...Option) *Node {
 // config is a struct read strictly from the pipeline file by its `json` tags: unknown keys are refused,
 // `meshloom:"required"` demands a field and `default:"5s"` gives it a value. An error from [InvalidConfig] keeps the
 // pipeline from starting; any other is taken for an outage, and the set-up is tried again.
-func NewWith[Config any, H handlerKind](name string, setup func(ctx context.Context, config Config) (H, error), opts ...Option) *Node {
+func NewWith[Config any, H HandlerKind](name string, setup func(ctx context.Context, config Config) (H, error), opts ...Option) *Node {
 	var kind H
 	configType := reflect.TypeFor[Config]()
 	checkConfigType(configType)
@@ -95,6 +100,9 @@ func newNode(name string, role meshloomv1.HandlerRole, config reflect.Type, opts
 	for _, set := range opts {
 		set(&n.options)
 	}
+	if l := &n.options.limits; l.MaxBatchEvents > columns.MaxEvents || l.MaxBatchBytes > columns.MaxBatchBytes {
+		panic(fmt.Sprintf("meshloom: node %s: MaxBatch(%d, %d) is beyond the protocol's limits of %d events and %d bytes", name, l.MaxBatchEvents, l.MaxBatchBytes, columns.MaxEvents, columns.MaxBatchBytes))
+	}
 	return n
 }
 
@@ -102,6 +110,20 @@ const (
 	defaultConcurrency = 16
 	defaultInFlight    = 8
 )
+
+// calls returns how many calls of the handler may run at one time in a stream.
+func (n *Node) calls(request *meshloomv1.OpenProcess) int {
+	switch {
+	case request.GetOrdering() == meshloomv1.Ordering_ORDERING_ALL:
+		return 1
+	case request.GetConcurrency() > 0:
+		return int(request.GetConcurrency())
+	case n.options.concurrency > 0:
+		return n.options.concurrency
+	default:
+		return defaultConcurrency
+	}
+}
 
 // limitsMessage returns the limits that the node opens with, defaults filled in.
 func (n *Node) limitsMessage() *meshloomv1.Limits {

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/meshloom/meshloom/sdks/go/internal/columns"
@@ -36,8 +34,10 @@ type processStream struct {
 	tracer   *telemetry.Tracer
 	base     context.Context // parent of every work's context
 	slots    chan struct{}   // one per running call
+	streams  *streamCounter
 
 	sendMu sync.Mutex // a gRPC stream takes one sender at a time
+	over   bool       // the stream has ended, nothing is sent any more
 
 	mu       sync.Mutex
 	works    map[uint64]*work
@@ -56,9 +56,10 @@ func (s *processStream) serve(drain <-chan struct{}) error {
 		defer close(ticked)
 		s.tick(stop)
 	}()
-	defer func() { // nothing may be sent once the stream has ended
+	defer func() {
 		close(stop)
 		<-ticked
+		s.end()
 	}()
 
 	var err error
@@ -74,8 +75,23 @@ func (s *processStream) serve(drain <-chan struct{}) error {
 		}
 	}
 	s.mu.Unlock()
+	if err != nil { // nobody waits for answers, but the process for the calls that still run
+		s.streams.add(1)
+		go func() {
+			defer s.streams.add(-1)
+			s.running.Wait()
+		}()
+		return err
+	}
 	s.running.Wait()
-	return err
+	return nil
+}
+
+// end keeps calls that outlive the stream from sending on it.
+func (s *processStream) end() {
+	s.sendMu.Lock()
+	defer s.sendMu.Unlock()
+	s.over = true
 }
 
 // acquire waits for room for one more call; it reports false when the work was taken back instead.
@@ -114,7 +130,7 @@ func (s *processStream) read() error {
 				go w.takeBack(r.Cancel.GetReason())
 			}
 		case *meshloomv1.ProcessRequest_Open:
-			return status.Error(codes.InvalidArgument, "open came twice: it is the first request of a stream, once")
+			return protocolViolation("open came twice: it is the first request of a stream, once")
 		default: // a request of a later protocol: ignored, as unknown fields are
 		}
 	}
@@ -128,7 +144,7 @@ func (s *processStream) take(pb *meshloomv1.Work) error {
 		return nil // unread as far as the coordinator knows: the stream ends OK without an answer to it
 	}
 	if s.works[pb.GetSequence()] != nil {
-		return status.Errorf(codes.InvalidArgument, "sequence %d is in hand already: a sequence is used once per stream", pb.GetSequence())
+		return protocolViolation("sequence %d is in hand already: a sequence is used once per stream", pb.GetSequence())
 	}
 	w, err := s.newWork(pb)
 	if err != nil {
@@ -190,12 +206,10 @@ func (s *processStream) newWork(pb *meshloomv1.Work) (*work, error) {
 	if s.body.batch == nil {
 		w.employ()
 	}
-	if len(view.Spans) > 0 {
-		w.spans = make(map[uint32]*meshloomv1.SpanContext, len(view.Spans))
-		for _, span := range view.Spans {
-			if span.Flags&1 == 1 {
-				w.spans[span.Index] = span
-			}
+	if sampled := view.Sampled(); len(sampled) > 0 {
+		w.spans = make(map[uint32]*meshloomv1.SpanContext, len(sampled))
+		for _, span := range sampled {
+			w.spans[span.Index] = span
 		}
 	}
 	return w, nil
@@ -217,7 +231,9 @@ func (s *processStream) refuse(sequence uint64, err error) {
 func (s *processStream) send(response *meshloomv1.ProcessResponse) {
 	s.sendMu.Lock()
 	defer s.sendMu.Unlock()
-	_ = s.stream.Send(response)
+	if !s.over {
+		_ = s.stream.Send(response)
+	}
 }
 
 // tick sends answers that wait for slower events, and Progress once a second while work is in hand.

@@ -12,10 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc/codes"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/meshloom/meshloom/sdks/go"
@@ -94,59 +91,6 @@ func TestLimitsAreHeld(t *testing.T) {
 	}
 }
 
-func TestASequenceInHandCannotComeAgain(t *testing.T) {
-	g := newGate()
-	p := serve(t, meshloom.New("n", meshloom.Map(g.handle))).Process(t, &meshloomv1.OpenProcess{Node: "n"})
-	p.Send(t, workOf(1, `"a"`))
-	waitFor(t, g.called, "the call")
-	p.Send(t, workOf(1, `"a"`))
-	for {
-		if _, err := p.Stream.Recv(); err != nil {
-			if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "used once") {
-				t.Errorf("got %v", err)
-			}
-			return
-		}
-	}
-}
-
-func TestStreamRefusals(t *testing.T) {
-	one, two := meshloom.New("one", meshloom.Map(handleMap)), meshloom.New("two", meshloom.Map(handleMap))
-	s := serve(t, one, two)
-	for name, c := range map[string]struct {
-		open *meshloomv1.OpenProcess
-		code codes.Code
-		says string
-	}{
-		"unknown handler":  {&meshloomv1.OpenProcess{Handler: "three"}, codes.InvalidArgument, `no handler "three" in this process; it serves: one, two`},
-		"no handler named": {&meshloomv1.OpenProcess{}, codes.InvalidArgument, "several handlers"},
-		"newer protocol":   {&meshloomv1.OpenProcess{Handler: "one", Protocol: &meshloomv1.ProtocolRange{Min: 2, Max: 3}}, codes.FailedPrecondition, "upgrade the node"},
-		"older protocol":   {&meshloomv1.OpenProcess{Handler: "one", Protocol: &meshloomv1.ProtocolRange{}}, codes.FailedPrecondition, "upgrade the coordinator"},
-	} {
-		_, err := s.TryProcess(t, c.open)
-		if status.Code(err) != c.code || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: got %v, want %v with %q", name, err, c.code, c.says)
-		}
-	}
-	_, err := s.TryProcess(t, &meshloomv1.OpenProcess{Handler: "one", Protocol: &meshloomv1.ProtocolRange{Min: 2, Max: 3}})
-	if info, ok := status.Convert(err).Details()[0].(*errdetails.ErrorInfo); !ok || info.GetMetadata()["upgrade"] != "node" {
-		t.Errorf("details %v", status.Convert(err).Details())
-	}
-	if _, err := s.TryProduce(t, &meshloomv1.OpenProduce{Handler: "one"}); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "served by Process") {
-		t.Errorf("Produce of a map: %v", err)
-	}
-	stream, err := s.Client.Process(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stream.Send(&meshloomv1.ProcessRequest{Request: &meshloomv1.ProcessRequest_Work{Work: workOf(1, "{}")}}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := stream.Recv(); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "must be open") {
-		t.Errorf("work before open: %v", err)
-	}
-}
-
 // gate is a handler that tells when it was called and waits for leave.
 type gate struct {
 	called chan string
@@ -163,84 +107,6 @@ func (g *gate) handle(ctx context.Context, in string) (string, error) {
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-}
-
-func TestCancelReachesTheHandlerAndAnswersEveryOpenInput(t *testing.T) {
-	g := newGate()
-	p := serve(t, meshloom.New("n", meshloom.Map(g.handle), meshloom.Concurrency(2))).Process(t, &meshloomv1.OpenProcess{Node: "n"})
-	work := workOf(1, `"a"`, `"b"`, `"c"`)
-	p.Send(t, work)
-	waitFor(t, g.called, "the first call")
-	waitFor(t, g.called, "the second call")
-	p.Cancel(t, 1)
-	a := p.Collect(t, work)
-	for i := range uint32(3) {
-		wantFailure(t, a, i, retry, "CANCELLED", "the test asked")
-	}
-	if len(g.called) != 0 {
-		t.Error("the third input was handled after the cancel")
-	}
-	next := workOf(2, `"d"`)
-	p.Send(t, next)
-	waitFor(t, g.called, "a call after the cancel")
-	close(g.leave)
-	if a := p.Collect(t, next); len(a.Outputs) != 1 {
-		t.Errorf("after a cancel: %+v", a)
-	}
-}
-
-func TestCancelAfterTheTimeoutSaysTimeout(t *testing.T) {
-	called, leave := make(chan struct{}, 2), make(chan struct{})
-	deaf := meshloom.Map(func(context.Context, string) (string, error) { // does not look at its context
-		called <- struct{}{}
-		<-leave
-		return "late", nil
-	})
-	p := serve(t, meshloom.New("n", deaf, meshloom.Concurrency(1))).Process(t, &meshloomv1.OpenProcess{Node: "n"})
-	work := workOf(1, `"a"`, `"b"`)
-	work.Timeout = durationpb.New(time.Millisecond)
-	p.Send(t, work)
-	waitFor(t, called, "the call")
-	for len(p.Progress) == 0 || len(p.Progress[len(p.Progress)-1].GetCalls()) == 0 { // the call is known to be overdue
-		response, err := p.Stream.Recv()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if response.GetProgress() != nil {
-			p.Progress = append(p.Progress, response.GetProgress())
-		}
-	}
-	if c := p.Progress[len(p.Progress)-1].GetCalls()[0]; c.GetSequence() != 1 || c.GetIndex() != 0 || c.GetAge().AsDuration() < time.Millisecond {
-		t.Errorf("progress says %v", c)
-	}
-	p.Cancel(t, 1)
-	first := p.Next(t)
-	if len(first.GetFailures()) != 2 || first.GetFailures()[0].GetReason() != "TIMEOUT" || first.GetFailures()[1].GetReason() != "CANCELLED" {
-		t.Errorf("failures %v", first.GetFailures())
-	}
-	if first.GetLast() {
-		t.Error("last came while the handler still runs")
-	}
-	close(leave)
-	if last := p.Next(t); !last.GetLast() || last.GetOutputs() != nil || last.GetConsumed() != 0 {
-		t.Errorf("the end is %v", last)
-	}
-}
-
-func TestTimeoutEndsTheContext(t *testing.T) {
-	p := serve(t, meshloom.New("n", meshloom.Map(func(ctx context.Context, in string) (string, error) {
-		if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > time.Second {
-			return "", fmt.Errorf("deadline %v, %v", deadline, ok)
-		}
-		derived, cancel := context.WithCancel(ctx)
-		defer cancel()
-		<-derived.Done()
-		return "", fmt.Errorf("waiting: %w", derived.Err())
-	}))).Process(t, &meshloomv1.OpenProcess{Node: "n"})
-	work := workOf(1, `"a"`)
-	work.Timeout = durationpb.New(20 * time.Millisecond)
-	p.Send(t, work)
-	wantFailure(t, p.Collect(t, work), 0, retry, "TIMEOUT", "waiting")
 }
 
 func TestKeysRunInSequenceAndAreHeldAfterARetry(t *testing.T) {
@@ -382,39 +248,6 @@ func TestAWorkEndsThoughAnotherHoldsTheSlotThatItCouldUse(t *testing.T) {
 	p.Collect(t, slow)
 }
 
-func TestWhatACallLeavesRunningSeesItsEnd(t *testing.T) {
-	waiting, kept, leave := make(chan error, 1), make(chan context.Context, 1), make(chan struct{})
-	p := serve(t, meshloom.New("n", meshloom.Sink(func(ctx context.Context, in string) error {
-		switch in {
-		case "waits":
-			done := ctx.Done() // asked for during the call
-			go func() { <-done; waiting <- ctx.Err() }()
-		case "keeps":
-			kept <- ctx
-		default:
-			<-leave // the work goes on
-		}
-		return nil
-	}))).Process(t, &meshloomv1.OpenProcess{Node: "n", Concurrency: 1})
-	work := workOf(1, `"waits"`, `"keeps"`, `"stays"`)
-	work.Timeout = durationpb.New(time.Hour)
-	p.Send(t, work)
-	if err := waitFor(t, waiting, "the context's end"); !errors.Is(err, context.Canceled) {
-		t.Errorf("the context ended with %v", err)
-	}
-	ctx := waitFor(t, kept, "the second call")
-	select {
-	case <-ctx.Done(): // asked for when the call had returned, or was about to
-	case <-time.After(harness.Deadline):
-		t.Fatal("the kept context did not end")
-	}
-	if e := meshloom.EventFrom(ctx); e.Text() != `"keeps"` {
-		t.Errorf("the kept context speaks of %s", e.Text())
-	}
-	close(leave)
-	p.Collect(t, work)
-}
-
 func TestHalfCloseAnswersWhatIsInHand(t *testing.T) {
 	g := newGate()
 	p := serve(t, meshloom.New("n", meshloom.Map(g.handle))).Process(t, &meshloomv1.OpenProcess{Node: "n"})
@@ -431,21 +264,6 @@ func TestHalfCloseAnswersWhatIsInHand(t *testing.T) {
 	if _, err := p.Stream.Recv(); !errors.Is(err, io.EOF) {
 		t.Errorf("the stream ended with %v, want OK", err)
 	}
-}
-
-func TestABrokenStreamCancelsItsCalls(t *testing.T) {
-	ended := make(chan error, 1)
-	called := make(chan struct{})
-	p := serve(t, meshloom.New("n", meshloom.Sink(func(ctx context.Context, _ string) error {
-		close(called)
-		<-ctx.Done()
-		ended <- ctx.Err()
-		return ctx.Err()
-	}))).Process(t, &meshloomv1.OpenProcess{Node: "n"})
-	p.Send(t, workOf(1, `"a"`))
-	waitFor(t, called, "the call")
-	p.Break()
-	waitFor(t, ended, "the call's context to end")
 }
 
 func TestDrainFinishesWhatIsInHand(t *testing.T) {
@@ -492,5 +310,20 @@ func TestDrainFinishesWhatIsInHand(t *testing.T) {
 	}
 	if len(torn) != 1 {
 		t.Errorf("the tear-down ran %d times", len(torn))
+	}
+}
+
+func TestOrderedInAllOneCallRunsAtATime(t *testing.T) {
+	g := newGate()
+	p := serve(t, meshloom.New("n", meshloom.Map(g.handle))).Process(t, &meshloomv1.OpenProcess{Node: "n", Concurrency: 8, Ordering: meshloomv1.Ordering_ORDERING_ALL})
+	first, second := workOf(1, `"a"`), workOf(2, `"b"`)
+	p.Send(t, first)
+	waitFor(t, g.called, "the first call")
+	p.Send(t, second)
+	p.Cancel(t, 2) // read after the work, which has not been begun by then
+	wantFailure(t, p.Collect(t, second), 0, retry, "CANCELLED", "the test asked")
+	close(g.leave)
+	if a := p.Collect(t, first); len(a.Outputs) != 1 || len(g.called) != 0 {
+		t.Errorf("got %+v, %d more calls", a, len(g.called))
 	}
 }

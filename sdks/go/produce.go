@@ -3,15 +3,11 @@ package meshloom
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"sync"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/meshloom/meshloom/sdks/go/internal/columns"
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
@@ -43,7 +39,7 @@ type produceStream struct {
 }
 
 func newProduceStream(stream grpc.BidiStreamingServer[meshloomv1.ProduceRequest, meshloomv1.ProduceResponse], source *sourceBody, replica Replica, from []byte, producer *telemetry.Producer) *produceStream {
-	p := &produceStream{stream: stream, source: source, producer: producer, from: Checkpoint{from}, ids: identity{checkpoint: from}, last: from, arena: arena{keeps: true}}
+	p := &produceStream{stream: stream, source: source, producer: producer, from: Checkpoint{from}, ids: newIdentity(from), last: from, arena: arena{keeps: true}}
 	p.ctx, p.cancel = context.WithCancel(context.WithValue(stream.Context(), scopeKey{}, &scope{replica: replica}))
 	p.settler = newSettler(p.ctx, source.settled)
 	p.room.L = &p.mu
@@ -101,7 +97,7 @@ func (p *produceStream) read() error {
 		case *meshloomv1.ProduceRequest_Stop:
 			return nil
 		case *meshloomv1.ProduceRequest_Open:
-			return status.Error(codes.InvalidArgument, "open came twice: it is the first request of a stream, once")
+			return protocolViolation("open came twice: it is the first request of a stream, once")
 		default: // a request of a later protocol: ignored, as unknown fields are
 		}
 	}
@@ -212,21 +208,4 @@ func (p *produceStream) flush() {
 		Sequence: p.sequence, Batch: columns.EncodeBatch(p.frame.rows, p.frame.spans), Checkpoint: p.last,
 	}}})
 	p.frame.reset()
-}
-
-// sourceStatus is how a stream ends whose source failed: the coordinator opens it again.
-func sourceStatus(err error) error {
-	reason := "SOURCE_FAILED"
-	var broken *columns.Error
-	var v *verdict
-	if errors.As(err, &broken) {
-		reason = broken.Reason
-	} else if errors.As(err, &v) && v.reason == reasonPanic {
-		reason = reasonPanic
-	}
-	st := status.New(codes.Unknown, cleanMessage(fmt.Sprintf("%s: %v", reason, err)))
-	if detailed, e := st.WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: "meshloom"}); e == nil {
-		st = detailed
-	}
-	return st.Err()
 }

@@ -15,6 +15,7 @@ const (
 	reasonCancelled   = "CANCELLED"             // the coordinator took the work back
 	reasonKeyHeld     = "KEY_HELD"              // an earlier event of the same key is to be retried
 	reasonNoResult    = "NO_RESULT"             // a map handler returned nothing
+	reasonNotIterable = "NOT_ITERABLE"          // a flat_map handler returned no iterator
 	reasonMisfit      = "PAYLOAD_MISMATCH"      // the payload does not fit the handler's input type
 	reasonUnencodable = "OUTPUT_INVALID"        // the result cannot be encoded
 	reasonUnaccounted = "UNACCOUNTED"           // a batch handler left an input unmentioned

@@ -94,10 +94,10 @@ func ServeListener(ctx context.Context, listener net.Listener, nodes ...*Node) e
 	if err != nil {
 		slog.Warn("the node runs without traces", slog.Any("error", err))
 	}
-	s := &nodeServer{nodes: nodes, drain: make(chan struct{})}
 	watchers, endWatchers := context.WithCancel(context.Background())
 	defer endWatchers()
 	streams := newStreamCounter(watchers)
+	s := &nodeServer{nodes: nodes, streams: streams, drain: make(chan struct{})}
 	server := grpc.NewServer(
 		grpc.MaxRecvMsgSize(columns.MaxMessageBytes), grpc.MaxSendMsgSize(columns.MaxMessageBytes),
 		grpc.InitialWindowSize(windowBytes), grpc.InitialConnWindowSize(2*windowBytes),
@@ -210,4 +210,5 @@ type watchStream struct {
 	ctx context.Context
 }
 
+// Context returns one that also ends with the drain.
 func (s *watchStream) Context() context.Context { return s.ctx }

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/meshloom/meshloom/sdks/go/internal/columns"
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
 	"github.com/meshloom/meshloom/sdks/go/internal/telemetry"
 )
@@ -21,14 +20,18 @@ type nodeServer struct {
 	meshloomv1.UnimplementedNodeServiceServer
 	nodes     []*Node
 	instances instances
+	streams   *streamCounter
 	drain     chan struct{} // closed when the process drains
 }
 
-var sdk = &meshloomv1.Sdk{Language: "go", Version: Version}
+var (
+	sdk       = &meshloomv1.Sdk{Language: "go", Version: Version}
+	protocols = &meshloomv1.ProtocolRange{Min: protocolVersion, Max: protocolVersion}
+)
 
 // Describe says what the process is and which handlers it serves.
 func (s *nodeServer) Describe(context.Context, *meshloomv1.DescribeRequest) (*meshloomv1.DescribeResponse, error) {
-	response := &meshloomv1.DescribeResponse{Sdk: sdk, Protocol: &meshloomv1.ProtocolRange{Min: protocolVersion, Max: protocolVersion}}
+	response := &meshloomv1.DescribeResponse{Sdk: sdk, Protocol: protocols}
 	for _, node := range s.nodes {
 		response.Handlers = append(response.Handlers, node.describe())
 	}
@@ -48,27 +51,23 @@ type opening interface {
 // Process runs a transform or a sink.
 func (s *nodeServer) Process(stream grpc.BidiStreamingServer[meshloomv1.ProcessRequest, meshloomv1.ProcessResponse]) error {
 	first, err := stream.Recv()
+	if errors.Is(err, io.EOF) {
+		return nil // half-closed before it was opened: nothing is in hand
+	}
 	if err != nil {
 		return err
 	}
 	request := first.GetOpen()
 	if request == nil {
-		return status.Error(codes.InvalidArgument, "the first request of a Process stream must be open")
+		return protocolViolation("the first request of a Process stream must be open")
 	}
 	node, body, opened, err := s.open(stream.Context(), request, false)
 	if err != nil {
 		return err
 	}
-	concurrency := int(request.GetConcurrency())
-	if concurrency == 0 {
-		concurrency = node.options.concurrency
-	}
-	if concurrency <= 0 {
-		concurrency = defaultConcurrency
-	}
 	p := &processStream{
-		stream: stream, node: node, body: body, ordering: request.GetOrdering(),
-		replica: replicaOf(request), slots: make(chan struct{}, concurrency),
+		stream: stream, node: node, body: body, ordering: request.GetOrdering(), streams: s.streams,
+		replica: replicaOf(request), slots: make(chan struct{}, node.calls(request)),
 	}
 	p.tracer = telemetry.ForProcess(p.replica.Pipeline, p.replica.Node, p.replica.Name())
 	if err := stream.Send(&meshloomv1.ProcessResponse{Response: &meshloomv1.ProcessResponse_Opened{Opened: opened}}); err != nil {
@@ -80,19 +79,22 @@ func (s *nodeServer) Process(stream grpc.BidiStreamingServer[meshloomv1.ProcessR
 // Produce runs a source.
 func (s *nodeServer) Produce(stream grpc.BidiStreamingServer[meshloomv1.ProduceRequest, meshloomv1.ProduceResponse]) error {
 	first, err := stream.Recv()
+	if errors.Is(err, io.EOF) {
+		return nil // half-closed before it was opened: nothing is in hand
+	}
 	if err != nil {
 		return err
 	}
 	request := first.GetOpen()
 	if request == nil {
-		return status.Error(codes.InvalidArgument, "the first request of a Produce stream must be open")
+		return protocolViolation("the first request of a Produce stream must be open")
 	}
 	_, body, opened, err := s.open(stream.Context(), request, true)
 	if err != nil {
 		return err
 	}
-	if n := len(request.Checkpoint); n > columns.MaxCheckpointBytes {
-		return status.Errorf(codes.InvalidArgument, "the checkpoint has %d bytes, the limit is %d", n, columns.MaxCheckpointBytes)
+	if err := checkCheckpoint(request.Checkpoint); err != nil {
+		return sourceStatus(err)
 	}
 	replica := replicaOf(request)
 	p := newProduceStream(stream, body.source, replica, request.Checkpoint,
@@ -105,7 +107,13 @@ func (s *nodeServer) Produce(stream grpc.BidiStreamingServer[meshloomv1.ProduceR
 
 // open negotiates, finds the handler and runs its set-up.
 func (s *nodeServer) open(ctx context.Context, request opening, source bool) (*Node, *body, *meshloomv1.Opened, error) {
-	if err := checkProtocol(request.GetProtocol()); err != nil {
+	select {
+	case <-s.drain:
+		return nil, nil, nil, status.Error(codes.Unavailable, "the node drains and takes no new stream")
+	default:
+	}
+	protocol, err := negotiate(request.GetProtocol(), protocols)
+	if err != nil {
 		return nil, nil, nil, err
 	}
 	node, err := s.find(request.GetHandler())
@@ -114,14 +122,14 @@ func (s *nodeServer) open(ctx context.Context, request opening, source bool) (*N
 	}
 	if is := node.role == meshloomv1.HandlerRole_HANDLER_ROLE_SOURCE; is != source {
 		rpc := map[bool]string{true: "Produce", false: "Process"}
-		return nil, nil, nil, badRequest(Violation{Field: "handler", Description: fmt.Sprintf("%q is served by %s, not by %s", node.name, rpc[is], rpc[source])})
+		return nil, nil, nil, refusal(codes.FailedPrecondition, reasonRoleMismatch, nil, "the handler %q is served by %s, not by %s", node.name, rpc[is], rpc[source])
 	}
 	ctx = context.WithValue(ctx, scopeKey{}, &scope{replica: replicaOf(request)})
 	body, err := s.instances.open(ctx, node, request.GetConfigJson())
 	if err != nil {
 		return nil, nil, nil, setupStatus(node, err)
 	}
-	return node, body, &meshloomv1.Opened{Protocol: protocolVersion, Sdk: sdk, Limits: node.limitsMessage()}, nil
+	return node, body, &meshloomv1.Opened{Protocol: protocol, Sdk: sdk, Limits: node.limitsMessage()}, nil
 }
 
 func (s *nodeServer) find(name string) (*Node, error) {
@@ -136,7 +144,7 @@ func (s *nodeServer) find(name string) (*Node, error) {
 	if name == "" {
 		described = "this process serves several handlers and none was named"
 	}
-	return nil, badRequest(Violation{Field: "handler", Description: described + "; it serves: " + strings.Join(names, ", ")})
+	return nil, refusal(codes.NotFound, reasonUnknownHandler, nil, "%s; it serves: %s", described, strings.Join(names, ", "))
 }
 
 func replicaOf(request opening) Replica {
@@ -144,50 +152,4 @@ func replicaOf(request opening) Replica {
 		Pipeline: request.GetPipeline(), Node: request.GetNode(),
 		Index: int(request.GetReplica().GetIndex()), Of: max(int(request.GetReplica().GetOf()), 1),
 	}
-}
-
-// checkProtocol refuses a coordinator whose versions and ours have nothing in common, and names the side to upgrade.
-func checkProtocol(theirs *meshloomv1.ProtocolRange) error {
-	if theirs.GetMin() <= protocolVersion && theirs.GetMax() >= protocolVersion {
-		return nil
-	}
-	side, remedy := "node", fmt.Sprintf("upgrade the node's Go SDK (now %s) to one that speaks protocol %d", Version, theirs.GetMin())
-	if theirs.GetMax() < protocolVersion {
-		side, remedy = "coordinator", fmt.Sprintf("upgrade the coordinator to one that speaks protocol %d", protocolVersion)
-	}
-	st := status.Newf(codes.FailedPrecondition, "the coordinator speaks protocol %d to %d, this node %d: %s", theirs.GetMin(), theirs.GetMax(), protocolVersion, remedy)
-	detailed, err := st.WithDetails(&errdetails.ErrorInfo{
-		Reason: "PROTOCOL_UNSUPPORTED", Domain: "meshloom",
-		Metadata: map[string]string{"upgrade": side, "remedy": remedy, "min": fmt.Sprint(protocolVersion), "max": fmt.Sprint(protocolVersion)},
-	})
-	if err != nil {
-		return st.Err()
-	}
-	return detailed.Err()
-}
-
-// badRequest is INVALID_ARGUMENT with a violation per field: the pipeline does not start.
-func badRequest(violations ...Violation) error {
-	details := &errdetails.BadRequest{}
-	for _, v := range violations {
-		details.FieldViolations = append(details.FieldViolations, &errdetails.BadRequest_FieldViolation{Field: v.Field, Description: v.Description})
-	}
-	st := status.New(codes.InvalidArgument, (&ConfigError{violations}).Error())
-	if detailed, err := st.WithDetails(details); err == nil {
-		st = detailed
-	}
-	return st.Err()
-}
-
-// setupStatus translates an error of a set-up: a refused config is final, anything else is an outage.
-func setupStatus(node *Node, err error) error {
-	var refused *ConfigError
-	if errors.As(err, &refused) {
-		return badRequest(refused.Violations...)
-	}
-	st := status.Newf(codes.Unavailable, "set-up of %s failed: %v", node.name, err)
-	if detailed, e := st.WithDetails(&errdetails.ErrorInfo{Reason: "SETUP_FAILED", Domain: "meshloom", Metadata: map[string]string{"handler": node.name}}); e == nil {
-		st = detailed
-	}
-	return st.Err()
 }

@@ -3,6 +3,7 @@ package meshloom
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -25,9 +26,51 @@ func (c Checkpoint) Decode(v any) error {
 		return nil
 	}
 	if err := json.Unmarshal(c.raw, v); err != nil {
-		return fmt.Errorf("the checkpoint %.80q does not fit %T: %w; it was written by another version of this source", c.raw, v, err)
+		return &CheckpointError{fmt.Errorf("the checkpoint %.80q does not fit %T: %w; it was written by another version of this source", c.raw, v, err)}
 	}
 	return nil
+}
+
+// MarshalJSON implements [json.Marshaler].
+func (c Checkpoint) MarshalJSON() ([]byte, error) {
+	if c.IsZero() {
+		return []byte("null"), nil
+	}
+	return c.raw, nil
+}
+
+// UnmarshalJSON implements [json.Unmarshaler]; null is the value null, not the start.
+func (c *Checkpoint) UnmarshalJSON(data []byte) error {
+	c.raw = bytes.Clone(data)
+	return nil
+}
+
+// CheckpointError refuses the checkpoint that a source was to resume from: the pipeline does not start. [Checkpoint.Decode]
+// returns one for a checkpoint that does not fit; yield one of your own for a position that is not there any more.
+type CheckpointError struct {
+	Err error // tells a person why, and what to do
+}
+
+// Error returns the text of the cause.
+func (e *CheckpointError) Error() string {
+	return causeText(e.Err, "the source cannot go on from this checkpoint")
+}
+
+// Unwrap returns the cause.
+func (e *CheckpointError) Unwrap() error { return e.Err }
+
+// checkCheckpoint checks what a stream is to resume from; nil is the start.
+func checkCheckpoint(raw []byte) error {
+	switch {
+	case raw == nil:
+		return nil
+	case len(raw) > columns.MaxCheckpointBytes:
+		return &CheckpointError{fmt.Errorf("the checkpoint has %d bytes, the limit is %d", len(raw), columns.MaxCheckpointBytes)}
+	case !json.Valid(raw):
+		return &CheckpointError{fmt.Errorf("the checkpoint %.80q is no JSON: it was written by another source", raw)}
+	default:
+		return nil
+	}
 }
 
 // String returns the checkpoint's JSON, empty at the start.
@@ -50,8 +93,10 @@ type Record struct {
 	// Checkpoint is a value for encoding/json that says: this event and all before it need not come again. nil: none.
 	// It must differ from the one before it. Of several events that belong together only the last carries it.
 	Checkpoint any
-	// Settled, if set, is called once all that came from this event has settled: acknowledge or delete it upstream.
-	Settled func()
+	// Settled, if set, is called once when all that came from this event has settled, or, in a source that is [Volatile], when
+	// it is durable: acknowledge or delete it upstream. Calls come one at a time, off the iterator, and also after ctx of the
+	// source is done. An error is logged. A [Publisher] takes none.
+	Settled func(ctx context.Context) error
 }
 
 // SourceHandler produces events. Made by [Source].
@@ -71,7 +116,8 @@ type sourceBody struct {
 type SourceOption func(*sourceBody)
 
 // OnSettled calls commit when everything up to a checkpoint has settled and the checkpoint is kept durably: commit an
-// offset, delete what was read. Calls come one at a time; checkpoints may be skipped. An error is logged.
+// offset, delete what was read. Calls come one at a time, in order; one that is slower than the pipeline finds checkpoints
+// skipped. An error is logged.
 func OnSettled(commit func(ctx context.Context, upTo Checkpoint) error) SourceOption {
 	return func(b *sourceBody) { b.settled = commit }
 }
@@ -90,24 +136,45 @@ func Source(produce func(ctx context.Context, from Checkpoint) iter.Seq2[Record,
 // identity numbers events from the last checkpoint on: C#n, n from 1, the same after a replay.
 type identity struct {
 	checkpoint []byte // the last one before the event, nil at the start
+	prefix     []byte // C#
 	count      uint64 // events since
 	text       []byte
+}
+
+func newIdentity(from []byte) identity {
+	return identity{checkpoint: from, prefix: idPrefix(from)}
+}
+
+// longCheckpoint is the length above which a checkpoint stands in ids as its SHA-256.
+const longCheckpoint = 256
+
+func idPrefix(checkpoint []byte) []byte {
+	if len(checkpoint) <= longCheckpoint {
+		return append(bytes.Clone(checkpoint), '#')
+	}
+	return fmt.Appendf(nil, "%x#", sha256.Sum256(checkpoint))
 }
 
 // next returns the id of the next event.
 func (n *identity) next() string {
 	n.count++
-	n.text = append(append(n.text[:0], n.checkpoint...), '#')
-	n.text = strconv.AppendUint(n.text, n.count, 10)
+	n.text = strconv.AppendUint(append(n.text[:0], n.prefix...), n.count, 10)
 	return string(n.text)
+}
+
+// repeatedError is a checkpoint that came twice in a row.
+type repeatedError struct{ checkpoint []byte }
+
+func (e *repeatedError) Error() string {
+	return fmt.Sprintf("the checkpoint %.80q came twice in a row: of several events that belong together only the last may carry it", e.checkpoint)
 }
 
 // pass moves on to a new checkpoint.
 func (n *identity) pass(checkpoint []byte) error {
 	if n.checkpoint != nil && bytes.Equal(n.checkpoint, checkpoint) {
-		return &columns.Error{Reason: "CHECKPOINT_REPEATED", Message: fmt.Sprintf("the checkpoint %.80q came twice in a row: of several events that belong together only the last may carry it", checkpoint)}
+		return &repeatedError{checkpoint}
 	}
-	n.checkpoint, n.count = checkpoint, 0
+	n.checkpoint, n.prefix, n.count = checkpoint, idPrefix(checkpoint), 0
 	return nil
 }
 
@@ -154,7 +221,7 @@ func encodeRecord(a *arena, r *Record, ids *identity) (row columns.Row, checkpoi
 		return row, nil, fmt.Errorf("the checkpoint of type %T cannot be encoded as JSON: %w", r.Checkpoint, err)
 	}
 	if len(checkpoint) > columns.MaxCheckpointBytes {
-		return row, nil, &columns.Error{Reason: "CHECKPOINT_TOO_LARGE", Message: fmt.Sprintf("the checkpoint has %d bytes, the limit is %d", len(checkpoint), columns.MaxCheckpointBytes)}
+		return row, nil, fmt.Errorf("the checkpoint has %d bytes, the limit is %d: keep a position, not what was read", len(checkpoint), columns.MaxCheckpointBytes)
 	}
 	return row, checkpoint, ids.pass(checkpoint)
 }

@@ -2,6 +2,7 @@ package meshloom_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +13,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/meshloom/meshloom/sdks/go"
 	"github.com/meshloom/meshloom/sdks/go/internal/columns"
@@ -22,7 +22,7 @@ import (
 
 // counting yields from+1 to limit; every third carries a checkpoint.
 func counting(limit int) meshloom.SourceHandler {
-	return meshloom.Source(func(ctx context.Context, from meshloom.Checkpoint) iter.Seq2[meshloom.Record, error] {
+	return meshloom.Source(func(_ context.Context, from meshloom.Checkpoint) iter.Seq2[meshloom.Record, error] {
 		return func(yield func(meshloom.Record, error) bool) {
 			last := 0
 			if err := from.Decode(&last); err != nil {
@@ -112,18 +112,19 @@ func TestSourceKeepsToItsCredit(t *testing.T) {
 			}
 		}
 	}))).Produce(t, &meshloomv1.OpenProduce{Node: "s"})
-	expect := func(events, bytes uint64, want ...uint32) {
+	expect := func(events, bytes uint64, want uint32) { // in however many frames
 		t.Helper()
 		p.Demand(t, events, bytes)
-		for _, count := range want {
-			if frame, _ := p.Next(t); frame.GetBatch().GetCount() != count {
-				t.Fatalf("credit %d events, %d bytes: a frame of %d, want %v", events, bytes, frame.GetBatch().GetCount(), want)
+		for got := uint32(0); got < want; {
+			frame, _ := p.Next(t)
+			if got += frame.GetBatch().GetCount(); got > want {
+				t.Fatalf("credit %d events, %d bytes: %d events, want %d", events, bytes, got, want)
 			}
 		}
 	}
 	expect(3, 1<<20, 3) // by events
 	expect(1, 0, 1)     // bytes of before are left
-	expect(0, 1<<20)    // no events: nothing
+	expect(0, 1<<20, 0) // no events: nothing
 	expect(10, 0, 10)   // now both
 	p.Stop(t)
 	for {
@@ -186,10 +187,10 @@ func TestSourceDoesNotHoldASingleRecordForLong(t *testing.T) {
 
 func TestSourceIsToldWhatHasSettled(t *testing.T) {
 	committed, acked := make(chan string, 10), make(chan int, 10)
-	p := serve(t, meshloom.New("s", meshloom.Source(func(ctx context.Context, _ meshloom.Checkpoint) iter.Seq2[meshloom.Record, error] {
+	p := serve(t, meshloom.New("s", meshloom.Source(func(_ context.Context, _ meshloom.Checkpoint) iter.Seq2[meshloom.Record, error] {
 		return func(yield func(meshloom.Record, error) bool) {
 			for i := 1; i <= 3; i++ {
-				if !yield(meshloom.Record{Data: i, Checkpoint: map[string]int{"at": i}, Settled: func() { acked <- i }}, nil) {
+				if !yield(meshloom.Record{Data: i, Checkpoint: map[string]int{"at": i}, Settled: func(context.Context) error { acked <- i; return nil }}, nil) {
 					return
 				}
 			}
@@ -219,13 +220,13 @@ func TestSourceFailures(t *testing.T) {
 	source := func(run func(yield func(meshloom.Record, error) bool)) *meshloom.Node {
 		return meshloom.New("s", meshloom.Source(func(context.Context, meshloom.Checkpoint) iter.Seq2[meshloom.Record, error] { return run }))
 	}
-	for reason, node := range map[string]*meshloom.Node{
-		"SOURCE_FAILED": source(func(yield func(meshloom.Record, error) bool) { yield(meshloom.Record{}, errors.New("away")) }),
-		"PANIC":         source(func(func(meshloom.Record, error) bool) { panic("ouch") }),
-		"CHECKPOINT_REPEATED": source(func(yield func(meshloom.Record, error) bool) {
+	for says, node := range map[string]*meshloom.Node{
+		"away":     source(func(yield func(meshloom.Record, error) bool) { yield(meshloom.Record{}, errors.New("away")) }),
+		"panicked": source(func(func(meshloom.Record, error) bool) { panic("ouch") }),
+		"came twice in a row": source(func(yield func(meshloom.Record, error) bool) {
 			_ = yield(meshloom.Record{Data: 1, Checkpoint: 1}, nil) && yield(meshloom.Record{Data: 2, Checkpoint: 1}, nil)
 		}),
-		"CHECKPOINT_TOO_LARGE": source(func(yield func(meshloom.Record, error) bool) {
+		"keep a position": source(func(yield func(meshloom.Record, error) bool) {
 			yield(meshloom.Record{Data: 1, Checkpoint: strings.Repeat("x", columns.MaxCheckpointBytes)}, nil)
 		}),
 		"EVENT_TOO_LARGE": source(func(yield func(meshloom.Record, error) bool) {
@@ -236,17 +237,18 @@ func TestSourceFailures(t *testing.T) {
 		}),
 	} {
 		p := serve(t, node).Produce(t, &meshloomv1.OpenProduce{Node: "s"})
-		// Some fail before the demand arrives: the stream has ended then.
-		_ = p.Stream.Send(&meshloomv1.ProduceRequest{Request: &meshloomv1.ProduceRequest_Demand{Demand: &meshloomv1.Demand{Events: 100, Bytes: 1 << 20}}})
-		for {
-			response, err := p.Stream.Recv()
-			if err == nil && response.GetProduced() != nil {
-				continue // what came before the failure is sent
-			}
-			if status.Code(err) != codes.Unknown || !strings.Contains(err.Error(), reason) {
-				t.Errorf("%s: got %v, %v", reason, response, err)
-			}
-			break
+		reason := map[bool]string{true: "CHECKPOINT_REPEATED", false: "SOURCE_FAILED"}[says == "came twice in a row"]
+		wantStatus(t, endedSource(p), codes.Aborted, reason, says)
+	}
+}
+
+// endedSource gives credit and reads until the stream ends: what came before a failure is sent first.
+func endedSource(p *harness.Produce) error {
+	// Some fail before the demand arrives: the stream has ended then.
+	_ = p.Stream.Send(&meshloomv1.ProduceRequest{Request: &meshloomv1.ProduceRequest_Demand{Demand: &meshloomv1.Demand{Events: 100, Bytes: 1 << 20}}})
+	for {
+		if _, err := p.Stream.Recv(); err != nil {
+			return err
 		}
 	}
 }
@@ -273,11 +275,36 @@ func TestSourceDrainsAsIfStopped(t *testing.T) {
 
 func TestSourceRefusesAForeignCheckpoint(t *testing.T) {
 	s := serve(t, meshloom.New("s", counting(3)))
-	p := s.Produce(t, &meshloomv1.OpenProduce{Node: "s", Checkpoint: []byte(`"words"`)})
-	if _, err := p.Stream.Recv(); err == nil || !strings.Contains(err.Error(), "another version of this source") {
-		t.Errorf("got %v", err)
-	}
-	if _, err := s.TryProduce(t, &meshloomv1.OpenProduce{Node: "s", Checkpoint: make([]byte, columns.MaxCheckpointBytes+1)}); status.Code(err) != codes.InvalidArgument {
-		t.Errorf("got %v", err)
+	wantViolation(t, endedSource(s.Produce(t, &meshloomv1.OpenProduce{Node: "s", Checkpoint: []byte(`"words"`)})), "checkpoint", "another version of this source")
+	_, err := s.TryProduce(t, &meshloomv1.OpenProduce{Node: "s", Checkpoint: []byte("no JSON")})
+	wantViolation(t, err, "checkpoint", "is no JSON")
+	_, err = s.TryProduce(t, &meshloomv1.OpenProduce{Node: "s", Checkpoint: make([]byte, columns.MaxCheckpointBytes+1)})
+	wantViolation(t, err, "checkpoint", "the limit is 65536")
+	gone := meshloom.New("s", meshloom.Source(func(context.Context, meshloom.Checkpoint) iter.Seq2[meshloom.Record, error] {
+		return func(yield func(meshloom.Record, error) bool) {
+			yield(meshloom.Record{}, &meshloom.CheckpointError{Err: errors.New("the log was cut")})
+		}
+	}))
+	wantViolation(t, endedSource(serve(t, gone).Produce(t, &meshloomv1.OpenProduce{Node: "s"})), "checkpoint", "the log was cut")
+}
+
+func TestLongCheckpointsStandInIdsAsTheirHash(t *testing.T) {
+	for _, c := range []struct {
+		bytes int
+		id    string
+	}{
+		{256, `"` + strings.Repeat("x", 254) + `"#1`},
+		{257, fmt.Sprintf("%x#1", sha256.Sum256([]byte(`"`+strings.Repeat("x", 255)+`"`)))},
+	} {
+		checkpoint := strings.Repeat("x", c.bytes-2) // two quotes more as JSON
+		p := serve(t, meshloom.New("s", meshloom.Source(func(context.Context, meshloom.Checkpoint) iter.Seq2[meshloom.Record, error] {
+			return func(yield func(meshloom.Record, error) bool) {
+				_ = yield(meshloom.Record{Data: 1, Checkpoint: checkpoint}, nil) && yield(meshloom.Record{Data: 2}, nil)
+			}
+		}))).Produce(t, &meshloomv1.OpenProduce{Node: "s"})
+		p.Demand(t, 10, 1<<20)
+		if got, want := idsOf(t, frames(t, p)), "1=#1 2="+c.id; got != want {
+			t.Errorf("%d bytes: got %s, want %s", c.bytes, got, want)
+		}
 	}
 }

@@ -27,7 +27,7 @@ func (w *work) start() {
 // serve lets r work until nothing is left to begin. The last worker to leave finishes the work.
 func (w *work) serve(r *worker) {
 	defer w.leave() // also when a handler ends its goroutine
-	r.ar.routes, r.ar.keeps = w.stream.node.options.routes, w.stream.body.many
+	r.ar.routes, r.ar.inputs, r.ar.keeps = w.stream.node.options.routes, w.view, w.stream.body.many
 	r.out.arena, r.out.full = &r.ar, r.sendPieces
 	w.callIn(r)
 	for {

@@ -66,7 +66,7 @@ func TestSampledEventsGetASpanAroundTheHandler(t *testing.T) {
 	}
 	want := map[attribute.Key]string{
 		"messaging.system": "meshloom", "messaging.operation.name": "process", "messaging.operation.type": "process",
-		"messaging.destination.name": "filter", "messaging.client.id": "filter-2", "meshloom.pipeline": "p",
+		"messaging.destination.name": "filter", "messaging.client.id": "filter/2", "meshloom.pipeline": "p",
 		"messaging.message.id": "00000000000000000000000000000001", "meshloom.attempt": "1", "meshloom.verdict": "delivered",
 	}
 	got := attributesOf(process)
@@ -79,7 +79,7 @@ func TestSampledEventsGetASpanAroundTheHandler(t *testing.T) {
 		t.Error("the user's span is not inside the SDK's")
 	}
 	rejected := attributesOf(spans["process filter02"])
-	if rejected["meshloom.verdict"] != "rejected" || rejected["error.type"] != "NO" || spans["process filter02"].Status.Description != "why" {
+	if rejected["meshloom.verdict"] != "reject" || rejected["error.type"] != "NO" || spans["process filter02"].Status.Description != "why" {
 		t.Errorf("a rejected event's span %+v", spans["process filter02"])
 	}
 }
@@ -124,6 +124,24 @@ func TestBatchCallIsLinkedToItsEvents(t *testing.T) {
 	}
 }
 
+func TestEventsThatAreNotSampledMakeNoSpan(t *testing.T) {
+	exporter := record(t)
+	for _, handler := range []meshloom.Handler{meshloom.Map(handleMap), meshloom.MapBatch(obey)} {
+		p := serve(t, meshloom.New("n", handler)).Process(t, &meshloomv1.OpenProcess{Pipeline: "p", Node: "filter"})
+		work := workOf(1, `{}`, `{}`)
+		unsampled, none := sampled(0, 1), sampled(1, 0)
+		unsampled.Flags = 0
+		work.Batch.Spans = []*meshloomv1.SpanContext{unsampled, none}
+		p.Send(t, work)
+		if a := p.Collect(t, work); len(a.Outputs) != 2 {
+			t.Errorf("got %+v", a)
+		}
+	}
+	if spans := exporter.GetSpans(); len(spans) != 0 {
+		t.Errorf("got %v", spans)
+	}
+}
+
 func TestSourceStartsTraces(t *testing.T) {
 	for _, c := range []struct {
 		name        string
@@ -133,8 +151,6 @@ func TestSourceStartsTraces(t *testing.T) {
 	}{
 		{"all", &meshloomv1.TraceSampling{Rule: &meshloomv1.TraceSampling_Ratio{Ratio: 1}}, "", 100},
 		{"none", &meshloomv1.TraceSampling{Rule: &meshloomv1.TraceSampling_Ratio{Ratio: 0}}, "", 0},
-		{"by rate", &meshloomv1.TraceSampling{Rule: &meshloomv1.TraceSampling_Rate{Rate: 3}}, "", 3},
-		{"default rate", nil, "", 10},
 		{"brought along", &meshloomv1.TraceSampling{Rule: &meshloomv1.TraceSampling_Rate{Rate: 0}}, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", 100},
 		{"brought along, not sampled", &meshloomv1.TraceSampling{Rule: &meshloomv1.TraceSampling_Ratio{Ratio: 0}}, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", 0},
 		{"brought along, broken", &meshloomv1.TraceSampling{Rule: &meshloomv1.TraceSampling_Ratio{Ratio: 0}}, "00-zz", 0},
@@ -188,7 +204,7 @@ func TestLoggerStampsTheEvent(t *testing.T) {
 	defer slog.SetDefault(before)
 	p := serve(t, meshloom.New("n", meshloom.Map(func(ctx context.Context, in int) (int, error) {
 		meshloom.Logger(ctx).Info("hello")
-		if r := meshloom.ReplicaFrom(ctx); r.Pipeline != "p" || r.Name() != "filter-1" || r.Of != 2 {
+		if r := meshloom.ReplicaFrom(ctx); r.Pipeline != "p" || r.Name() != "filter/1" || r.Of != 2 {
 			t.Errorf("replica %+v", r)
 		}
 		return in, nil
@@ -198,7 +214,7 @@ func TestLoggerStampsTheEvent(t *testing.T) {
 	p.Send(t, work)
 	p.Collect(t, work)
 	first, second, _ := strings.Cut(out.String(), "\n")
-	for _, stamp := range []string{"node=filter", "replica=filter-1", "uid=00000000000000000000000000000001", "trace_id=01010101", "span_id="} {
+	for _, stamp := range []string{"node=filter", "replica=filter/1", "uid=00000000000000000000000000000001", "trace_id=01010101", "span_id="} {
 		if !strings.Contains(first, stamp) {
 			t.Errorf("no %s in %s", stamp, first)
 		}

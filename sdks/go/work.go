@@ -151,13 +151,12 @@ func (w *work) closeOpen(reason string) {
 	defer w.workerMu.Unlock()
 	for _, one := range w.workers {
 		one.mu.Lock()
-		if one.calling && !one.disowned {
-			one.disowned = true
+		if one.calling && one.answered == nil {
+			one.answered = cancelled(one.index, reason)
 			if w.overdue(w.age() - one.began) {
-				w.taken = append(w.taken, w.timedOut(one.index))
-			} else {
-				w.taken = append(w.taken, cancelled(one.index, reason))
+				one.answered = w.timedOut(one.index)
 			}
+			w.taken = append(w.taken, one.answered)
 		}
 		for _, i := range one.open() {
 			w.taken = append(w.taken, cancelled(i, reason))
@@ -178,15 +177,32 @@ func cancelled(index uint32, reason string) *meshloomv1.EventFailure {
 	return retryOf(index, reasonCancelled, "the work was taken back: "+reason)
 }
 
-// expire lets every worker look at the clock before its next call.
+// expire lets every worker look at the clock before its next call, and answers for calls that are over their time, however
+// deaf they are to their context.
 func (w *work) expire() {
 	w.workerMu.Lock()
 	defer w.workerMu.Unlock()
 	for _, one := range w.workers {
 		one.mu.Lock()
 		one.clock.expire()
+		if one.calling && one.answered == nil && w.overdue(w.age()-one.began) {
+			one.answered = w.timedOut(one.index)
+			w.taken = append(w.taken, one.answered)
+		}
 		one.mu.Unlock()
 	}
+}
+
+// withdraw takes back an answer; it reports false when it has been sent.
+func (w *work) withdraw(answer *meshloomv1.EventFailure) bool {
+	w.workerMu.Lock()
+	defer w.workerMu.Unlock()
+	at := slices.Index(w.taken, answer)
+	if at < 0 {
+		return false
+	}
+	w.taken = slices.Delete(w.taken, at, at+1)
+	return true
 }
 
 // running appends the calls that run, for Progress.

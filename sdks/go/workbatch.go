@@ -28,7 +28,7 @@ func (w *work) runBatch() {
 	out := newEmitter(ctx, w.view, w.stream.node.options.routes)
 	var err error
 	if context.Cause(w.ctx) == nil {
-		err = callBatch(w.stream.body, handed, &Batch{view: w.view, attempts: w.attempts}, out)
+		err = callBatch(handed, w.stream.body, &Batch{view: w.view, attempts: w.attempts}, out)
 	}
 	age := w.age() - call.began
 	final := &meshloomv1.WorkResult{Last: true, Busy: durationpb.New(age)}
@@ -57,7 +57,7 @@ func (w *work) runBatch() {
 // wholeFailure returns the failure of the whole batch, nil when the rows have verdicts of their own.
 func (w *work) wholeFailure(ctx context.Context, err error, out *Emitter, age time.Duration) *meshloomv1.EventFailure {
 	switch {
-	case context.Cause(w.ctx) != nil && w.overdue(age):
+	case w.overdue(age):
 		return w.timedOut(columns.None)
 	case context.Cause(w.ctx) != nil:
 		return cancelled(columns.None, "the batch call was cancelled")
@@ -77,7 +77,7 @@ func (w *work) wholeFailure(ctx context.Context, err error, out *Emitter, age ti
 	}
 }
 
-func callBatch(b *body, ctx context.Context, batch *Batch, out *Emitter) (err error) {
+func callBatch(ctx context.Context, b *body, batch *Batch, out *Emitter) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = newPanicError(cause)

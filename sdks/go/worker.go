@@ -30,7 +30,7 @@ type worker struct {
 	held     bool       // an earlier input of the lane is to be retried
 	clock    clock
 	calling  bool
-	disowned bool // the running call's input has been answered without it
+	answered *meshloomv1.EventFailure // answer to the running call's input that did not wait for it, nil: none
 	index    uint32
 	began    time.Duration // after the work's start
 	sheets   []*columns.Sheet
@@ -55,9 +55,9 @@ func (r *worker) run() {
 	for r.begin() {
 		r.mu.Unlock()
 		ctx := r.context()
-		failure, err := r.call(ctx)
+		failure, span, err := r.call(ctx)
 		r.mu.Lock()
-		r.end(ctx, err, failure)
+		r.end(ctx, err, failure, span)
 	}
 	r.mu.Unlock()
 	r.busy += w.age() - begun
@@ -126,27 +126,27 @@ func (r *worker) context() *callContext {
 	return ctx
 }
 
-// call calls the handler and returns its error, and what failure this is for the input, if any.
-func (r *worker) call(ctx *callContext) (failure *meshloomv1.EventFailure, err error) {
+// call calls the handler and returns what failure this is for the input, if any, the call's span, and the handler's error.
+func (r *worker) call(ctx *callContext) (failure *meshloomv1.EventFailure, span trace.Span, err error) {
 	w := r.work
 	event := ctx.event()
 	var handed context.Context = ctx
-	var span trace.Span
 	if w.spans != nil && w.spans[ctx.index] != nil {
 		handed, span = w.stream.tracer.Event(ctx, w.spans[ctx.index], w.view, event.attempt)
 	}
 	r.out.reset(ctx.index)
-	err = callEach(w.stream.body, handed, event, &r.out)
+	err = callEach(handed, w.stream.body, event, &r.out)
 	if err != nil && !isDrop(err) {
 		failure = failureOf(ctx, ctx.index, err)
 	}
-	if span != nil {
-		telemetry.End(span, r.verdict(err, failure), failure)
+	// Of a longer timeout expire takes notice.
+	if w.timeout > 0 && w.timeout < exactBelow && w.overdue(w.age()-ctx.began) && (failure == nil || failure.Reason != reasonTimeout) {
+		failure = w.timedOut(ctx.index)
 	}
-	return failure, err
+	return failure, span, err
 }
 
-func callEach(b *body, ctx context.Context, event Event, out *emission) (err error) {
+func callEach(ctx context.Context, b *body, event Event, out *emission) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = newPanicError(cause)
@@ -158,13 +158,19 @@ func callEach(b *body, ctx context.Context, event Event, out *emission) (err err
 func isDrop(err error) bool { return err == Drop || errors.Is(err, Drop) }
 
 // end closes the input of a call that has returned. The caller holds mu, which is given up where something must be sent.
-func (r *worker) end(ctx *callContext, err error, failure *meshloomv1.EventFailure) {
-	owned := !r.disowned
-	r.calling, r.disowned = false, false
+func (r *worker) end(ctx *callContext, err error, failure *meshloomv1.EventFailure, span trace.Span) {
+	answered := r.answered
+	r.calling, r.answered = false, nil
+	if answered != nil {
+		failure = answered
+	}
+	if span != nil {
+		telemetry.End(span, r.verdict(err, failure), failure)
+	}
 	if failure != nil && failure.Action != meshloomv1.FailureAction_FAILURE_ACTION_REJECT {
 		r.held = true
 	}
-	if owned && !r.pieces {
+	if answered == nil && !r.pieces {
 		r.book(err, failure)
 	}
 	full := r.bytes >= holdBytes
@@ -178,9 +184,7 @@ func (r *worker) end(ctx *callContext, err error, failure *meshloomv1.EventFailu
 	}
 	if r.pieces {
 		r.pieces = false
-		if owned {
-			r.sendLast(failure)
-		}
+		r.sendLast(failure, answered)
 		r.work.sendMu.Unlock()
 	}
 	if full {
@@ -216,11 +220,14 @@ func (r *worker) verdict(err error, failure *meshloomv1.EventFailure) string {
 	}
 }
 
-// sendLast closes an input of which pieces have been sent: by the row that was kept, or by its failure.
-func (r *worker) sendLast(failure *meshloomv1.EventFailure) {
-	if failure != nil {
+// sendLast closes an input of which pieces have been sent: by the row that was kept, or by its failure. An answer that waits
+// among others has to come first now, since the input's outputs go on; one that has been sent came before any piece.
+func (r *worker) sendLast(failure, answered *meshloomv1.EventFailure) {
+	switch {
+	case answered != nil && !r.work.withdraw(answered):
+	case failure != nil:
 		r.work.send(nil, []*meshloomv1.EventFailure{failure}, nil)
-	} else {
+	default:
 		r.work.send(columns.Pack(r.out.rows, r.work.view), nil, nil)
 	}
 }
@@ -234,9 +241,9 @@ func (r *worker) sendPieces() error {
 		r.pieces = true
 	}
 	r.mu.Lock()
-	disowned := r.disowned
+	answered := r.answered
 	r.mu.Unlock()
-	if disowned {
+	if answered != nil {
 		return errStopped
 	}
 	last := len(out.rows) - 1

@@ -3,22 +3,21 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"strings"
 
 	"github.com/meshloom/meshloom/sdks/go"
 )
 
-func main() {
-	meshloom.Main(meshloom.New("filter", meshloom.Map(normalise), meshloom.Description("raw sensor lines to readings in Celsius and UTC")))
-}
+var node = meshloom.New("filter", meshloom.Map(normalise), meshloom.Description("raw sensor lines to readings in Celsius and UTC"))
+
+func main() { meshloom.Main(node) }
 
 func normalise(_ context.Context, line []byte) (out meshloom.Out[Reading], err error) {
-	text := strings.TrimSpace(string(line))
-	if text == "" {
+	if len(bytes.TrimSpace(line)) == 0 {
 		return out, meshloom.Drop
 	}
-	reading, err := Parse(text)
+	reading, err := Parse(string(line))
 	if err != nil {
 		return out, err
 	}

@@ -1,13 +1,10 @@
-// Package meshloomtest runs a node on events in a test: no coordinator, no network. Set-up and tear-down run, events and
-// answers go through the real protocol, and the answers are checked as a coordinator checks them.
 package meshloomtest
 
 import (
 	"cmp"
-	"context"
 	"encoding/binary"
 	"encoding/json"
-	"net"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -15,7 +12,6 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/meshloom/meshloom/sdks/go"
-	"github.com/meshloom/meshloom/sdks/go/internal/columns"
 	"github.com/meshloom/meshloom/sdks/go/internal/harness"
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
 )
@@ -24,54 +20,23 @@ import (
 type Options struct {
 	Config  any           // for encoding/json; nil: no config
 	Attempt int           // which attempt the events are on, from 1; 0: the first
-	Splits  int           // events per batch; 0: all in one
 	Timeout time.Duration // of one handler call; 0: none
 	Keyed   bool          // events of one key in sequence
-}
 
-// Event is an event with attributes. Any other value given to [Run] is the payload of an event without.
-type Event struct {
-	Data                                 any // a value for encoding/json, or a []byte as it is
-	ID, Source, Type, Subject, Key, From string
-	ContentType                          string // default: application/json, for a []byte none
-	Time                                 time.Time
-}
-
-// Output is an output event. Attributes that the node left alone are empty here.
-type Output struct {
-	Input                                                  int // index of the event it came from, -1: the whole batch
-	Data                                                   []byte
-	Passed                                                 bool // the payload is the input's, unchanged
-	ContentType, Type, Subject, Key, ID, Route, DataSchema string
-	Time                                                   time.Time
-	Extensions                                             map[string]any
-}
-
-// Text returns the payload as a string.
-func (o Output) Text() string { return string(o.Data) }
-
-// JSON decodes the payload into v and fails the test when it does not fit.
-func (o Output) JSON(t testing.TB, v any) {
-	t.Helper()
-	if err := json.Unmarshal(o.Data, v); err != nil {
-		t.Fatalf("output of input %d: %v in %.200q", o.Input, err, o.Data)
-	}
-}
-
-// Failure is an event that was rejected or is to be retried.
-type Failure struct {
-	Input      int // index of the event, -1: the whole batch
-	Reason     string
-	Message    string
-	RetryAfter time.Duration // 0: as the node's retry policy says
-}
-
-// Result is what became of the events.
-type Result struct {
-	Outputs  []Output
-	Dropped  int // number of events that ended with no output on purpose; for a sink: delivered
-	Rejected []Failure
-	Retried  []Failure
+	// BatchSize is the number of events in a batch; 0: all in one.
+	BatchSize int
+	// Splits cuts the events into so many batches at random places, in place of BatchSize; 0: it does not.
+	Splits int
+	// Seed decides where Splits cuts. 0 chooses one, which a test that fails prints.
+	Seed uint64
+	// Redeliver delivers every event once more when all are answered, under the same identity and as the next attempt: what
+	// comes of it is in [Result.Redelivered].
+	Redeliver bool
+	// Cancel, once closed, has the batch in hand taken back, as a coordinator does; batches after it are not sent. A handler
+	// that closes it cancels its own call.
+	Cancel <-chan struct{}
+	// Trace makes every event sampled, and fills [Result.Spans].
+	Trace bool
 }
 
 // Run runs a node on events with the zero [Options].
@@ -80,33 +45,21 @@ func Run(t testing.TB, node *meshloom.Node, events ...any) *Result {
 	return RunWith(t, Options{}, node, events...)
 }
 
-// RunWith runs a node on events.
+// RunWith runs a node on events: values for encoding/json, []byte, or [Event].
 func RunWith(t testing.TB, options Options, node *meshloom.Node, events ...any) *Result {
 	t.Helper()
-	served := harness.Serve(t, func(ctx context.Context, l net.Listener) error { return meshloom.ServeListener(ctx, l, node) })
+	batches := options.cut(t, len(events))
+	served := serve(t, node)
 	open := &meshloomv1.OpenProcess{Pipeline: "test", Node: "test", ConfigJson: configJSON(t, options.Config)}
 	if options.Keyed {
 		open.Ordering = meshloomv1.Ordering_ORDERING_KEY
 	}
-	stream := served.Process(t, open)
-	result := &Result{}
-	first, sequence := 0, uint64(0)
-	for part := range slices.Chunk(events, max(cmp.Or(options.Splits, len(events)), 1)) {
-		sequence++
-		work := &meshloomv1.Work{Sequence: sequence, Batch: batchOf(t, first, part)}
-		if options.Attempt > 0 {
-			for range part {
-				work.Attempts = binary.LittleEndian.AppendUint32(work.Attempts, uint32(options.Attempt))
-			}
-		}
-		if options.Timeout > 0 {
-			work.Timeout = durationpb.New(options.Timeout)
-		}
-		stream.Send(t, work)
-		result.add(first, stream.Collect(t, work))
-		first += len(part)
+	run := &run{options: options, stream: served.Process(t, open), events: events, batches: batches}
+	result := run.deliver(t, max(options.Attempt, 1))
+	if options.Redeliver {
+		result.Redelivered = run.deliver(t, max(options.Attempt, 1)+1)
 	}
-	if err := stream.Stream.CloseSend(); err != nil {
+	if err := run.stream.Stream.CloseSend(); err != nil {
 		t.Fatal(err)
 	}
 	if err := served.Stop(); err != nil {
@@ -115,37 +68,106 @@ func RunWith(t testing.TB, options Options, node *meshloom.Node, events ...any) 
 	return result
 }
 
-func (r *Result) add(first int, a *harness.Answer) {
-	at := func(index uint32) int {
-		if index == columns.None {
-			return -1
-		}
-		return first + int(index)
+// run is a stream on which events are delivered.
+type run struct {
+	options  Options
+	stream   *harness.Process
+	events   []any
+	batches  []int // events in each
+	sequence uint64
+}
+
+// deliver sends every event and gathers the answers.
+func (r *run) deliver(t testing.TB, attempt int) *Result {
+	t.Helper()
+	result := &Result{}
+	var spans *spans
+	if r.options.Trace {
+		spans = recordSpans()
+		defer spans.stop()
 	}
-	for _, o := range a.Outputs {
-		out := Output{
-			Input: at(o.Parent), Data: o.Payload, Passed: o.Passed, Extensions: o.Extensions,
-			ContentType: o.Attributes["content_type"], Type: o.Attributes["type"], Subject: o.Attributes["subject"],
-			Key: o.Attributes["key"], ID: o.Attributes["id"], Route: o.Attributes["route"], DataSchema: o.Attributes["data_schema"],
+	first := 0
+	for _, count := range r.batches {
+		r.sequence++
+		work := &meshloomv1.Work{Sequence: r.sequence, Batch: batchOf(t, first, r.events[first:first+count])}
+		for range count {
+			work.Attempts = binary.LittleEndian.AppendUint32(work.Attempts, uint32(attempt))
 		}
-		if o.TimeSet {
-			out.Time = time.Unix(0, o.Time).UTC()
+		if r.options.Timeout > 0 {
+			work.Timeout = durationpb.New(r.options.Timeout)
 		}
-		r.Outputs = append(r.Outputs, out)
+		if spans != nil {
+			work.Batch.Spans = spans.contexts(first, count)
+		}
+		answer, cancelled := r.exchange(t, work)
+		result.add(first, count, answer)
+		first += count
+		if cancelled {
+			break
+		}
 	}
-	slices.SortStableFunc(r.Outputs, func(a, b Output) int { return a.Input - b.Input })
-	for _, f := range a.Failures {
-		failure := Failure{Input: at(f.GetIndex()), Reason: f.GetReason(), Message: f.GetMessage(), RetryAfter: f.GetRetryAfter().AsDuration()}
-		if f.GetAction() == meshloomv1.FailureAction_FAILURE_ACTION_REJECT {
-			r.Rejected = append(r.Rejected, failure)
-		} else {
-			r.Retried = append(r.Retried, failure)
+	result.sort()
+	if spans != nil {
+		result.Spans = spans.ended()
+	}
+	return result
+}
+
+// exchange sends a work and waits for its answer, or takes it back on the way.
+func (r *run) exchange(t testing.TB, work *meshloomv1.Work) (answer *harness.Answer, cancelled bool) {
+	t.Helper()
+	r.stream.Send(t, work)
+	answered, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-answered:
+		case <-r.options.Cancel: // nil: never
+			cancelled = true
+			// An error means that the stream has broken, which Collect sees.
+			_ = r.stream.Stream.Send(&meshloomv1.ProcessRequest{Request: &meshloomv1.ProcessRequest_Cancel{
+				Cancel: &meshloomv1.Cancel{Sequence: work.GetSequence(), Reason: "the test asked"},
+			}})
+		}
+	}()
+	answer = r.stream.Collect(t, work)
+	close(answered)
+	<-watched
+	return answer, cancelled
+}
+
+// cut returns how many events each batch has.
+func (o Options) cut(t testing.TB, events int) []int {
+	if o.Splits <= 0 {
+		size := cmp.Or(o.BatchSize, max(events, 1))
+		var batches []int
+		for left := events; left > 0; left -= size {
+			batches = append(batches, min(size, left))
+		}
+		return batches
+	}
+	seed := o.Seed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the batches were cut at random; the same again by meshloomtest.Options{Seed: %d}", seed)
+		}
+	})
+	random := rand.New(rand.NewPCG(seed, 0))
+	cuts := []int{0, events}
+	for range o.Splits - 1 {
+		cuts = append(cuts, random.IntN(events+1))
+	}
+	slices.Sort(cuts)
+	var batches []int
+	for i, end := range cuts[1:] {
+		if count := end - cuts[i]; count > 0 {
+			batches = append(batches, count)
 		}
 	}
-	byInput := func(a, b Failure) int { return a.Input - b.Input }
-	slices.SortFunc(r.Rejected, byInput)
-	slices.SortFunc(r.Retried, byInput)
-	r.Dropped += int(a.Consumed)
+	return batches
 }
 
 func configJSON(t testing.TB, config any) []byte {
@@ -158,58 +180,4 @@ func configJSON(t testing.TB, config any) []byte {
 		t.Fatalf("the config cannot be encoded: %v", err)
 	}
 	return encoded
-}
-
-// batchOf encodes events; first is the number of events before them, which keeps uids distinct.
-func batchOf(t testing.TB, first int, events []any) *meshloomv1.Batch {
-	t.Helper()
-	rows := make([]columns.Row, len(events))
-	uids := make([]byte, 16*len(events))
-	froms := make([]string, len(events))
-	for i, value := range events {
-		binary.BigEndian.PutUint64(uids[16*i+8:], uint64(first+i+1))
-		event, ok := value.(Event)
-		if !ok {
-			event = Event{Data: value}
-		}
-		row, err := rowOf(event)
-		if err != nil {
-			t.Fatalf("event %d: %v", first+i, err)
-		}
-		rows[i], froms[i] = row, event.From
-	}
-	batch := columns.EncodeBatch(rows, nil)
-	batch.Uid = uids
-	if slices.ContainsFunc(froms, func(s string) bool { return s != "" }) {
-		batch.From = harness.Texts(froms...)
-	}
-	return batch
-}
-
-func rowOf(e Event) (columns.Row, error) {
-	row := columns.Row{Meta: &columns.Meta{}}
-	if raw, ok := e.Data.([]byte); ok {
-		row.Payload = raw
-	} else {
-		encoded, err := json.Marshal(e.Data)
-		if err != nil {
-			return row, err
-		}
-		row.Payload, row.Default = encoded, "application/json"
-	}
-	for _, a := range []struct {
-		to    *columns.Attr
-		value string
-	}{
-		{&row.Meta.ContentType, e.ContentType}, {&row.Meta.ID, e.ID}, {&row.Meta.Source, e.Source},
-		{&row.Meta.Type, e.Type}, {&row.Meta.Subject, e.Subject}, {&row.Meta.Key, e.Key},
-	} {
-		if a.value != "" {
-			*a.to = columns.SetTo(a.value)
-		}
-	}
-	if !e.Time.IsZero() {
-		row.Meta.Time, row.Meta.TimeSet = e.Time.UnixNano(), true
-	}
-	return row, row.Meta.Check()
 }

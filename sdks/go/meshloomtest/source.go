@@ -1,44 +1,52 @@
 package meshloomtest
 
 import (
-	"context"
 	"encoding/json"
-	"net"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/meshloom/meshloom/sdks/go"
 	"github.com/meshloom/meshloom/sdks/go/internal/columns"
-	"github.com/meshloom/meshloom/sdks/go/internal/harness"
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
 )
 
 // SourceOptions change how a source is run; the zero value runs it from its start to its end, without config.
 type SourceOptions struct {
-	Config any // for encoding/json; nil: no config
-	From   any // checkpoint to resume from, for encoding/json; nil: the start
-	Limit  int // stop after this many events; 0: run until the source is exhausted
+	Config    any  // for encoding/json; nil: no config
+	From      any  // checkpoint to resume from, for encoding/json, or a [meshloom.Checkpoint]; nil: the start
+	Limit     int  // stop after this many events; 0: run until the source is exhausted
+	Unsettled bool // nothing settles; otherwise every frame does as it comes, and the source has been told when RunSource returns
 }
 
 // SourceResult is what a source produced.
 type SourceResult struct {
-	Outputs    []Output
-	Checkpoint string // JSON of the last checkpoint, empty: none
-	Exhausted  bool   // the source ended by itself
+	Outputs     []Output
+	Checkpoints []meshloom.Checkpoint // every one that frames carried, in order: several events may share a frame
+	Checkpoint  meshloom.Checkpoint   // the last one, or that of From
+	Exhausted   bool                  // the source ended by itself
 }
 
-// RunSource runs a source; every frame is settled as it comes.
+// Expect fails the test unless these are the outputs, as [Output.String] tells them, and shows how they differ.
+func (r *SourceResult) Expect(t testing.TB, outputs ...string) {
+	t.Helper()
+	got := make([]string, len(r.Outputs))
+	for i, o := range r.Outputs {
+		got[i] = o.String()
+	}
+	if !slices.Equal(outputs, got) {
+		t.Errorf("what the source produced (-want +got):\n%s", diff(outputs, got))
+	}
+}
+
+// RunSource runs a source.
 func RunSource(t testing.TB, options SourceOptions, node *meshloom.Node) *SourceResult {
 	t.Helper()
-	served := harness.Serve(t, func(ctx context.Context, l net.Listener) error { return meshloom.ServeListener(ctx, l, node) })
+	served := serve(t, node)
 	open := &meshloomv1.OpenProduce{Pipeline: "test", Node: "test", ConfigJson: configJSON(t, options.Config)}
 	result := &SourceResult{}
-	if options.From != nil {
-		checkpoint, err := json.Marshal(options.From)
-		if err != nil {
-			t.Fatalf("the checkpoint cannot be encoded: %v", err)
-		}
-		open.Checkpoint, result.Checkpoint = checkpoint, string(checkpoint)
+	if raw := options.from(t); raw != nil {
+		open.Checkpoint, result.Checkpoint = raw, checkpointOf(t, raw)
 	}
 	stream := served.Produce(t, open)
 	credit := uint64(1 << 20)
@@ -55,7 +63,9 @@ func RunSource(t testing.TB, options SourceOptions, node *meshloom.Node) *Source
 			break
 		}
 		result.add(t, frame)
-		stream.Settled(t, frame)
+		if !options.Unsettled {
+			stream.Settled(t, frame)
+		}
 		if options.Limit > 0 && len(result.Outputs) >= options.Limit {
 			break
 		}
@@ -77,6 +87,33 @@ func RunSource(t testing.TB, options SourceOptions, node *meshloom.Node) *Source
 	return result
 }
 
+// from encodes the checkpoint to resume from, nil: none.
+func (o SourceOptions) from(t testing.TB) []byte {
+	t.Helper()
+	if o.From == nil {
+		return nil
+	}
+	if c, ok := o.From.(meshloom.Checkpoint); ok {
+		if c.IsZero() {
+			return nil
+		}
+		return []byte(c.String())
+	}
+	raw, err := json.Marshal(o.From)
+	if err != nil {
+		t.Fatalf("the checkpoint cannot be encoded: %v", err)
+	}
+	return raw
+}
+
+func checkpointOf(t testing.TB, raw []byte) (c meshloom.Checkpoint) {
+	t.Helper()
+	if err := json.Unmarshal(raw, &c); err != nil {
+		t.Fatalf("the checkpoint %.80q: %v", raw, err)
+	}
+	return c
+}
+
 func (r *SourceResult) add(t testing.TB, frame *meshloomv1.Produced) {
 	t.Helper()
 	view, err := columns.Decode(frame.GetBatch())
@@ -84,22 +121,29 @@ func (r *SourceResult) add(t testing.TB, frame *meshloomv1.Produced) {
 		t.Fatalf("frame %d: %v", frame.GetSequence(), err)
 	}
 	for i := range view.Count {
-		text := func(s *columns.Strings) string { value, _ := s.At(i); return value }
-		out := Output{
-			Input: -1, Data: view.Payload(i), ContentType: text(&view.ContentType), Type: text(&view.Type), Subject: text(&view.Subject),
-			Key: text(&view.Key), ID: text(&view.ID), DataSchema: text(&view.DataSchema), Extensions: map[string]any{},
-		}
-		if at, ok := view.Time(i); ok {
-			out.Time = time.Unix(0, at).UTC()
-		}
-		for k := range view.Extensions {
-			if value, ok := view.Extensions[k].At(i); ok {
-				out.Extensions[view.Extensions[k].Name] = value
-			}
-		}
+		out := producedOf(view, i)
+		out.Input = len(r.Outputs)
 		r.Outputs = append(r.Outputs, out)
 	}
-	if frame.Checkpoint != nil {
-		r.Checkpoint = string(frame.Checkpoint)
+	if c := frame.Checkpoint; c != nil && string(c) != r.Checkpoint.String() {
+		r.Checkpoint = checkpointOf(t, c)
+		r.Checkpoints = append(r.Checkpoints, r.Checkpoint)
 	}
+}
+
+func producedOf(view *columns.View, i int) Output {
+	text := func(s *columns.Strings) string { value, _ := s.At(i); return value }
+	out := Output{
+		Data: view.Payload(i), ContentType: text(&view.ContentType), Type: text(&view.Type), Subject: text(&view.Subject),
+		Key: text(&view.Key), ID: text(&view.ID), DataSchema: text(&view.DataSchema), Extensions: map[string]any{},
+	}
+	if at, ok := view.Time(i); ok {
+		out.Time = time.Unix(0, at).UTC()
+	}
+	for k := range view.Extensions {
+		if value, ok := view.Extensions[k].At(i); ok {
+			out.Extensions[view.Extensions[k].Name] = value
+		}
+	}
+	return out
 }

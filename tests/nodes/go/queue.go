@@ -38,9 +38,12 @@ func newQueue(_ context.Context, cfg config) (meshloom.SourceHandler, error) {
 					continue
 				}
 				record := meshloom.Record{
-					Data:    input{N: n, Do: "pass"},
-					ID:      fmt.Sprint(n),
-					Settled: func() { _, _ = file.WriteString(line) }, // not written: given once more
+					Data: input{N: n, Do: "pass"},
+					ID:   fmt.Sprint(n),
+					Settled: func(context.Context) error { // not written: given once more
+						_, err := file.WriteString(line)
+						return err
+					},
 				}
 				if !yield(record, nil) {
 					return

@@ -26,7 +26,7 @@ func TestAlertPosts(t *testing.T) {
 	defer webhook.Close()
 	t.Setenv("SLACK_WEBHOOK_URL", webhook.URL)
 	r := meshloomtest.Run(t, meshloom.NewWith("alert", newAlert), anomaly)
-	if r.Dropped != 1 || got.Text != "Temperature anomaly at alpha: 41.50 °C at 2010-01-01T08:00:00Z (score 0.750)" || key != strings.Repeat("0", 31)+"1" {
+	if len(r.Dropped) != 1 || got.Text != "Temperature anomaly at alpha: 41.50 °C at 2010-01-01T08:00:00Z (score 0.750)" || key != strings.Repeat("0", 31)+"1" {
 		t.Errorf("got %+v, posted %q with key %q", r, got.Text, key)
 	}
 }

@@ -16,7 +16,7 @@ const (
 	TooLarge     = "BATCH_TOO_LARGE"     // a limit of a whole batch is passed
 	EventLarge   = "EVENT_TOO_LARGE"     // a payload is larger than 16 MiB
 	AttrLarge    = "ATTRIBUTE_TOO_LARGE" // an attribute is larger than its limit
-	AttrInvalid  = "ATTRIBUTE_INVALID"   // an attribute is not what its type says
+	AttrInvalid  = "OUTPUT_INVALID"      // an attribute of an output is not what its type says
 	TooManyExten = "TOO_MANY_EXTENSIONS" // an event or batch has more than 64
 )
 

@@ -9,11 +9,11 @@ import (
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
 )
 
-// URI and URIReference are the CloudEvents extension types that Go has no type of its own for.
-type (
-	URI          string
-	URIReference string
-)
+// URI is the CloudEvents type of an absolute URI.
+type URI string
+
+// URIReference is the CloudEvents type of a URI reference.
+type URIReference string
 
 // ExtensionColumn is a checked extension attribute of all or some events.
 type ExtensionColumn struct {
@@ -78,7 +78,7 @@ func checkExtensions(pbs []*meshloomv1.Extension, count int) ([]ExtensionColumn,
 
 // overlap tells whether two columns cover a common event; an empty index covers all.
 func overlap(a, b *ExtensionColumn) bool {
-	if len(a.index) == 0 || len(b.index) == 0 || a.Type == b.Type {
+	if len(a.index) == 0 || len(b.index) == 0 {
 		return true
 	}
 	for i, j := 0, 0; i < len(a.index)/4 && j < len(b.index)/4; {
@@ -182,7 +182,8 @@ func encodeExtension(value any) (meshloomv1.ExtensionType, []byte, bool) {
 	case URIReference:
 		return meshloomv1.ExtensionType_EXTENSION_TYPE_URI_REFERENCE, []byte(x), utf8.ValidString(string(x))
 	case time.Time:
-		return meshloomv1.ExtensionType_EXTENSION_TYPE_TIMESTAMP, binary.LittleEndian.AppendUint64(nil, uint64(x.UnixNano())), true
+		at := x.UnixNano()
+		return meshloomv1.ExtensionType_EXTENSION_TYPE_TIMESTAMP, binary.LittleEndian.AppendUint64(nil, uint64(at)), time.Unix(0, at).Equal(x)
 	default:
 		return 0, nil, false
 	}

@@ -16,6 +16,7 @@ type values struct {
 	ends []byte
 }
 
+// Len returns the number of values.
 func (v values) Len() int { return len(v.ends) / 4 }
 
 // At returns the i-th value, a sub-slice of the received buffer.

@@ -33,8 +33,11 @@ func Decode(b *meshloomv1.Batch) (*View, error) {
 	if b == nil {
 		return nil, fault(Malformed, "the batch is missing")
 	}
-	if b.Count == 0 || b.Count > MaxEvents {
-		return nil, fault(TooLarge, "the batch has %d events, 1 to %d are allowed", b.Count, MaxEvents)
+	if b.Count == 0 {
+		return nil, fault(Malformed, "the batch has no events")
+	}
+	if b.Count > MaxEvents {
+		return nil, fault(TooLarge, "the batch has %d events, the limit is %d", b.Count, MaxEvents)
 	}
 	if size := proto.Size(b); size > MaxBatchBytes {
 		return nil, fault(TooLarge, "the batch has %d bytes, the limit is %d", size, MaxBatchBytes)
@@ -94,16 +97,28 @@ func checkSpans(spans []*meshloomv1.SpanContext, count int) error {
 		switch {
 		case int64(s.GetIndex()) >= int64(count) || int(s.GetIndex()) <= previous:
 			return fault(Malformed, "spans[%d].index is %d, after %d and with %d events", i, s.GetIndex(), previous, count)
-		case len(s.GetTraceId()) != 16 || zero(s.TraceId):
-			return fault(Malformed, "spans[%d].trace_id must be 16 bytes, not all zero", i)
-		case len(s.GetSpanId()) != 8 || zero(s.SpanId):
-			return fault(Malformed, "spans[%d].span_id must be 8 bytes, not all zero", i)
-		case len(s.GetTraceState()) > MaxTraceStateBytes:
-			return fault(AttrLarge, "spans[%d].trace_state has %d bytes, the limit is %d", i, len(s.TraceState), MaxTraceStateBytes)
+		case len(s.GetTraceId()) != 16:
+			return fault(Malformed, "spans[%d].trace_id has %d bytes, want 16", i, len(s.GetTraceId()))
+		case len(s.GetSpanId()) != 8:
+			return fault(Malformed, "spans[%d].span_id has %d bytes, want 8", i, len(s.GetSpanId()))
 		}
 		previous = int(s.Index)
 	}
 	return nil
+}
+
+// Sampled returns the contexts of the events that are traced. One whose ids are all zero is none.
+func (v *View) Sampled() []*meshloomv1.SpanContext {
+	if len(v.Spans) == 0 {
+		return nil
+	}
+	sampled := make([]*meshloomv1.SpanContext, 0, len(v.Spans))
+	for _, s := range v.Spans {
+		if s.Flags&1 == 1 && !zero(s.TraceId) && !zero(s.SpanId) {
+			sampled = append(sampled, s)
+		}
+	}
+	return sampled
 }
 
 func zero(b []byte) bool {

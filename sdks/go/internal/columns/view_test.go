@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -123,7 +124,7 @@ func TestDecodeRefuses(t *testing.T) {
 		spoil          func(*meshloomv1.Batch)
 		reason, detail string
 	}{
-		"no events":       {func(b *meshloomv1.Batch) { b.Count = 0 }, TooLarge, "0 events"},
+		"no events":       {func(b *meshloomv1.Batch) { b.Count = 0 }, Malformed, "no events"},
 		"too many events": {func(b *meshloomv1.Batch) { b.Count = MaxEvents + 1 }, TooLarge, "65537 events"},
 		"too large a batch": {func(b *meshloomv1.Batch) {
 			b.Payload = vals(strings.Repeat("x", 12<<20), strings.Repeat("x", 12<<20), strings.Repeat("x", 12<<20))
@@ -162,10 +163,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"extension covers twice": {func(b *meshloomv1.Batch) { b.Extensions[2].Index = index(1) }, Malformed, "covers an event twice"},
 		"span index range":       {span(&meshloomv1.SpanContext{Index: 3, TraceId: id, SpanId: sid}), Malformed, "spans[1].index"},
 		"span index repeated":    {span(&meshloomv1.SpanContext{Index: 1, TraceId: id, SpanId: sid}), Malformed, "spans[1].index"},
+		"span id short":          {span(&meshloomv1.SpanContext{Index: 2, TraceId: id, SpanId: sid[:7]}), Malformed, "span_id"},
 		"span trace id short":    {span(&meshloomv1.SpanContext{Index: 2, TraceId: id[:15], SpanId: sid}), Malformed, "trace_id"},
-		"span trace id zero":     {span(&meshloomv1.SpanContext{Index: 2, TraceId: make([]byte, 16), SpanId: sid}), Malformed, "trace_id"},
-		"span id zero":           {span(&meshloomv1.SpanContext{Index: 2, TraceId: id, SpanId: make([]byte, 8)}), Malformed, "span_id"},
-		"span long state":        {span(&meshloomv1.SpanContext{Index: 2, TraceId: id, SpanId: sid, TraceState: long[:513]}), AttrLarge, "trace_state"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			batch := three()
@@ -194,5 +193,41 @@ func TestAttempts(t *testing.T) {
 		if err == nil && len(c.column) > 0 && attempts.At(1) != 2 {
 			t.Errorf("%v: attempt %d", c.column, attempts.At(1))
 		}
+	}
+}
+
+// TestABadSpanContextIsNone shows that contexts which cannot be used keep nothing from being handled.
+func TestABadSpanContextIsNone(t *testing.T) {
+	id, sid := bytes.Repeat([]byte{1}, 16), bytes.Repeat([]byte{1}, 8)
+	batch := &meshloomv1.Batch{Count: 6, Spans: []*meshloomv1.SpanContext{
+		{Index: 0, TraceId: make([]byte, 16), SpanId: sid, Flags: 1},
+		{Index: 1, TraceId: id, SpanId: make([]byte, 8), Flags: 1},
+		{Index: 2, TraceId: id, SpanId: sid},
+		{Index: 3, TraceId: id, SpanId: sid, Flags: 1, TraceState: strings.Repeat("x", MaxTraceStateBytes+1)},
+		{Index: 4, TraceId: id, SpanId: sid, Flags: 1<<31 | 1},
+	}}
+	v, err := Decode(batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sampled []uint32
+	for _, s := range v.Sampled() {
+		sampled = append(sampled, s.Index)
+	}
+	if !slices.Equal(sampled, []uint32{3, 4}) {
+		t.Errorf("sampled %v", sampled)
+	}
+}
+
+func TestOneNameMayHaveSeveralColumns(t *testing.T) {
+	column := func(value string, at uint32) *meshloomv1.Extension {
+		return &meshloomv1.Extension{Name: "x", Type: meshloomv1.ExtensionType_EXTENSION_TYPE_STRING, Values: vals(value), Index: index(at)}
+	}
+	v, err := Decode(&meshloomv1.Batch{Count: 2, Extensions: []*meshloomv1.Extension{column("a", 0), column("b", 1)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if value, ok := v.Extensions[1].At(1); !ok || value != "b" {
+		t.Errorf("got %v", value)
 	}
 }

@@ -16,12 +16,14 @@ import (
 )
 
 // Deadline bounds everything that a test waits for.
-const Deadline = 20 * time.Second
+const Deadline = time.Minute
 
 // Served is a node process in miniature.
 type Served struct {
 	Conn   *grpc.ClientConn
 	Client meshloomv1.NodeServiceClient
+
+	Patient bool // streams have no deadline
 
 	cancel context.CancelFunc
 	done   chan error
@@ -98,6 +100,17 @@ func (s *Served) Stop() error {
 // Range is the protocol range of this repository.
 func Range() *meshloomv1.ProtocolRange { return &meshloomv1.ProtocolRange{Min: 1, Max: 1} }
 
+// context is that of a stream; it ends with the test.
+func (s *Served) context(t testing.TB) (ctx context.Context, cancel context.CancelFunc) {
+	if s.Patient {
+		ctx, cancel = context.WithCancel(context.Background())
+	} else {
+		ctx, cancel = context.WithTimeout(context.Background(), Deadline)
+	}
+	t.Cleanup(cancel)
+	return ctx, cancel
+}
+
 // Process opens a Process stream; it fails the test when the node refuses.
 func (s *Served) Process(t testing.TB, open *meshloomv1.OpenProcess) *Process {
 	t.Helper()
@@ -111,8 +124,7 @@ func (s *Served) Process(t testing.TB, open *meshloomv1.OpenProcess) *Process {
 // TryProcess opens a Process stream and returns the node's refusal.
 func (s *Served) TryProcess(t testing.TB, open *meshloomv1.OpenProcess) (*Process, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
-	t.Cleanup(cancel)
+	ctx, cancel := s.context(t)
 	stream, err := s.Client.Process(ctx)
 	if err != nil {
 		return nil, err

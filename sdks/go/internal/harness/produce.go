@@ -1,7 +1,6 @@
 package harness
 
 import (
-	"context"
 	"errors"
 	"io"
 	"testing"
@@ -29,8 +28,7 @@ func (s *Served) Produce(t testing.TB, open *meshloomv1.OpenProduce) *Produce {
 // TryProduce opens a Produce stream and returns the node's refusal.
 func (s *Served) TryProduce(t testing.TB, open *meshloomv1.OpenProduce) (*Produce, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
-	t.Cleanup(cancel)
+	ctx, _ := s.context(t)
 	stream, err := s.Client.Produce(ctx)
 	if err != nil {
 		return nil, err

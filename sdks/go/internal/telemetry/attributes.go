@@ -25,7 +25,7 @@ const (
 	Delivered = "delivered"
 	Consumed  = "consumed"
 	Retry     = "retry"
-	Rejected  = "rejected"
+	Reject    = "reject"
 )
 
 const (

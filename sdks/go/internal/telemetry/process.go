@@ -46,10 +46,10 @@ func Unsampled(ctx context.Context) context.Context {
 	return trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{TraceID: traceID, SpanID: spanID}))
 }
 
-// Remote returns the context that a batch carries for an event. A tracestate that does not parse is left out.
+// Remote returns the context that a batch carries for an event. A tracestate that does not parse, or is too long, is left out.
 func Remote(s *meshloomv1.SpanContext) trace.SpanContext {
 	config := trace.SpanContextConfig{TraceID: trace.TraceID(s.TraceId), SpanID: trace.SpanID(s.SpanId), TraceFlags: trace.TraceFlags(s.Flags), Remote: true}
-	if state, err := trace.ParseTraceState(s.TraceState); err == nil {
+	if state, err := trace.ParseTraceState(s.TraceState); err == nil && len(s.TraceState) <= columns.MaxTraceStateBytes {
 		config.TraceState = state
 	}
 	return trace.NewSpanContext(config)
@@ -85,18 +85,19 @@ type BatchSpans struct {
 // Batch opens the spans around a batch handler's call: one root span linked to every sampled event (128 at most), and
 // for each of these events a span of its own that links back.
 func (t *Tracer) Batch(ctx context.Context, view *columns.View, attempts columns.Attempts) (context.Context, *BatchSpans) {
-	if len(view.Spans) == 0 {
+	sampled := view.Sampled()
+	if len(sampled) == 0 {
 		return ctx, nil
 	}
-	links := make([]trace.Link, 0, min(len(view.Spans), maxLinks))
-	for _, s := range view.Spans[:cap(links)] {
+	links := make([]trace.Link, 0, min(len(sampled), maxLinks))
+	for _, s := range sampled[:cap(links)] {
 		links = append(links, trace.Link{SpanContext: Remote(s)})
 	}
 	callCtx, call := t.tracer.Start(ctx, t.name, trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(links...),
 		trace.WithAttributes(t.common...), trace.WithAttributes(BatchCount.Int(view.Count)))
-	spans := &BatchSpans{call: call, events: make(map[uint32]trace.Span, len(view.Spans))}
+	spans := &BatchSpans{call: call, events: make(map[uint32]trace.Span, len(sampled))}
 	back := trace.WithLinks(trace.Link{SpanContext: call.SpanContext()})
-	for _, s := range view.Spans {
+	for _, s := range sampled {
 		_, spans.events[s.Index] = t.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, Remote(s)), t.name, back,
 			trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(t.common...),
 			trace.WithAttributes(eventAttributes(view, int(s.Index), attempts.At(int(s.Index)))...))
@@ -136,7 +137,7 @@ func setError(span trace.Span, failure *meshloomv1.EventFailure) {
 // VerdictOf names the verdict of a failure.
 func VerdictOf(failure *meshloomv1.EventFailure) string {
 	if failure.Action == meshloomv1.FailureAction_FAILURE_ACTION_REJECT {
-		return Rejected
+		return Reject
 	}
 	return Retry
 }

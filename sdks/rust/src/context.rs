@@ -39,10 +39,10 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// The replica's name: PIPELINE/NODE/INDEX.
+    /// The replica's name: NODE/INDEX.
     #[must_use]
     pub fn replica_name(&self) -> String {
-        format!("{}/{}/{}", self.pipeline, self.node, self.replica)
+        format!("{}/{}", self.node, self.replica)
     }
 }
 
@@ -168,7 +168,7 @@ impl<S> Context<S> {
         &self.work.session.opening.node
     }
 
-    /// This replica's name: PIPELINE/NODE/INDEX.
+    /// This replica's name: NODE/INDEX.
     #[must_use]
     pub fn replica(&self) -> String {
         self.work.session.opening.replica_name()
@@ -229,15 +229,6 @@ impl<S> SourceContext<S> {
     pub fn opening(&self) -> &Opening {
         &self.session.opening
     }
-}
-
-/// What a source is told when all that came from a frame has settled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settled {
-    /// The records of the frame, counted from 0 since the source was started. Frames may settle out of order.
-    pub records: std::ops::Range<u64>,
-    /// The checkpoint that is now kept, and below which nothing will be asked for again.
-    pub checkpoint: Option<Bytes>,
 }
 
 /// A set-up being run.

@@ -35,7 +35,7 @@ pub(crate) struct Verdicts {
 /// Takes the verdict of a batch handler on each row; every row must get one.
 ///
 /// A row may have several outputs, but only one kind of verdict: naming it twice otherwise, or naming a row that is
-/// not there, fails the batch VERDICT_CONFLICT. Rows that stay unmentioned are retried UNACCOUNTED.
+/// not there, fails the batch RESULT_INDEX_REPEATED. Rows that stay unmentioned are retried UNACCOUNTED.
 #[derive(Debug)]
 pub struct Emitter {
     verdicts: Option<Verdicts>,
@@ -158,7 +158,7 @@ impl Verdicts {
     /// Ends the verdicts: the answer and how many rows are consumed, or why the whole batch fails.
     pub(crate) fn finish(mut self, batch: &Batch, ordering: Ordering) -> Result<(Answer, u32), Error> {
         if let Some(misuse) = self.misuse {
-            return Err(Error::retry(reason::VERDICT_CONFLICT, misuse));
+            return Err(Error::retry(reason::RESULT_INDEX_REPEATED, misuse));
         }
         let unmentioned = |(_, verdict): &(u32, &mut Row)| **verdict == Row::Open;
         for (row, verdict) in (0..).zip(&mut self.rows).filter(unmentioned) {

@@ -17,7 +17,7 @@ pub(crate) mod reason {
     pub(crate) const OUTPUT_INVALID: &str = "OUTPUT_INVALID";
     pub(crate) const ROUTE_UNDECLARED: &str = "ROUTE_UNDECLARED";
     pub(crate) const UNACCOUNTED: &str = "UNACCOUNTED";
-    pub(crate) const VERDICT_CONFLICT: &str = "VERDICT_CONFLICT";
+    pub(crate) const RESULT_INDEX_REPEATED: &str = "RESULT_INDEX_REPEATED";
     pub(crate) const REJECTED: &str = "REJECTED";
     pub(crate) const RETRY: &str = "RETRY";
 }
@@ -68,6 +68,13 @@ pub fn retry_after(after: Duration, message: impl fmt::Display) -> Error {
 }
 
 impl Error {
+    /// Sets the stable code; see [`reject`] for what is legal.
+    #[must_use]
+    pub fn with_reason(mut self, reason: impl AsRef<str>) -> Self {
+        self.reason = clean_reason(reason.as_ref(), &self.reason);
+        self
+    }
+
     pub(crate) fn retry(reason: &str, message: impl fmt::Display) -> Self {
         Self {
             verdict: Verdict::Retry,

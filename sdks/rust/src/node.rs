@@ -8,17 +8,19 @@ use std::{
 
 use futures::{FutureExt as _, Stream};
 use meshloom_proto::v1::{self, HandlerRole};
+use serde::de::DeserializeOwned;
 
 use crate::{
     config::ConfigError,
-    context::{BatchCall, EventCall, Opening, Session, Settled, SetupCall, SourceCall},
+    context::{BatchCall, EventCall, Opening, Session, SetupCall, SourceCall},
     error::Error,
     extract::HandlerFn,
     handler::{
         Batches, Events, Filtered, FlatMapped, Handler, IntoDelivered, IntoKeep, IntoPart, Mapped, Ready, SettledFn,
         SetupFn, Stateful, Streamed, Sunk, TeardownFn,
     },
-    output::{IntoAnswer, IntoRecord},
+    output::IntoAnswer,
+    record::IntoRecord,
     result::Routes,
     serve::{ServeError, Server},
 };
@@ -85,14 +87,22 @@ impl<S: Send + Sync + 'static> NodeBuilder<S> {
         self
     }
 
-    /// Sets what a source does when all that came from a frame has settled: commit an offset, delete a message.
+    /// Sets what a source does with a checkpoint below which nothing will be asked for again: commit an offset, remove a
+    /// file. It gets the checkpoint, in the type that the source writes, and the value of set-up.
+    ///
+    /// It runs beside the source, after what [`Record::on_settled`](crate::Record::on_settled) set for the events before
+    /// it, and ends with `()` or a `Result` of it; an error is logged.
     #[must_use]
-    pub fn on_settled<F, Fut>(mut self, settled: F) -> Self
+    pub fn on_settled<T, F, Fut>(mut self, settled: F) -> Self
     where
-        F: Fn(Settled, Arc<S>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
+        T: DeserializeOwned,
+        F: Fn(T, Arc<S>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoDelivered> + Send + 'static,
     {
-        self.settled = Some(Arc::new(move |frame, state| settled(frame, state).boxed()));
+        self.settled = Some(Arc::new(move |checkpoint, state| match serde_json::from_slice(&checkpoint) {
+            Ok(checkpoint) => settled(checkpoint, state).map(IntoDelivered::delivered).boxed(),
+            Err(misfit) => std::future::ready(Err(misfit.into())).boxed(),
+        }));
         self
     }
 

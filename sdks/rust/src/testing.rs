@@ -307,7 +307,7 @@ pub async fn produce(
     let running = tokio::spawn(source.run(task));
     let mut produced = Produced::default();
     while (produced.outputs.len() as u64) < most {
-        let Some((frame, _)) = frames.recv().await else {
+        let Some((frame, _receipts)) = frames.recv().await else {
             break;
         };
         let batch = frame.batch.unwrap_or_default();

@@ -220,9 +220,12 @@ async fn an_output_of_the_whole_batch_accounts_for_unnamed_rows() {
 #[tokio::test]
 async fn what_fails_a_batch_names_no_event() {
     let (_served, mut stream) = start(node("b").batch(rows), "").await;
-    for (text, reason) in
-        [("error", "HANDLER_ERROR"), ("panic", "PANIC"), ("twice", "VERDICT_CONFLICT"), ("beyond", "VERDICT_CONFLICT")]
-    {
+    for (text, reason) in [
+        ("error", "HANDLER_ERROR"),
+        ("panic", "PANIC"),
+        ("twice", "RESULT_INDEX_REPEATED"),
+        ("beyond", "RESULT_INDEX_REPEATED"),
+    ] {
         let answer = stream.run(batch(&["x", text])).await;
         assert_eq!((answer.reasons(), answer.outputs.len()), (vec![(WHOLE, reason)], 0), "{text}");
     }
@@ -259,6 +262,6 @@ async fn attributes_reach_the_handler() {
     let sequence =
         stream.send_work(Work { batch: Some(events), attempts: common::attempts(&[1, 4]), ..Work::default() }).await;
     let answer = stream.answer(sequence).await;
-    assert_eq!(answer.outputs[0].1.as_deref(), Some(r#"["k0","only","-",7,1,1,"p","p/n/0"]"#));
-    assert_eq!(answer.outputs[1].1.as_deref(), Some(r#"["k1","only","-",null,2,4,"p","p/n/0"]"#));
+    assert_eq!(answer.outputs[0].1.as_deref(), Some(r#"["k0","only","-",7,1,1,"p","n/0"]"#));
+    assert_eq!(answer.outputs[1].1.as_deref(), Some(r#"["k1","only","-",null,2,4,"p","n/0"]"#));
 }

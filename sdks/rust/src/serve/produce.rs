@@ -1,6 +1,6 @@
 //! One Produce stream: demand in, frames out.
 
-use std::{collections::HashMap, ops::Range, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use meshloom_proto::v1::{
     Exhausted, OpenProduce, Opened, Ordering, ProduceRequest, ProduceResponse, produce_request,
@@ -18,17 +18,17 @@ use super::{
 use crate::{
     columns::limits::MAX_CHECKPOINT_BYTES,
     config::ConfigError,
-    context::Settled,
-    error::{Error, panic_message},
-    handler::{Credit, End, Ready, Source, SourceTask},
+    error::Error,
+    handler::{Credit, End, Ready, Settlement, Source, SourceTask},
+    record::Receipt,
     trace::Sampler,
 };
 
 /// Frames that wait for the transport.
 const WAITING_FRAMES: usize = 2;
-/// Settled frames that wait for the source's hook.
-const WAITING_SETTLED: usize = 1024;
 
+/// Receipts of the frames that have not settled, by sequence.
+type Unsettled = HashMap<u64, Vec<Receipt>>;
 type Responses = mpsc::Sender<Result<ProduceResponse, Status>>;
 
 /// Serves one stream until it ends.
@@ -71,7 +71,7 @@ async fn serve(
     };
     let mut running = Running { task: service.app.spawn(Arc::clone(&source).run(task)), stopping };
     let settled = spawn_hook(service, source);
-    let mut unsettled: HashMap<u64, Range<u64>> = HashMap::new();
+    let mut unsettled: Unsettled = HashMap::new();
     let mut reading = true;
     let mut framing = true;
     loop {
@@ -79,8 +79,8 @@ async fn serve(
             () = responses.closed() => return Ok(()),
             () = service.draining.cancelled(), if !running.stopping.is_cancelled() => running.stopping.cancel(),
             frame = frames.recv(), if framing => match frame {
-                Some((produced, records)) => {
-                    unsettled.insert(produced.sequence, records);
+                Some((produced, receipts)) => {
+                    unsettled.insert(produced.sequence, receipts);
                     if send(responses, Response::Produced(produced)).await.is_err() {
                         return Ok(());
                     }
@@ -100,7 +100,7 @@ async fn serve(
                 }
             }
             request = requests.message(), if reading => match request {
-                Ok(Some(request)) => handle(request, &credit, &running.stopping, &mut unsettled, &settled).await?,
+                Ok(Some(request)) => handle(request, &credit, &running.stopping, &mut unsettled, &settled)?,
                 Ok(None) => {
                     reading = false;
                     running.stopping.cancel();
@@ -117,7 +117,7 @@ async fn serve(
             request = requests.message(), if reading => match request {
                 Ok(Some(request)) => {
                     let stops = matches!(request.request, Some(produce_request::Request::Stop(_)));
-                    handle(request, &credit, &running.stopping, &mut unsettled, &settled).await?;
+                    handle(request, &credit, &running.stopping, &mut unsettled, &settled)?;
                     if stops {
                         return Ok(());
                     }
@@ -167,19 +167,19 @@ async fn open(
     Ok(send(responses, Response::Opened(opened)).await.is_ok().then_some((source, open)))
 }
 
-async fn handle(
+fn handle(
     request: ProduceRequest,
     credit: &Credit,
     stopping: &CancellationToken,
-    unsettled: &mut HashMap<u64, Range<u64>>,
-    settled: &mpsc::Sender<Settled>,
+    unsettled: &mut Unsettled,
+    settled: &mpsc::UnboundedSender<Settlement>,
 ) -> Result<(), Status> {
     match request.request {
         Some(produce_request::Request::Demand(demand)) => credit.add(demand.events, demand.bytes),
         Some(produce_request::Request::Settled(frame)) => {
-            if let Some(records) = unsettled.remove(&frame.sequence) {
-                // The hook's task ends only with the process.
-                let _ = settled.send(Settled { records, checkpoint: frame.checkpoint }).await;
+            if let Some(receipts) = unsettled.remove(&frame.sequence) {
+                // The task that takes it ends after this stream.
+                let _ = settled.send(Settlement { receipts, checkpoint: frame.checkpoint });
             }
         }
         Some(produce_request::Request::Stop(_)) => stopping.cancel(),
@@ -191,17 +191,18 @@ async fn handle(
     Ok(())
 }
 
-/// Runs the source's hook for one settled frame after the other, beside the stream.
-fn spawn_hook(service: &Service, source: Arc<dyn Source>) -> mpsc::Sender<Settled> {
-    use futures::FutureExt as _;
-    let (settled, mut waiting) = mpsc::channel(WAITING_SETTLED);
-    service.app.spawn(async move {
+/// Tells the source of one settled frame after the other, beside the stream. What waits is bounded by the frames that the
+/// coordinator has taken. A drain waits until all was told.
+fn spawn_hook(service: &Service, source: Arc<dyn Source>) -> mpsc::UnboundedSender<Settlement> {
+    let (settled, mut waiting) = mpsc::unbounded_channel::<Settlement>();
+    let told = service.streams.track_future(async move {
         while let Some(frame) = waiting.recv().await {
-            if let Err(panic) = std::panic::AssertUnwindSafe(source.settled(frame)).catch_unwind().await {
-                tracing::error!("settled hook: {}", panic_message(&*panic));
+            for error in frame.tell(&source).await {
+                tracing::error!("what was to be done for settled events failed: {}", error.message());
             }
         }
     });
+    service.app.spawn(told);
     settled
 }
 

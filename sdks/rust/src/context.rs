@@ -17,6 +17,7 @@ use crate::{
     emitter::Emitter,
     error::Error,
     event::Event,
+    layer::Layers,
     result::Routes,
     running::{CancelSignal, Running},
 };
@@ -51,6 +52,7 @@ pub(crate) struct Session<S> {
     pub(crate) opening: Arc<Opening>,
     pub(crate) state: Arc<S>,
     pub(crate) routes: Routes,
+    pub(crate) layers: Option<Layers>,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) spans: crate::trace::Spans,
 }
@@ -70,7 +72,7 @@ impl<S> Work<S> {
         if self.attempts.is_empty() { 1 } else { u32_at(&self.attempts, row as usize) }
     }
 
-    fn highest_attempt(&self) -> u32 {
+    pub(crate) fn highest_attempt(&self) -> u32 {
         (0..self.batch.len() as u32).map(|row| self.attempt(row)).max().unwrap_or(1)
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use meshloom_proto::v1;
-use uuid::Uuid;
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     columns::{
@@ -20,8 +20,8 @@ use crate::{
 
 /// Events at which a frame is sent even if more could be had at once.
 const FRAME_EVENTS: usize = 4096;
-/// Checkpoints longer than this stand in ids by their hash.
-const LONGEST_CHECKPOINT_IN_ID: usize = 1024;
+/// Checkpoints of more bytes stand in ids by their hash.
+const LONGEST_CHECKPOINT_IN_ID: usize = 256;
 
 /// A frame under construction, and what ids and checkpoints need from the records before it.
 pub(crate) struct Framer {
@@ -210,7 +210,7 @@ impl Framer {
         if self.checkpoint.as_ref() == Some(&checkpoint) {
             let shown = String::from_utf8_lossy(&checkpoint);
             return Err(Error::retry(
-                "CHECKPOINT_REPEATED",
+                reason::CHECKPOINT_REPEATED,
                 format!(
                     "two records in a row have the checkpoint {shown}; of several events that belong to one checkpoint only the last may carry it"
                 ),
@@ -233,11 +233,22 @@ impl Framer {
 /// How a checkpoint stands in ids: as it is, unless that would make ids large.
 fn in_id(checkpoint: &[u8]) -> String {
     if checkpoint.len() > LONGEST_CHECKPOINT_IN_ID {
-        return Uuid::new_v5(&Uuid::NAMESPACE_OID, checkpoint).simple().to_string();
+        return Sha256::digest(checkpoint).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     }
     String::from_utf8_lossy(checkpoint).into_owned()
 }
 
 fn source_error(message: String) -> Error {
     Error::retry(reason::OUTPUT_INVALID, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_checkpoint_stands_in_ids_by_its_hash() {
+        assert_eq!(in_id(&[b'7'; 256]), "7".repeat(256));
+        assert_eq!(in_id(&[b'a'; 257]), "e8d95cc2b4bc198c54b40bd214df958afb65f5e73d2c2eafe0593cf5c635c1f0");
+    }
 }

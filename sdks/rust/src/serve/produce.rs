@@ -9,16 +9,16 @@ use meshloom_proto::v1::{
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
-use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{
     describe::Service,
-    open::{self, find, negotiate, refuse, sdk},
+    open::{self, find, negotiate, sdk},
+    status::{because, refuse, violation},
 };
 use crate::{
     columns::limits::MAX_CHECKPOINT_BYTES,
     config::ConfigError,
-    error::Error,
+    error::{Error, reason},
     handler::{Credit, End, Ready, Settlement, Source, SourceTask},
     record::Receipt,
     trace::Sampler,
@@ -134,17 +134,18 @@ async fn open(
     responses: &Responses,
 ) -> Result<Option<(Arc<dyn Source>, OpenProduce)>, Status> {
     let request = tokio::select! {
-        request = requests.message() => request?,
+        biased;
         () = service.draining.cancelled() => return Err(Status::unavailable("the node is draining")),
+        request = requests.message() => request?,
     };
     let Some(request) = request else {
         return Ok(None);
     };
     let Some(produce_request::Request::Open(open)) = request.request else {
-        return Err(Status::invalid_argument("PROTOCOL_VIOLATION: the first request of a stream is `open`"));
+        return Err(violation("the first request of a stream is `open`"));
     };
     let protocol = negotiate(open.protocol)?;
-    let node = find(&service.nodes, &open.handler)?;
+    let node = find(&service.nodes, &open.handler, true)?;
     if open.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.len() > MAX_CHECKPOINT_BYTES) {
         return Err(refuse("checkpoint", format!("a checkpoint has at most {MAX_CHECKPOINT_BYTES} bytes")));
     }
@@ -160,9 +161,7 @@ async fn open(
         ready = request.open(node, &service.app) => ready?,
         () = responses.closed() => return Ok(None),
     };
-    let Ready::Source(source) = ready else {
-        return Err(refuse("handler", format!("`{}` is no source; open it with Process", node.name)));
-    };
+    let Ready::Source(source) = ready else { unreachable!("`find` gives only sources") };
     let opened = Opened { protocol, sdk: Some(sdk()), capabilities: Vec::new(), limits: None };
     Ok(send(responses, Response::Opened(opened)).await.is_ok().then_some((source, open)))
 }
@@ -184,7 +183,7 @@ fn handle(
         }
         Some(produce_request::Request::Stop(_)) => stopping.cancel(),
         Some(produce_request::Request::Open(_)) => {
-            return Err(Status::invalid_argument("PROTOCOL_VIOLATION: a stream is opened once"));
+            return Err(violation("a stream is opened once"));
         }
         None => {}
     }
@@ -219,9 +218,6 @@ fn source_failed(error: &Error) -> Status {
     }
     let message = format!("the source failed: {}", error.message());
     tracing::error!("{message}");
-    Status::with_error_details(
-        Code::Unavailable,
-        message,
-        ErrorDetails::with_error_info(error.reason(), "meshloom.dev", []),
-    )
+    let reason = if error.reason() == reason::CHECKPOINT_REPEATED { error.reason() } else { "SOURCE_FAILED" };
+    because(Code::Aborted, reason, message, [])
 }

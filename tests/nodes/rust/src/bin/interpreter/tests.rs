@@ -17,10 +17,6 @@ async fn run(name: &str, commands: impl IntoIterator<Item = Value>) -> Run {
     testing::run(handler(name), commands.into_iter().map(Json)).await.expect("it runs")
 }
 
-fn texts(run: &Run) -> Vec<String> {
-    run.outputs.iter().map(|output| String::from_utf8_lossy(&output.payload).into_owned()).collect()
-}
-
 fn reasons(run: &Run) -> Vec<(Option<usize>, &str)> {
     run.rejected.iter().chain(&run.retried).map(|failure| (failure.index, failure.reason.as_str())).collect()
 }
@@ -44,7 +40,7 @@ async fn a_map_answers_as_it_is_told() {
     ];
     let run = run("map", commands.clone()).await;
     assert_eq!(
-        texts(&run),
+        run.texts(),
         [
             commands[0].to_string(),
             "t".to_owned(),
@@ -142,7 +138,7 @@ async fn a_flat_map_streams() {
     ];
     let run = run("flat_map", commands).await;
     // What was held of the one that failed is not sent.
-    assert_eq!(texts(&run), ["xx", "xx", "xx", "a", "b"]);
+    assert_eq!(run.texts(), ["xx", "xx", "xx", "a", "b"]);
     assert_eq!((run.dropped.as_slice(), reasons(&run)), (&[2][..], vec![(Some(1), "HANDLER_ERROR")]));
 }
 
@@ -183,15 +179,16 @@ async fn a_source_follows_its_program() {
     let log = folder.path().join("log");
     let program = json!({"count": 4, "checkpoint_every": 2, "attributes": true, "bytes": 2});
     let config = json!({"label": "L", "log": log, "program": program});
-    let produced = testing::produce(handler("source"), &config, Some(json!(1)), 100).await.expect("it produces");
+    let produced = testing::produce(handler("source")).config(&config).after(1).await.expect("it produces");
     assert!(produced.exhausted);
     assert_eq!(produced.outputs[0].json::<Value>().expect("JSON"), json!({"n": 2, "fill": "xx"}));
     assert_eq!(
         produced.outputs.iter().map(|output| output.key.as_deref()).collect::<Vec<_>>(),
         [Some("k2"), Some("k0"), Some("k1")]
     );
-    assert_eq!(produced.checkpoint, Some(json!(4)));
+    assert_eq!(produced.checkpoints, [Some(json!(2)), None, Some(json!(4))]);
     let written = std::fs::read_to_string(log).expect("written");
-    assert_eq!(written.lines().next(), Some("setup L"));
-    assert_eq!(written.lines().last(), Some("teardown L"));
+    let expected =
+        ["setup L", "receipt 2", "settled 2", "receipt 3", "settled 2", "receipt 4", "settled 4", "teardown L"];
+    assert_eq!(written.lines().collect::<Vec<_>>(), expected);
 }

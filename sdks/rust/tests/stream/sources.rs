@@ -1,10 +1,8 @@
 //! Sources over a real stream: credit, checkpoints, ids, settlement, ends.
 
-mod common;
-
 use std::{sync::Arc, time::Duration};
 
-use common::{open_source, produce, serve, soon, texts, value};
+use crate::common::{open_source, produce, serve, soon, texts, value};
 use meshloom::stream::StreamExt as _;
 use meshloom::{Checkpoint, Output, Record, Result, node, stream};
 use meshloom_proto::v1::{
@@ -191,13 +189,13 @@ async fn a_source_that_fails_says_so_after_what_it_yielded() {
     }
     let served = serve([node("s").source(failing)]).await;
     for (checkpoint, message, reason) in
-        [(None, "cable cut", "HANDLER_ERROR"), (Some("0".into()), "checkpoint 1", "CHECKPOINT_REPEATED")]
+        [(None, "cable cut", "SOURCE_FAILED"), (Some("0".into()), "checkpoint 1", "CHECKPOINT_REPEATED")]
     {
         let mut source = open_source(&served, OpenProduce { checkpoint, ..untraced() }).await.expect("opened");
         source.demand(10, 1000).await;
         assert_eq!(payloads(&source.frame().await), ["a"]);
         let status = source.next().await.expect_err("failed");
-        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(status.code(), Code::Aborted);
         assert!(status.message().contains(message), "{}", status.message());
         use tonic_types::StatusExt as _;
         assert_eq!(status.get_details_error_info().expect("ErrorInfo").reason, reason);

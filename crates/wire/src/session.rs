@@ -7,13 +7,14 @@ use tonic_types::{ErrorDetails, StatusExt};
 /// The protocol versions that this build speaks.
 pub const PROTOCOL: v1::ProtocolRange = v1::ProtocolRange { min: 1, max: 1 };
 
-/// Reason of a stream that cannot open because the two sides speak different versions.
-pub const PROTOCOL_MISMATCH: &str = "PROTOCOL_MISMATCH";
+/// Reason of a stream that cannot open because the two sides have no version in common.
+pub const PROTOCOL_UNSUPPORTED: &str = "PROTOCOL_UNSUPPORTED";
 
 /// The highest version in both ranges.
 ///
 /// # Errors
-/// FAILED_PRECONDITION with `google.rpc.ErrorInfo` naming the side to upgrade and to what.
+/// FAILED_PRECONDITION with `google.rpc.ErrorInfo` naming the side to upgrade and to what; INVALID_ARGUMENT for what is no
+/// range of versions.
 pub fn choose_protocol(coordinator: Option<&v1::ProtocolRange>, node: &v1::ProtocolRange) -> Result<u32, Status> {
     choose_protocol_with("node", coordinator, node)
 }
@@ -28,6 +29,9 @@ pub fn choose_protocol_with(
     node: &v1::ProtocolRange,
 ) -> Result<u32, Status> {
     let coordinator = coordinator.ok_or_else(|| field("protocol", "is missing"))?;
+    if coordinator.min == 0 || coordinator.max < coordinator.min {
+        return Err(field("protocol", &format!("is no range: {} to {}", coordinator.min, coordinator.max)));
+    }
     let chosen = coordinator.max.min(node.max);
     if chosen >= coordinator.min.max(node.min) {
         return Ok(chosen);
@@ -39,7 +43,7 @@ pub fn choose_protocol_with(
     );
     let details = [("upgrade".to_owned(), side.to_owned()), ("to".to_owned(), to.to_string())];
     let details =
-        ErrorDetails::with_error_info(PROTOCOL_MISMATCH, "meshloom", std::collections::HashMap::from(details));
+        ErrorDetails::with_error_info(PROTOCOL_UNSUPPORTED, "meshloom", std::collections::HashMap::from(details));
     Err(Status::with_error_details(tonic::Code::FailedPrecondition, message, details))
 }
 
@@ -70,7 +74,7 @@ mod tests {
             let status = choose_protocol(Some(&coordinator), &node).unwrap_err();
             assert_eq!(status.code(), tonic::Code::FailedPrecondition);
             let info = status.get_details_error_info().unwrap();
-            assert_eq!(info.reason, PROTOCOL_MISMATCH);
+            assert_eq!(info.reason, PROTOCOL_UNSUPPORTED);
             (info.metadata["upgrade"].clone(), info.metadata["to"].clone())
         };
         assert_eq!(side(range(1, 1), range(2, 3)), ("coordinator".to_owned(), "2".to_owned()));
@@ -78,8 +82,10 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_range_is_a_refused_field() {
-        let status = choose_protocol(None, &PROTOCOL).unwrap_err();
-        assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "protocol");
+    fn what_is_no_range_is_a_refused_field() {
+        for theirs in [None, Some(range(0, 1)), Some(range(2, 1))] {
+            let status = choose_protocol(theirs.as_ref(), &PROTOCOL).unwrap_err();
+            assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "protocol");
+        }
     }
 }

@@ -90,7 +90,7 @@ async fn what_cannot_be_opened_says_why() {
     let range = Some(v1::ProtocolRange { min: 5, max: 6 });
     let version = refused(v1::OpenProcess { protocol: range, ..open("upper") }).await;
     assert_eq!(version.code(), Code::FailedPrecondition);
-    assert_eq!(version.get_details_error_info().unwrap().reason, "PROTOCOL_MISMATCH");
+    assert_eq!(version.get_details_error_info().unwrap().reason, "PROTOCOL_UNSUPPORTED");
     node.stop().await;
 }
 

@@ -1,8 +1,9 @@
 //! Typed config of a node: read strictly, refused with a message per field.
 
-use std::{ops::Deref, sync::Arc};
+use std::{collections::BTreeMap, ops::Deref, sync::Arc};
 
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
@@ -80,22 +81,63 @@ impl ConfigError {
     }
 }
 
-/// Reads a config strictly; empty JSON counts as an empty object.
+/// Reads a config strictly; empty JSON counts as an empty object. All that can be found wrong is told at once: what stops
+/// the reading at one key leaves the others to be read alone.
 pub(crate) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, ConfigError> {
     let json = if json.is_empty() { b"{}" } else { json };
+    let members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(json).map_err(|error| {
+        ConfigError::field("", format!("a config is a JSON object with keys of its own, in UTF-8 ({error})"))
+    })?;
+    let mut violations = match read(json) {
+        Ok(value) => return Ok(value),
+        Err(violations) => violations,
+    };
+    for (key, value) in &members {
+        let name = serde_json::Value::from(key.as_str());
+        let alone = read::<T>(format!("{{{name}:{value}}}").as_bytes()).err().unwrap_or_default();
+        let of_key =
+            |field: &str| field.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        for (field, message) in alone {
+            if of_key(&field) && violations.iter().all(|(known, _)| *known != field) {
+                violations.push((field, message));
+            }
+        }
+    }
+    Err(ConfigError { violations })
+}
+
+/// Reads it once: up to the first misfit, and all unknown keys before it.
+fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Vec<(String, String)>> {
     let mut track = serde_path_to_error::Track::new();
     let mut unknown = Vec::new();
     let mut reader = serde_json::Deserializer::from_slice(json);
     let tracked = serde_path_to_error::Deserializer::new(&mut reader, &mut track);
-    let value = serde_ignored::deserialize(tracked, |path| unknown.push(path.to_string()));
+    let value = serde_ignored::deserialize(tracked, |path| unknown.push(path_of(&path)));
     let mut violations: Vec<(String, String)> =
         unknown.into_iter().map(|field| (field, "unknown key; remove it or correct its spelling".to_owned())).collect();
     match value {
         Ok(value) if violations.is_empty() => return Ok(value),
         Ok(_) => {}
-        Err(error) => violations.push(violation(&track.path().to_string(), &error)),
+        Err(error) => {
+            let path = track.path().to_string();
+            violations.push(violation(if path == "." { "" } else { &path }, &error));
+        }
     }
-    Err(ConfigError { violations })
+    Err(violations)
+}
+
+/// Writes a path as `sensors[2].name`.
+fn path_of(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", path_of(parent)),
+        Path::Map { parent, key } => match path_of(parent) {
+            parent if parent.is_empty() => key.clone(),
+            parent => format!("{parent}.{key}"),
+        },
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => path_of(parent),
+    }
 }
 
 /// Names the field of a misfit; a missing field is named itself, not the object that lacks it.
@@ -104,7 +146,7 @@ fn violation(path: &str, error: &serde_json::Error) -> (String, String) {
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
     let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
     match missing {
-        Some(field) if path == "." => (field.to_owned(), "required, but missing".to_owned()),
+        Some(field) if path.is_empty() => (field.to_owned(), "required, but missing".to_owned()),
         Some(field) => (format!("{path}.{field}"), "required, but missing".to_owned()),
         None => (path.to_owned(), message.to_owned()),
     }
@@ -231,6 +273,33 @@ mod tests {
         let found = refusal(r#"{"label": "x", "model": {"paths": [1, "two"]}}"#);
         assert_eq!(found[0].0, "model.paths[1]");
         assert_eq!(found[0].1, "invalid type: string \"two\", expected u32");
+    }
+
+    #[test]
+    fn all_that_can_be_found_is_told_at_once() {
+        let found = refusal(r#"{"wait": "soon", "model": {"paths": 1, "more": 2}, "room": true, "other": 3}"#);
+        let mut fields: Vec<&str> = found.iter().map(|(field, _)| field.as_str()).collect();
+        fields.sort_unstable();
+        assert_eq!(fields, ["model.paths", "other", "room", "wait"]);
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused_as_a_whole() {
+        for json in ["[]", "1", "\"x\"", "{", "{\"label\": }"] {
+            assert_eq!(refusal(json)[0].0, "", "{json}");
+        }
+        assert_eq!(parse::<Settings>(b"\xff").expect_err("refused").violations[0].0, "");
+    }
+
+    #[test]
+    fn an_unknown_key_in_a_list_is_named_by_its_place() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Sensors {
+            #[allow(dead_code)]
+            sensors: Vec<Option<Model>>,
+        }
+        let refused = parse::<Sensors>(br#"{"sensors": [null, {"paths": [], "pth": 1}]}"#).expect_err("refused");
+        assert_eq!(refused.violations[0].0, "sensors[1].pth");
     }
 
     #[test]

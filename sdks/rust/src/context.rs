@@ -17,6 +17,7 @@ use crate::{
     emitter::Emitter,
     error::Error,
     event::Event,
+    layer::Layers,
     result::Routes,
     running::{CancelSignal, Running},
 };
@@ -39,10 +40,10 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// The replica's name: PIPELINE/NODE/INDEX.
+    /// The replica's name: NODE/INDEX.
     #[must_use]
     pub fn replica_name(&self) -> String {
-        format!("{}/{}/{}", self.pipeline, self.node, self.replica)
+        format!("{}/{}", self.node, self.replica)
     }
 }
 
@@ -51,6 +52,7 @@ pub(crate) struct Session<S> {
     pub(crate) opening: Arc<Opening>,
     pub(crate) state: Arc<S>,
     pub(crate) routes: Routes,
+    pub(crate) layers: Option<Layers>,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) spans: crate::trace::Spans,
 }
@@ -70,7 +72,7 @@ impl<S> Work<S> {
         if self.attempts.is_empty() { 1 } else { u32_at(&self.attempts, row as usize) }
     }
 
-    fn highest_attempt(&self) -> u32 {
+    pub(crate) fn highest_attempt(&self) -> u32 {
         (0..self.batch.len() as u32).map(|row| self.attempt(row)).max().unwrap_or(1)
     }
 }
@@ -168,7 +170,7 @@ impl<S> Context<S> {
         &self.work.session.opening.node
     }
 
-    /// This replica's name: PIPELINE/NODE/INDEX.
+    /// This replica's name: NODE/INDEX.
     #[must_use]
     pub fn replica(&self) -> String {
         self.work.session.opening.replica_name()
@@ -229,15 +231,6 @@ impl<S> SourceContext<S> {
     pub fn opening(&self) -> &Opening {
         &self.session.opening
     }
-}
-
-/// What a source is told when all that came from a frame has settled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settled {
-    /// The records of the frame, counted from 0 since the source was started. Frames may settle out of order.
-    pub records: std::ops::Range<u64>,
-    /// The checkpoint that is now kept, and below which nothing will be asked for again.
-    pub checkpoint: Option<Bytes>,
 }
 
 /// A set-up being run.

@@ -1,6 +1,7 @@
 //! Where a batch handler says what became of each row.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt::Display,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -21,6 +22,8 @@ enum Row {
     Emitted,
     Dropped,
     Failed,
+    /// An output could not be sent.
+    Refused,
 }
 
 /// What became of the rows of a batch.
@@ -30,12 +33,15 @@ pub(crate) struct Verdicts {
     rows: Vec<Row>,
     whole: bool,
     misuse: Option<String>,
+    /// Why outputs of rows, or of the whole batch, cannot be sent.
+    refused: BTreeMap<u32, Error>,
 }
 
 /// Takes the verdict of a batch handler on each row; every row must get one.
 ///
 /// A row may have several outputs, but only one kind of verdict: naming it twice otherwise, or naming a row that is
-/// not there, fails the batch VERDICT_CONFLICT. Rows that stay unmentioned are retried UNACCOUNTED.
+/// not there, fails the batch RESULT_INDEX_REPEATED. Rows that stay unmentioned are retried UNACCOUNTED. An output that
+/// breaks a limit of the protocol rejects its row, with all outputs of it.
 #[derive(Debug)]
 pub struct Emitter {
     verdicts: Option<Verdicts>,
@@ -44,8 +50,13 @@ pub struct Emitter {
 
 impl Emitter {
     pub(crate) fn new(rows: usize, routes: Routes) -> (Self, Arc<Mutex<Option<Verdicts>>>) {
-        let verdicts =
-            Verdicts { answer: Answer::new(routes), rows: vec![Row::Open; rows], whole: false, misuse: None };
+        let verdicts = Verdicts {
+            answer: Answer::new(routes),
+            rows: vec![Row::Open; rows],
+            whole: false,
+            misuse: None,
+            refused: BTreeMap::new(),
+        };
         let home = Arc::new(Mutex::new(None));
         (Self { verdicts: Some(verdicts), home: Arc::clone(&home) }, home)
     }
@@ -60,7 +71,8 @@ impl Emitter {
         if verdicts.close(row, Row::Emitted)
             && let Err(error) = output.write(row as u32, &mut verdicts.answer.rows)
         {
-            verdicts.refuse_output(row, error);
+            verdicts.rows[row] = Row::Refused;
+            verdicts.refused.insert(row as u32, error);
         }
     }
 
@@ -109,9 +121,9 @@ impl Emitter {
     /// Rows that nothing else names are then accounted for.
     pub fn whole(&mut self, output: impl Into<Output>) {
         let verdicts = self.verdicts();
-        match verdicts.answer.rows.push(ABSENT, output.into()) {
-            Ok(()) => verdicts.whole = true,
-            Err(error) => verdicts.misuse = Some(error.message().to_owned()),
+        verdicts.whole = true;
+        if let Err(error) = verdicts.answer.rows.push(ABSENT, output.into()) {
+            verdicts.refused.insert(ABSENT, error);
         }
     }
 }
@@ -132,6 +144,7 @@ impl Verdicts {
                 true
             }
             Some(Row::Emitted) if verdict == Row::Emitted => true,
+            Some(Row::Refused) if verdict == Row::Emitted => false,
             Some(before) => {
                 self.misuse.get_or_insert_with(|| format!("the batch handler gave row {row} two verdicts ({before:?}, then {verdict:?}); give each row one"));
                 false
@@ -145,20 +158,19 @@ impl Verdicts {
         }
     }
 
-    /// An output that breaks a limit rejects its row, if that has no outputs yet.
-    fn refuse_output(&mut self, row: usize, error: Error) {
-        if self.answer.rows.has_parent(row as u32) {
-            self.misuse.get_or_insert_with(|| format!("an output of row {row} cannot be sent: {}", error.message()));
-        } else {
-            self.rows[row] = Row::Failed;
-            self.answer.fail(row as u32, error);
-        }
-    }
-
-    /// Ends the verdicts: the answer and how many rows are consumed, or why the whole batch fails.
-    pub(crate) fn finish(mut self, batch: &Batch, ordering: Ordering) -> Result<(Answer, u32), Error> {
+    /// Ends the verdicts: the answer and the rows that are consumed, or why the whole batch fails.
+    pub(crate) fn finish(mut self, batch: &Batch, ordering: Ordering) -> Result<(Answer, BTreeSet<u32>), Error> {
         if let Some(misuse) = self.misuse {
-            return Err(Error::retry(reason::VERDICT_CONFLICT, misuse));
+            return Err(Error::retry(reason::RESULT_INDEX_REPEATED, misuse));
+        }
+        if let Some(error) = self.refused.remove(&ABSENT) {
+            return Err(error);
+        }
+        if !self.refused.is_empty() {
+            self.answer.rows.remove(&self.refused.keys().copied().collect());
+        }
+        for (row, error) in self.refused {
+            self.answer.fail(row, error);
         }
         let unmentioned = |(_, verdict): &(u32, &mut Row)| **verdict == Row::Open;
         for (row, verdict) in (0..).zip(&mut self.rows).filter(unmentioned) {
@@ -175,7 +187,8 @@ impl Verdicts {
         for row in self.answer.hold(batch, ordering) {
             self.rows[row as usize] = Row::Failed;
         }
-        let consumed = self.rows.iter().filter(|verdict| **verdict == Row::Dropped).count() as u32;
+        let consumed =
+            (0..).zip(&self.rows).filter(|(_, verdict)| **verdict == Row::Dropped).map(|(row, _)| row).collect();
         Ok((self.answer, consumed))
     }
 }

@@ -17,7 +17,11 @@ pub(crate) mod reason {
     pub(crate) const OUTPUT_INVALID: &str = "OUTPUT_INVALID";
     pub(crate) const ROUTE_UNDECLARED: &str = "ROUTE_UNDECLARED";
     pub(crate) const UNACCOUNTED: &str = "UNACCOUNTED";
-    pub(crate) const VERDICT_CONFLICT: &str = "VERDICT_CONFLICT";
+    pub(crate) const RESULT_INDEX_REPEATED: &str = "RESULT_INDEX_REPEATED";
+    pub(crate) const EVENT_TOO_LARGE: &str = "EVENT_TOO_LARGE";
+    pub(crate) const ATTRIBUTE_TOO_LARGE: &str = "ATTRIBUTE_TOO_LARGE";
+    pub(crate) const TOO_MANY_EXTENSIONS: &str = "TOO_MANY_EXTENSIONS";
+    pub(crate) const CHECKPOINT_REPEATED: &str = "CHECKPOINT_REPEATED";
     pub(crate) const REJECTED: &str = "REJECTED";
     pub(crate) const RETRY: &str = "RETRY";
 }
@@ -68,6 +72,13 @@ pub fn retry_after(after: Duration, message: impl fmt::Display) -> Error {
 }
 
 impl Error {
+    /// Sets the stable code; see [`reject`] for what is legal.
+    #[must_use]
+    pub fn with_reason(mut self, reason: impl AsRef<str>) -> Self {
+        self.reason = clean_reason(reason.as_ref(), &self.reason);
+        self
+    }
+
     pub(crate) fn retry(reason: &str, message: impl fmt::Display) -> Self {
         Self {
             verdict: Verdict::Retry,
@@ -102,6 +113,17 @@ impl Error {
         self.source.as_deref()
     }
 
+    /// Takes out again what was put into a box; any other error is a retry.
+    pub(crate) fn from_boxed(error: Box<dyn StdError + Send + Sync>) -> Self {
+        match error.downcast::<Carried>() {
+            Ok(carried) => carried.0,
+            Err(other) => {
+                let message = chain(&*other);
+                Self { source: Some(other), ..Self::retry(reason::HANDLER_ERROR, message) }
+            }
+        }
+    }
+
     pub(crate) fn into_failure(self, index: u32) -> EventFailure {
         let action = if self.is_reject() { FailureAction::Reject } else { FailureAction::Retry };
         EventFailure {
@@ -111,6 +133,24 @@ impl Error {
             message: self.message,
             retry_after: self.after.and_then(|after| after.try_into().ok()),
         }
+    }
+}
+
+/// An [`Error`] among errors of the standard kind: what layers in between see of it.
+#[derive(Debug)]
+struct Carried(Error);
+
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Carried {}
+
+impl From<Error> for Box<dyn StdError + Send + Sync> {
+    fn from(error: Error) -> Self {
+        Box::new(Carried(error))
     }
 }
 

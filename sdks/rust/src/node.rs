@@ -3,22 +3,26 @@
 use std::{
     future::Future,
     marker::PhantomData,
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use futures::{FutureExt as _, Stream};
 use meshloom_proto::v1::{self, HandlerRole};
+use serde::de::DeserializeOwned;
+use tower::{BoxError, Layer, Service};
 
 use crate::{
     config::ConfigError,
-    context::{BatchCall, EventCall, Opening, Session, Settled, SetupCall, SourceCall},
+    context::{BatchCall, EventCall, Opening, Session, SetupCall, SourceCall},
     error::Error,
     extract::HandlerFn,
     handler::{
-        Batches, Events, Filtered, FlatMapped, Handler, IntoDelivered, IntoKeep, IntoPart, Mapped, Ready, SettledFn,
-        SetupFn, Stateful, Streamed, Sunk, TeardownFn,
+        Batches, EventHandler, Events, Filtered, FlatMapped, Handler, IntoDelivered, IntoKeep, IntoPart, Layered,
+        Mapped, Ready, SettledFn, SetupFn, Stateful, Streamed, Sunk, TeardownFn,
     },
-    output::{IntoAnswer, IntoRecord},
+    layer::{Call, CallService, Handled, Layers},
+    output::IntoAnswer,
+    record::IntoRecord,
     result::Routes,
     serve::{ServeError, Server},
 };
@@ -85,14 +89,22 @@ impl<S: Send + Sync + 'static> NodeBuilder<S> {
         self
     }
 
-    /// Sets what a source does when all that came from a frame has settled: commit an offset, delete a message.
+    /// Sets what a source does with a checkpoint below which nothing will be asked for again: commit an offset, remove a
+    /// file. It gets the checkpoint, in the type that the source writes, and the value of set-up.
+    ///
+    /// It runs beside the source, after what [`Record::on_settled`](crate::Record::on_settled) set for the events before
+    /// it, and ends with `()` or a `Result` of it; an error is logged.
     #[must_use]
-    pub fn on_settled<F, Fut>(mut self, settled: F) -> Self
+    pub fn on_settled<T, F, Fut>(mut self, settled: F) -> Self
     where
-        F: Fn(Settled, Arc<S>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
+        T: DeserializeOwned,
+        F: Fn(T, Arc<S>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoDelivered> + Send + 'static,
     {
-        self.settled = Some(Arc::new(move |frame, state| settled(frame, state).boxed()));
+        self.settled = Some(Arc::new(move |checkpoint, state| match serde_json::from_slice(&checkpoint) {
+            Ok(checkpoint) => settled(checkpoint, state).map(IntoDelivered::delivered).boxed(),
+            Err(misfit) => std::future::ready(Err(misfit.into())).boxed(),
+        }));
         self
     }
 
@@ -107,7 +119,7 @@ impl<S: Send + Sync + 'static> NodeBuilder<S> {
         let function = Arc::new(function);
         self.finish(HandlerRole::Map, F::READS_CONFIG, move |opening| {
             let handler = Mapped::<S, F, Args>::new(Arc::clone(&function), F::prepare(opening)?);
-            Ok(Box::new(move |session| Ready::Process(Arc::new(Events { handler, session }))))
+            Ok(Box::new(move |session| process(handler, session)))
         })
     }
 
@@ -121,7 +133,7 @@ impl<S: Send + Sync + 'static> NodeBuilder<S> {
         let function = Arc::new(function);
         self.finish(HandlerRole::Filter, F::READS_CONFIG, move |opening| {
             let handler = Filtered::<S, F, Args>::new(Arc::clone(&function), F::prepare(opening)?);
-            Ok(Box::new(move |session| Ready::Process(Arc::new(Events { handler, session }))))
+            Ok(Box::new(move |session| process(handler, session)))
         })
     }
 
@@ -135,7 +147,7 @@ impl<S: Send + Sync + 'static> NodeBuilder<S> {
         let function = Arc::new(function);
         self.finish(HandlerRole::FlatMap, F::READS_CONFIG, move |opening| {
             let handler = FlatMapped::<S, F, Args>::new(Arc::clone(&function), F::prepare(opening)?);
-            Ok(Box::new(move |session| Ready::Process(Arc::new(Events { handler, session }))))
+            Ok(Box::new(move |session| process(handler, session)))
         })
     }
 
@@ -149,7 +161,7 @@ impl<S: Send + Sync + 'static> NodeBuilder<S> {
         let function = Arc::new(function);
         self.finish(HandlerRole::Sink, F::READS_CONFIG, move |opening| {
             let handler = Sunk::<S, F, Args>::new(Arc::clone(&function), F::prepare(opening)?);
-            Ok(Box::new(move |session| Ready::Process(Arc::new(Events { handler, session }))))
+            Ok(Box::new(move |session| process(handler, session)))
         })
     }
 
@@ -202,12 +214,14 @@ impl<S: Send + Sync + 'static> NodeBuilder<S> {
         M: Fn(&Opening) -> Result<Box<Make<S>>, ConfigError> + Send + Sync + 'static,
     {
         let stateful = Arc::new(Stateful::new(self.setup, self.teardown, self.reads_config || reads_config, make));
-        let cell = Arc::clone(&stateful);
+        let (for_routes, for_layers) = (Arc::clone(&stateful), Arc::clone(&stateful));
         Node {
             name: self.name,
             role,
             handler: stateful,
-            set_routes: Arc::new(move |routes| *cell.routes.lock().unwrap_or_else(PoisonError::into_inner) = routes),
+            set_routes: Arc::new(move |routes| *lock(&for_routes.routes) = routes),
+            set_layers: Arc::new(move |layers| *lock(&for_layers.layers) = Some(layers)),
+            layers: None,
             routes: Vec::new(),
             concurrency: DEFAULT_CONCURRENCY,
             limits: v1::Limits {
@@ -223,6 +237,18 @@ impl<S: Send + Sync + 'static> NodeBuilder<S> {
     }
 }
 
+/// An opened handler of single events, behind its layers if it has any.
+fn process<S: Send + Sync + 'static, H: EventHandler<S>>(handler: H, session: Arc<Session<S>>) -> Ready {
+    match session.layers.clone() {
+        None => Ready::Process(Arc::new(Events { handler, session })),
+        Some(layers) => Ready::Process(Arc::new(Events { handler: Layered::new(handler, layers), session })),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A node with its handler, ready to be served.
 #[derive(Clone)]
 #[must_use = "a node does nothing until it is served"]
@@ -231,6 +257,8 @@ pub struct Node {
     pub(crate) role: HandlerRole,
     pub(crate) handler: Arc<dyn Handler>,
     set_routes: Arc<dyn Fn(Routes) + Send + Sync>,
+    set_layers: Arc<dyn Fn(Layers) + Send + Sync>,
+    pub(crate) layers: Option<Layers>,
     routes: Vec<String>,
     pub(crate) concurrency: usize,
     pub(crate) limits: v1::Limits,
@@ -252,6 +280,34 @@ impl Node {
     pub fn routes<R: Into<String>>(mut self, routes: impl IntoIterator<Item = R>) -> Self {
         self.routes = routes.into_iter().map(Into::into).collect();
         (self.set_routes)((!self.routes.is_empty()).then(|| self.routes.clone().into()));
+        self
+    }
+
+    /// Puts a [tower layer](tower::Layer) around every call of the handler: a limit, a rate, metrics, a circuit breaker. The
+    /// last one added is the outermost. It is made once; all streams of the process go through it.
+    ///
+    /// The layer wraps a [`CallService`], which takes a [`Call`] and gives a [`Handled`] or an [`Error`]. An error of the
+    /// layer's own is a retry of the event (`HANDLER_ERROR`). The node's `timeout` and cancellation reach the call through
+    /// it, and it runs inside the event's span.
+    ///
+    /// ```
+    /// use meshloom::{Event, node};
+    /// use tower::limit::ConcurrencyLimitLayer;
+    ///
+    /// async fn look_up(event: Event) -> Event { event }
+    ///
+    /// // At most four calls at one time, in all replicas of this process together.
+    /// let node = node("look_up").map(look_up).layer(ConcurrencyLimitLayer::new(4));
+    /// ```
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<CallService>,
+        L::Service:
+            Service<Call, Response = Handled, Error: Into<BoxError>, Future: Send> + Clone + Send + Sync + 'static,
+    {
+        let layers = Layers::around(self.layers.take(), &layer);
+        (self.set_layers)(layers.clone());
+        self.layers = Some(layers);
         self
     }
 

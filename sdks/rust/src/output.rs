@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    future::Future,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -13,6 +14,8 @@ use crate::{
     error::Error,
     event::Event,
     extract::Json,
+    handler::IntoDelivered,
+    record::Record,
     result::Rows,
 };
 
@@ -170,60 +173,10 @@ impl Output {
     pub fn checkpoint(self, checkpoint: impl Serialize) -> Record {
         Record::from(self).checkpoint(checkpoint)
     }
-}
 
-/// What a source hands out: an event and, if the source can resume after it, a checkpoint.
-#[derive(Debug, Clone)]
-#[must_use = "a record does nothing until a source yields it"]
-pub struct Record {
-    pub(crate) output: Output,
-    pub(crate) checkpoint: Option<Result<Bytes, String>>,
-}
-
-impl Record {
-    /// Sets CloudEvents `source`; without it the coordinator sets PIPELINE/NODE.
-    pub fn source(mut self, source: impl Into<String>) -> Self {
-        self.output.attributes.get_or_insert_default().source = Some(source.into());
-        self
-    }
-
-    /// Sets the checkpoint; see [`Output::checkpoint`].
-    pub fn checkpoint(mut self, checkpoint: impl Serialize) -> Self {
-        self.checkpoint = Some(serde_json::to_vec(&checkpoint).map(Bytes::from).map_err(|error| error.to_string()));
-        self
-    }
-}
-
-impl From<Output> for Record {
-    fn from(output: Output) -> Self {
-        Self { output, checkpoint: None }
-    }
-}
-
-/// What a source may yield: an [`Output`] or a [`Record`], or a `Result` of one; an error ends the source's stream.
-pub trait IntoRecord: Send + 'static {
-    /// Makes the record.
-    ///
-    /// # Errors
-    /// What the source yielded instead of a record.
-    fn into_record(self) -> Result<Record, Error>;
-}
-
-impl IntoRecord for Record {
-    fn into_record(self) -> Result<Record, Error> {
-        Ok(self)
-    }
-}
-
-impl IntoRecord for Output {
-    fn into_record(self) -> Result<Record, Error> {
-        Ok(self.into())
-    }
-}
-
-impl<T: IntoRecord, E: Into<Error> + Send + 'static> IntoRecord for Result<T, E> {
-    fn into_record(self) -> Result<Record, Error> {
-        self.map_err(Into::into)?.into_record()
+    /// Makes a record of a source; see [`Record::on_settled`].
+    pub fn on_settled(self, settled: impl Future<Output: IntoDelivered> + Send + 'static) -> Record {
+        Record::from(self).on_settled(settled)
     }
 }
 

@@ -55,10 +55,6 @@ impl Rows {
         self.rows.is_empty()
     }
 
-    pub(crate) fn has_parent(&self, parent: u32) -> bool {
-        self.rows.iter().any(|row| row.parent == parent)
-    }
-
     /// Forgets bytes of an output that was begun but never ended.
     pub(crate) fn forget_partial(&mut self) {
         let end = self.payload.len().checked_sub(1).map_or(0, |last| self.payload.range(last).end);
@@ -166,9 +162,10 @@ impl Rows {
             ));
         }
         match attributes.extensions.iter().find(|(name, _)| !self.columns.has_room_for_extension(name)) {
-            Some((name, _)) => Err(invalid(format!(
-                "extension `{name}` would be one more than the {MAX_EXTENSIONS} names that a result may hold"
-            ))),
+            Some((name, _)) => Err(reject(
+                reason::TOO_MANY_EXTENSIONS,
+                format!("extension `{name}` would be one more than the {MAX_EXTENSIONS} names that a result may hold"),
+            )),
             None => Ok(()),
         }
     }
@@ -190,6 +187,13 @@ impl Rows {
     /// Takes over the rows of another, in their order.
     pub(crate) fn absorb(&mut self, other: &Self) {
         self.absorb_of(other, |_| true);
+    }
+
+    /// Forgets the rows that come from these parents.
+    pub(crate) fn remove(&mut self, parents: &BTreeSet<u32>) {
+        let mut rows = Self::new(self.routes.clone());
+        rows.absorb_of(self, |parent| !parents.contains(&parent));
+        *self = rows;
     }
 
     /// Takes over the rows of another that come from the parents that `chosen` names.
@@ -315,7 +319,8 @@ pub(crate) fn check_attributes(attributes: &Attributes) -> Result<(), Error> {
     }
     let extensions = &attributes.extensions;
     if extensions.len() > MAX_EXTENSIONS {
-        return Err(invalid(format!("{} extensions are set; at most {MAX_EXTENSIONS} are allowed", extensions.len())));
+        let message = format!("{} extensions are set; at most {MAX_EXTENSIONS} are allowed", extensions.len());
+        return Err(reject(reason::TOO_MANY_EXTENSIONS, message));
     }
     for (at, (name, value)) in extensions.iter().enumerate() {
         if !name_is_valid(name) {
@@ -329,9 +334,8 @@ pub(crate) fn check_attributes(attributes: &Attributes) -> Result<(), Error> {
         }
         let size = value.as_ref().map_or(0, |value| value.to_wire().len());
         if size > MAX_ATTRIBUTE_BYTES {
-            return Err(invalid(format!(
-                "extension `{name}` has {size} bytes; at most {MAX_ATTRIBUTE_BYTES} are allowed"
-            )));
+            let message = format!("extension `{name}` has {size} bytes; at most {MAX_ATTRIBUTE_BYTES} are allowed");
+            return Err(reject(reason::ATTRIBUTE_TOO_LARGE, message));
         }
     }
     Ok(())
@@ -342,7 +346,8 @@ pub(crate) fn check_text(column: Text, value: Option<&str>) -> Result<(), Error>
     let max = if column == Text::Key { MAX_KEY_BYTES } else { MAX_ATTRIBUTE_BYTES };
     match value {
         Some(value) if value.len() > max => {
-            Err(invalid(format!("`{}` has {} bytes; at most {max} are allowed", column.name(), value.len())))
+            let message = format!("`{}` has {} bytes; at most {max} are allowed", column.name(), value.len());
+            Err(reject(reason::ATTRIBUTE_TOO_LARGE, message))
         }
         _ => Ok(()),
     }
@@ -353,7 +358,8 @@ pub(crate) fn invalid(message: String) -> Error {
 }
 
 pub(crate) fn too_large(size: usize) -> Error {
-    invalid(format!("the output has {size} bytes; at most {MAX_EVENT_BYTES} are allowed"))
+    let message = format!("the output has {size} bytes; at most {MAX_EVENT_BYTES} are allowed");
+    reject(reason::EVENT_TOO_LARGE, message)
 }
 
 /// Rows and failures of a work until they are sent.
@@ -390,12 +396,14 @@ impl Answer {
             lanes::key_of(ordering, batch, *row).and_then(|key| first.get(key)).is_some_and(|first| first < row)
         };
         let held: BTreeSet<u32> = (0..batch.len() as u32).filter(is_behind).collect();
-        let mut rows = Rows::new(self.rows.routes.clone());
-        rows.absorb_of(&self.rows, |parent| !held.contains(&parent));
-        self.rows = rows;
+        self.rows.remove(&held);
         self.failures.retain(|failure| !held.contains(&failure.index));
         held.iter().for_each(|row| self.fail(*row, lanes::held()));
         held
+    }
+
+    pub(crate) fn failures(&self) -> &[EventFailure] {
+        &self.failures
     }
 
     /// Whether enough is held that it should go out.

@@ -22,7 +22,10 @@ async fn handle(event: Event) -> Result<Event> {
 
 async fn all(batch: Batch, mut out: Emitter) {
     opentelemetry::global::tracer("user").in_span("in the batch", |_| {});
-    out.pass(0..batch.len());
+    out.drop([0]);
+    out.reject(2, "BAD", "bad");
+    out.pass([1]);
+    assert_eq!(batch.len(), 3);
 }
 
 fn sampled(index: u32) -> SpanContext {
@@ -62,6 +65,8 @@ async fn a_sampled_event_has_a_span_that_the_users_own_nest_in() {
     assert_eq!(attribute(first, "meshloom.verdict"), Some("delivered".into()));
     let second = process.iter().find(|span| span.span_context.trace_id().to_bytes() == [3; 16]).expect("of event 2");
     assert_eq!(attribute(second, "error.type"), Some("BAD".into()));
+    assert_eq!(attribute(second, "meshloom.verdict"), Some("reject".into()));
+    assert_eq!(attribute(second, "messaging.client.id"), Some("n/0".into()));
     for name in ["by tracing", "by the API"] {
         let mine: Vec<&SpanData> = spans
             .iter()
@@ -76,7 +81,7 @@ async fn a_sampled_event_has_a_span_that_the_users_own_nest_in() {
     let (_served, mut stream) = start(node("b").batch(all), "").await;
     let mut events = batch(&["a", "b", "c"]);
     events.spans = vec![sampled(0), sampled(2)];
-    assert_eq!(stream.run(events).await.outputs.len(), 3);
+    assert_eq!(stream.run(events).await.outputs.len(), 1);
     let spans = exporter.get_finished_spans().expect("kept");
     let call = spans.iter().find(|span| span.name == "process n" && span.links.iter().count() == 2).expect("the call");
     assert_eq!(call.parent_span_id, SpanId::INVALID);
@@ -87,6 +92,13 @@ async fn a_sampled_event_has_a_span_that_the_users_own_nest_in() {
         .collect();
     assert_eq!(back.len(), 2);
     assert!(back.iter().all(|span| span.parent_span_id == SpanId::from_bytes([9; 8])));
+    let said = |trace: u8| {
+        let span =
+            back.iter().find(|span| span.span_context.trace_id().to_bytes() == [trace; 16]).expect("of the event");
+        (attribute(span, "meshloom.verdict"), attribute(span, "error.type"))
+    };
+    assert_eq!(said(1), (Some("consumed".into()), None));
+    assert_eq!(said(3), (Some("reject".into()), Some("BAD".into())));
     let inner = spans.iter().find(|span| span.name == "in the batch").expect("the user's");
     assert_eq!(inner.parent_span_id, call.span_context.span_id());
 }

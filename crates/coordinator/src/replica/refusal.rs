@@ -21,6 +21,9 @@ pub(super) fn refusal(node: &str, status: &Status) -> RunError {
             }
             RunError::node(node, "CONFIG_REFUSED", message).with_remedy("correct these fields in the pipeline file")
         }
+        Code::FailedPrecondition if details.error_info().is_some_and(|info| info.reason == "HANDLER_ROLE_MISMATCH") => {
+            RunError::node(node, "ROLE_MISMATCH", status.message().to_owned())
+        }
         Code::FailedPrecondition => {
             let upgrade = details.error_info().map(|info| {
                 let mut words: Vec<String> =

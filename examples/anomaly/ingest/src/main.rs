@@ -5,7 +5,7 @@ mod lines;
 use std::path::PathBuf;
 
 use lines::Lines;
-use meshloom::{Checkpoint, Config, ConfigError, Output, Record, Result, SourceContext, stream::Stream};
+use meshloom::{Checkpoint, Config, ConfigError, Output, Record, Result, stream::Stream};
 use serde::Deserialize;
 
 /// The node's config.
@@ -32,11 +32,7 @@ async fn check(settings: Config<Settings>) -> Result<()> {
 }
 
 /// Blank and malformed lines are events too: what is wrong with them is for the nodes below to say.
-fn ingest(
-    settings: Config<Settings>,
-    Checkpoint(done): Checkpoint<u64>,
-    _: SourceContext,
-) -> impl Stream<Item = Result<Record>> {
+fn ingest(settings: Config<Settings>, Checkpoint(done): Checkpoint<u64>) -> impl Stream<Item = Result<Record>> {
     let lines = Lines::new(&settings.path, settings.events, done.unwrap_or(0));
     meshloom::stream::iter(lines.map(|line| {
         let (number, line) = line?;
@@ -49,7 +45,7 @@ fn node() -> meshloom::Node {
 }
 
 #[tokio::main]
-async fn main() -> std::result::Result<(), meshloom::ServeError> {
+async fn main() -> Result<(), meshloom::ServeError> {
     node().serve().await
 }
 
@@ -62,22 +58,20 @@ mod tests {
 
     const TEXT: &str = "{\"t\": 1}\n\nnot json\r\nlast";
 
-    async fn read(text: &str, events: u64, after: Option<u64>, most: u64) -> Produced {
+    async fn read(text: &str, events: u64, after: Option<u64>, most: usize) -> Produced {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("readings.jsonl");
         std::fs::write(&path, text).expect("written");
-        produce(node(), json!({"path": path, "events": events}), after.map(Into::into), most).await.expect("produced")
-    }
-
-    fn payloads(produced: &Produced) -> Vec<String> {
-        produced.outputs.iter().map(|output| String::from_utf8_lossy(&output.payload).into_owned()).collect()
+        let source = produce(node()).config(json!({"path": path, "events": events})).most(most);
+        let source = if let Some(after) = after { source.after(after) } else { source };
+        source.await.expect("produced")
     }
 
     #[tokio::test]
     async fn every_line_is_an_event() {
         let produced = read(TEXT, 0, None, 100).await;
-        assert_eq!(payloads(&produced), ["{\"t\": 1}", "", "not json\r", "last"]);
-        assert_eq!(produced.checkpoint, Some(json!(4)));
+        assert_eq!(produced.texts(), ["{\"t\": 1}", "", "not json\r", "last"]);
+        assert_eq!(produced.checkpoint(), Some(&json!(4)));
         assert!(produced.exhausted);
         let first = &produced.outputs[0];
         assert_eq!((first.content_type.as_deref(), first.kind.as_deref()), (Some("text/plain"), Some("reading.raw")));
@@ -90,7 +84,7 @@ mod tests {
         for after in 1..=9 {
             let rest = read(TEXT, 10, Some(after), 100).await;
             let tail = &all.outputs[after as usize..];
-            assert_eq!(payloads(&rest), payloads(&all)[after as usize..]);
+            assert_eq!(rest.texts(), all.texts()[after as usize..]);
             assert!(rest.outputs.iter().zip(tail).all(|(again, before)| again.id == before.id), "after {after}");
         }
         assert!(read(TEXT, 10, Some(10), 100).await.exhausted);
@@ -99,7 +93,7 @@ mod tests {
     #[tokio::test]
     async fn it_stops_where_it_is_told() {
         let produced = read(&"x\n".repeat(1000), 0, None, 300).await;
-        assert_eq!((produced.outputs.len(), produced.checkpoint.clone()), (300, Some(json!(300))));
+        assert_eq!((produced.outputs.len(), produced.checkpoint()), (300, Some(&json!(300))));
         assert!(!produced.exhausted);
     }
 
@@ -111,7 +105,7 @@ mod tests {
             (json!({"pth": "x", "path": "/"}), "pth"),
             (json!({}), "path"),
         ] {
-            match produce(node(), &config, None, 1).await {
+            match produce(node()).config(&config).await {
                 Err(TestError::Config(error)) => assert_eq!(
                     error.violations().next().map(|(field, _)| field.to_owned()),
                     Some(field.to_owned()),

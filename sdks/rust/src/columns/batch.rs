@@ -260,7 +260,12 @@ fn spans(wire: Vec<v1::SpanContext>, count: usize) -> Result<Vec<SpanRef>, Malfo
         let (Ok(trace_id), Ok(span_id)) =
             (<[u8; 16]>::try_from(&span.trace_id[..]), <[u8; 8]>::try_from(&span.span_id[..]))
         else {
-            continue;
+            return Err(Malformed::batch(format!(
+                "column `spans`: the context of event {} has {} and {} bytes of ids; they have 16 and 8",
+                span.index,
+                span.trace_id.len(),
+                span.span_id.len()
+            )));
         };
         if trace_id == [0; 16] || span_id == [0; 8] || span.trace_state.len() > MAX_TRACE_STATE_BYTES {
             continue;

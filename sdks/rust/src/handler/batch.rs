@@ -1,6 +1,7 @@
 //! Runs a handler of whole batches.
 
 use std::{
+    collections::BTreeSet,
     future::Future,
     marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -9,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use futures::{FutureExt as _, future::BoxFuture};
+use futures::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
 
 use super::{
     Process, Task,
@@ -23,7 +24,8 @@ use crate::{
     emitter::Emitter,
     error::{Error, panic_message, reason},
     extract::HandlerFn,
-    result::Answer,
+    layer::{Call, Handled},
+    result::{Answer, Rows},
     trace::with_span,
 };
 
@@ -85,7 +87,8 @@ where
                 signal,
                 running: Arc::clone(&running),
             });
-            let outcome = self.call(&work, emitter, started, spans.as_ref().map(|spans| spans.context())).await;
+            let outcome =
+                Arc::clone(&self).call(&work, emitter, started, spans.as_ref().map(|spans| spans.context())).await;
             running.idle();
             let ended = match outcome {
                 Outcome::Returned(Ok(())) => match home.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -99,15 +102,15 @@ where
                 Outcome::TimedOut => Err(timed_out(started)),
                 Outcome::Cancelled => {
                     (0..rows as u32).for_each(|row| answer.fail(row, cancelled()));
-                    Ok((answer, 0))
+                    Ok((answer, BTreeSet::new()))
                 }
             };
             if let Some(spans) = spans {
-                spans.end(ended.as_ref().err());
+                spans.end(ended.as_ref().map(|(answer, consumed)| (answer.failures(), consumed)));
             }
             answer = match ended {
-                Ok((answer, count)) => {
-                    consumed = count;
+                Ok((answer, rows)) => {
+                    consumed = rows.len() as u32;
                     answer
                 }
                 Err(error) => {
@@ -127,8 +130,27 @@ where
         }
     }
 
+    /// Starts the handler, behind its layers if it has any.
+    fn begin(self: Arc<Self>, call: BatchCall<S>) -> Result<BoxFuture<'static, Result<(), Error>>, Error> {
+        let Some(layers) = self.session.layers.clone() else {
+            return Ok(self.function.call(&call, &self.prepared)?.map(IntoDelivered::delivered).boxed());
+        };
+        let work = Arc::clone(&call.work);
+        let run = move || {
+            async move {
+                let called = self.function.call(&call, &self.prepared)?;
+                drop(call);
+                called.await.delivered()?;
+                Ok(Handled { rows: Rows::default(), goes_on: true })
+            }
+            .boxed()
+        };
+        let through = layers.call(Call::new(&work.session, &work.batch, None, work.highest_attempt(), run));
+        Ok(through.map_ok(drop).boxed())
+    }
+
     async fn call(
-        &self,
+        self: Arc<Self>,
         work: &Arc<Work<S>>,
         emitter: Emitter,
         started: Instant,
@@ -137,9 +159,8 @@ where
         let call = BatchCall { work: Arc::clone(work), started, emitter: Mutex::new(Some(emitter)) };
         let begun = {
             let _current = span.clone().map(opentelemetry::Context::attach);
-            catch_unwind(AssertUnwindSafe(|| self.function.call(&call, &self.prepared)))
+            catch_unwind(AssertUnwindSafe(|| Self::begin(Arc::clone(&self), call)))
         };
-        drop(call);
         let future = match begun {
             Ok(Ok(future)) => with_span(future, span),
             Ok(Err(error)) => return Outcome::Returned(Err(error)),
@@ -158,7 +179,7 @@ where
         tokio::select! {
             biased;
             returned = &mut future => Outcome::Returned(match returned {
-                Ok(returned) => returned.delivered(),
+                Ok(returned) => returned,
                 Err(panic) => Err(Error::retry(reason::PANIC, panic_message(&*panic))),
             }),
             () = late => Outcome::TimedOut,

@@ -330,7 +330,15 @@ impl<S: Send + Sync + 'static, H: EventHandler<S>> Run<S, H> {
             if let Some(span) = call.span.take() {
                 span.fail(&error);
             }
-            self.answer.fail(call.row, error);
+            if self.link.continued() == call.row {
+                // Nothing else may be said before the input that goes on has ended.
+                let mut rest = Answer::new(self.link.routes.clone());
+                rest.fail(call.row, error);
+                self.link.send(rest.finish(self.link.sequence, &self.work.batch)).await;
+                self.link.end_part();
+            } else {
+                self.answer.fail(call.row, error);
+            }
         }
         let lanes = std::mem::replace(&mut self.lanes, Lanes::new(self.work.session.opening.ordering));
         for row in self.following.into_iter().chain(lanes.queued()).chain(self.next..self.work.batch.len() as u32) {

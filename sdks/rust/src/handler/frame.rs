@@ -1,10 +1,10 @@
 //! Records of a source gathered into frames.
 
-use std::{fmt::Write as _, ops::Range};
+use std::fmt::Write as _;
 
 use bytes::Bytes;
 use meshloom_proto::v1;
-use uuid::Uuid;
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     columns::{
@@ -12,22 +12,23 @@ use crate::{
         limits::{HELD_OUTPUT_BYTES, MAX_CHECKPOINT_BYTES, MAX_EVENT_BYTES, MAX_EXTENSIONS},
     },
     error::{Error, reason},
-    output::{Output, Payload, Record},
+    output::{Output, Payload},
+    record::{Receipt, Record},
     result::{check_attributes, check_text},
     trace::SentSpan,
 };
 
 /// Events at which a frame is sent even if more could be had at once.
 const FRAME_EVENTS: usize = 4096;
-/// Checkpoints longer than this stand in ids by their hash.
-const LONGEST_CHECKPOINT_IN_ID: usize = 1024;
+/// Checkpoints of more bytes stand in ids by their hash.
+const LONGEST_CHECKPOINT_IN_ID: usize = 256;
 
 /// A frame under construction, and what ids and checkpoints need from the records before it.
 pub(crate) struct Framer {
     sequence: u64,
-    records: u64,
     frame: Frame,
     spans: Vec<(u32, SentSpan)>,
+    receipts: Vec<Receipt>,
     /// The last checkpoint, as it goes over the wire and as it stands in ids.
     checkpoint: Option<Bytes>,
     checkpoint_in_id: String,
@@ -137,9 +138,9 @@ impl Framer {
         let checkpoint_in_id = checkpoint.as_deref().map_or_else(String::new, in_id);
         Self {
             sequence: 0,
-            records: 0,
             frame: Frame::default(),
             spans: Vec::new(),
+            receipts: Vec::new(),
             checkpoint,
             checkpoint_in_id,
             since_checkpoint: 0,
@@ -166,7 +167,7 @@ impl Framer {
 
     /// Adds a record. What breaks a limit ends the source: there is no verdict for an event that was never accepted.
     pub(crate) fn push(&mut self, record: Record, span: impl FnOnce(&str) -> Option<SentSpan>) -> Result<(), Error> {
-        let Record { output, checkpoint } = record;
+        let Record { output, checkpoint, settled } = record;
         check_output(&output)?;
         let checkpoint = self.check(checkpoint)?;
         if let Some(name) = self.frame.excess_extension(&output) {
@@ -185,6 +186,7 @@ impl Framer {
             self.spans.push((self.frame.len() as u32, span));
         }
         self.frame.add(&output, id);
+        self.receipts.extend(settled);
         if let Some(checkpoint) = checkpoint {
             self.checkpoint_in_id = in_id(&checkpoint);
             self.checkpoint = Some(checkpoint);
@@ -208,7 +210,7 @@ impl Framer {
         if self.checkpoint.as_ref() == Some(&checkpoint) {
             let shown = String::from_utf8_lossy(&checkpoint);
             return Err(Error::retry(
-                "CHECKPOINT_REPEATED",
+                reason::CHECKPOINT_REPEATED,
                 format!(
                     "two records in a row have the checkpoint {shown}; of several events that belong to one checkpoint only the last may carry it"
                 ),
@@ -217,28 +219,36 @@ impl Framer {
         Ok(Some(checkpoint))
     }
 
-    /// Ends the frame. The range counts its records since the source was started.
-    pub(crate) fn finish(&mut self) -> (v1::Produced, Range<u64>) {
+    /// Ends the frame: what is sent, and what is run when it has settled.
+    pub(crate) fn finish(&mut self) -> (v1::Produced, Vec<Receipt>) {
         let mut batch = std::mem::take(&mut self.frame).finish();
         batch.spans = std::mem::take(&mut self.spans).into_iter().map(|(row, span)| span.end(row)).collect();
-        let first = self.records;
-        self.records += u64::from(batch.count);
         self.sequence += 1;
-        (
-            v1::Produced { sequence: self.sequence, batch: Some(batch), checkpoint: self.checkpoint.clone() },
-            first..self.records,
-        )
+        let produced =
+            v1::Produced { sequence: self.sequence, batch: Some(batch), checkpoint: self.checkpoint.clone() };
+        (produced, std::mem::take(&mut self.receipts))
     }
 }
 
 /// How a checkpoint stands in ids: as it is, unless that would make ids large.
 fn in_id(checkpoint: &[u8]) -> String {
     if checkpoint.len() > LONGEST_CHECKPOINT_IN_ID {
-        return Uuid::new_v5(&Uuid::NAMESPACE_OID, checkpoint).simple().to_string();
+        return Sha256::digest(checkpoint).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     }
     String::from_utf8_lossy(checkpoint).into_owned()
 }
 
 fn source_error(message: String) -> Error {
     Error::retry(reason::OUTPUT_INVALID, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_checkpoint_stands_in_ids_by_its_hash() {
+        assert_eq!(in_id(&[b'7'; 256]), "7".repeat(256));
+        assert_eq!(in_id(&[b'a'; 257]), "e8d95cc2b4bc198c54b40bd214df958afb65f5e73d2c2eafe0593cf5c635c1f0");
+    }
 }

@@ -6,8 +6,10 @@ mod events;
 pub(crate) mod frame;
 mod kinds;
 pub(crate) mod lanes;
+mod layered;
 mod link;
 mod pending;
+mod settle;
 mod source;
 mod stateful;
 
@@ -20,18 +22,21 @@ use tokio::sync::mpsc;
 
 pub(crate) use batch::Batches;
 pub(crate) use credit::Credit;
-pub(crate) use events::Events;
+pub(crate) use events::{EventHandler, Events};
 pub(crate) use frame::Framer;
 pub(crate) use kinds::{Filtered, FlatMapped, Mapped, Sunk};
 pub use kinds::{IntoDelivered, IntoKeep, IntoPart};
-pub(crate) use source::{SettledFn, Streamed};
+pub(crate) use layered::Layered;
+pub(crate) use settle::{SettledFn, Settlement};
+pub(crate) use source::Streamed;
 pub(crate) use stateful::{SetupFn, Stateful, TeardownFn};
 
 use crate::{
     columns::Batch,
     config::ConfigError,
-    context::{Opening, Settled},
+    context::Opening,
     error::Error,
+    record::Receipt,
     running::{CancelSignal, Running},
 };
 
@@ -82,8 +87,8 @@ pub(crate) trait Source: Send + Sync {
     /// Produces until it is exhausted, stopped or fails.
     fn run(self: Arc<Self>, task: SourceTask) -> BoxFuture<'static, Result<End, Error>>;
 
-    /// Runs the user's hook for a settled frame.
-    fn settled(&self, settled: Settled) -> BoxFuture<'static, ()>;
+    /// Runs the user's hook for a checkpoint that has settled.
+    fn settled(&self, checkpoint: Bytes) -> BoxFuture<'static, Result<(), Error>>;
 }
 
 /// A source to run.
@@ -92,7 +97,7 @@ pub(crate) struct SourceTask {
     pub(crate) sampling: crate::trace::Sampler,
     pub(crate) credit: Arc<Credit>,
     pub(crate) stopping: tokio_util::sync::CancellationToken,
-    pub(crate) frames: mpsc::Sender<(Produced, std::ops::Range<u64>)>,
+    pub(crate) frames: mpsc::Sender<(Produced, Vec<Receipt>)>,
 }
 
 /// How a source ended.

@@ -13,20 +13,18 @@ use std::{
 use futures::{FutureExt as _, Stream, future::BoxFuture};
 use tokio::time::Instant;
 
-use super::{End, Source, SourceTask, frame::Framer};
+use super::{End, SettledFn, Source, SourceTask, frame::Framer};
 use crate::{
     columns::limits::MAX_EVENT_BYTES,
-    context::{Session, Settled, SourceCall, SourceContext},
+    context::{Session, SourceCall, SourceContext},
     error::{Error, panic_message, reason},
     extract::HandlerFn,
-    output::{IntoRecord, Payload, Record},
+    output::Payload,
+    record::{IntoRecord, Record},
 };
 
 /// How long the first record of a frame waits for others.
 const LINGER: Duration = Duration::from_millis(5);
-
-/// The user's hook for settled frames.
-pub(crate) type SettledFn<S> = Arc<dyn Fn(Settled, Arc<S>) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// An opened source.
 pub(crate) struct Streamed<S, F: HandlerFn<SourceCall<S>, Args>, Args> {
@@ -51,10 +49,10 @@ where
             .boxed()
     }
 
-    fn settled(&self, settled: Settled) -> BoxFuture<'static, ()> {
+    fn settled(&self, checkpoint: bytes::Bytes) -> BoxFuture<'static, Result<(), Error>> {
         match &self.settled {
-            Some(hook) => hook(settled, Arc::clone(&self.session.state)),
-            None => std::future::ready(()).boxed(),
+            Some(hook) => hook(checkpoint, Arc::clone(&self.session.state)),
+            None => std::future::ready(Ok(())).boxed(),
         }
     }
 }
@@ -114,7 +112,7 @@ where
         loop {
             let record = match carried.take() {
                 Some(record) => record,
-                None => match self.next(framer, stream.as_mut(), &mut linger, task).await {
+                None => match self.next(framer.is_empty(), stream.as_mut(), &mut linger, task).await {
                     Pulled::Record(record) => record?,
                     Pulled::Nothing => return Ok(Filled::Frame),
                     Pulled::Ended => return Ok(Filled::Exhausted),
@@ -141,7 +139,7 @@ where
 
     async fn next(
         &self,
-        framer: &Framer,
+        is_first: bool,
         mut stream: Pin<&mut F::Returned>,
         linger: &mut Option<Instant>,
         task: &SourceTask,
@@ -154,7 +152,7 @@ where
             return pulled(item);
         }
         let until = async {
-            if framer.is_empty() {
+            if is_first {
                 std::future::pending().await
             } else {
                 tokio::time::sleep_until(*linger.get_or_insert_with(|| Instant::now() + LINGER)).await;

@@ -16,6 +16,7 @@ use crate::{
     config::{self, ConfigError},
     context::{Opening, Session},
     error::{Error, panic_message},
+    layer::Layers,
     result::Routes,
     trace::Spans,
 };
@@ -34,6 +35,7 @@ pub(crate) struct Stateful<S, M> {
     pub(crate) teardown: Option<TeardownFn<S>>,
     pub(crate) reads_config: bool,
     pub(crate) routes: Mutex<Routes>,
+    pub(crate) layers: Mutex<Option<Layers>>,
     states: States<S>,
     make: M,
     state: PhantomData<fn() -> S>,
@@ -53,6 +55,7 @@ where
             teardown,
             reads_config,
             routes: Mutex::new(None),
+            layers: Mutex::new(None),
             states: States::default(),
             make,
             state: PhantomData,
@@ -77,7 +80,7 @@ where
             Err(error) => return std::future::ready(Err(error.into())).boxed(),
         };
         let cell = Arc::clone(lock(&self.states).entry(opening.config_json.clone()).or_default());
-        let routes = lock(&self.routes).clone();
+        let (routes, layers) = (lock(&self.routes).clone(), lock(&self.layers).clone());
         async move {
             let state = cell.get_or_try_init(|| run_setup(setup)).await?;
             let session = Session {
@@ -86,6 +89,7 @@ where
                 state: Arc::clone(state),
                 opening,
                 routes,
+                layers,
             };
             Ok(make(Arc::new(session)))
         }

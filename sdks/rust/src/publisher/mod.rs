@@ -27,7 +27,8 @@ use stream::Worker;
 
 use crate::{
     handler::frame::check_output,
-    output::{IntoRecord, Payload, Record},
+    output::Payload,
+    record::{IntoRecord, Record},
 };
 
 /// Receive window of the stream and of its connection.
@@ -103,9 +104,15 @@ impl Publisher {
     /// the publisher, [`PublishError::Closed`] after [`close`](Self::close).
     pub async fn publish(&self, event: impl IntoRecord) -> Result<Acknowledgement, PublishError> {
         let invalid = |why: String| PublishError::Invalid { why };
-        let Record { mut output, checkpoint } = event.into_record().map_err(|error| invalid(error.to_string()))?;
+        let Record { mut output, checkpoint, settled } =
+            event.into_record().map_err(|error| invalid(error.to_string()))?;
         if checkpoint.is_some() {
             return Err(invalid("a publisher has no checkpoints: remove `checkpoint`".to_owned()));
+        }
+        if settled.is_some() {
+            return Err(invalid(
+                "a publisher's events settle with their `Acknowledgement`: remove `on_settled`".to_owned(),
+            ));
         }
         check_output(&output).map_err(|error| invalid(error.to_string()))?;
         if output.attributes.as_ref().is_some_and(|attributes| attributes.route.is_some()) {

@@ -6,12 +6,14 @@ mod listen;
 mod open;
 mod process;
 mod produce;
+mod status;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
 
 use std::{fmt, future::Future, time::Duration};
 
+use meshloom_proto::v1::HandlerRole;
 use tokio::sync::oneshot;
 
 pub(crate) use open::opening_for_tests;
@@ -157,6 +159,11 @@ fn check(nodes: &[Node]) -> Result<(), ServeError> {
                 "node name `{}` is not legal; use [a-z][a-z0-9_-]*",
                 name.escape_debug()
             )));
+        }
+        if node.role == HandlerRole::Source && node.layers.is_some() {
+            let message =
+                format!("`{name}` is a source, which has no calls for a layer to stand around: remove `.layer(..)`");
+            return Err(ServeError::Nodes(message));
         }
         if nodes[..at].iter().any(|other| other.name == name) {
             return Err(ServeError::Nodes(format!("two nodes of this process are named `{name}`; names must differ")));

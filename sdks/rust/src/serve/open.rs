@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use meshloom_proto::v1::{self, Ordering, ProtocolRange, Replica};
+use meshloom_proto::v1::{self, HandlerRole, Ordering, ProtocolRange, Replica};
+use tokio::runtime::Handle;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
 
+use super::status::{because, refuse};
 use crate::{
     context::Opening,
     handler::{OpenError, Ready},
@@ -33,49 +34,49 @@ pub(crate) struct Request {
 /// The highest version that both sides speak.
 pub(crate) fn negotiate(theirs: Option<ProtocolRange>) -> Result<u32, Status> {
     let theirs = theirs.unwrap_or_default();
+    if theirs.min == 0 || theirs.max < theirs.min {
+        let message = format!("`protocol` is no range of versions: {} to {}", theirs.min, theirs.max);
+        return Err(refuse("protocol", message));
+    }
     let chosen = theirs.max.min(PROTOCOL.max);
     if chosen >= theirs.min.max(PROTOCOL.min) {
         return Ok(chosen);
     }
-    let (side, remedy) = if theirs.max < PROTOCOL.min {
-        ("coordinator", format!("upgrade the coordinator to one that speaks protocol {} or higher", PROTOCOL.min))
+    let (side, to, what) = if theirs.max < PROTOCOL.min {
+        ("coordinator", PROTOCOL.min, "the coordinator")
     } else {
-        (
-            "node",
-            format!("upgrade the `meshloom` crate of this node to one that speaks protocol {} or higher", theirs.min),
-        )
+        ("node", theirs.min, "the crate `meshloom` of this node")
     };
-    let spoken = |range: ProtocolRange| format!("{}-{}", range.min, range.max);
-    let message =
-        format!("this node speaks protocol {}, the coordinator {}: {remedy}", spoken(PROTOCOL), spoken(theirs));
-    let metadata = [("side", side.to_owned()), ("node", spoken(PROTOCOL)), ("coordinator", spoken(theirs))];
-    let details = ErrorDetails::with_error_info(
-        "PROTOCOL_UNSUPPORTED",
-        "meshloom.dev",
-        metadata.map(|(key, value)| (key.to_owned(), value)),
+    let message = format!(
+        "this node speaks protocol {} to {}, the coordinator {} to {}: upgrade {what} to a version that speaks {to}",
+        PROTOCOL.min, PROTOCOL.max, theirs.min, theirs.max
     );
-    Err(Status::with_error_details(Code::FailedPrecondition, message, details))
+    let metadata = [("upgrade", side.to_owned()), ("to", to.to_string())];
+    Err(because(Code::FailedPrecondition, "PROTOCOL_UNSUPPORTED", message, metadata))
 }
 
 /// The handler that a stream asks for; an empty name means the only one.
-pub(crate) fn find<'a>(nodes: &'a [Node], name: &str) -> Result<&'a Node, Status> {
+pub(crate) fn find<'a>(nodes: &'a [Node], name: &str, is_source: bool) -> Result<&'a Node, Status> {
     let known = || nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>().join(", ");
-    match (name, nodes) {
-        ("", [only]) => Ok(only),
-        ("", _) => Err(refuse("handler", format!("this process serves several handlers ({}); name one", known()))),
+    let unknown = |message: String| because(Code::NotFound, "HANDLER_UNKNOWN", message, []);
+    let node = match (name, nodes) {
+        ("", [only]) => only,
+        ("", _) => {
+            return Err(unknown(format!(
+                "this process serves several handlers ({}); name one with `handler`",
+                known()
+            )));
+        }
         (name, _) => nodes.iter().find(|node| node.name == name).ok_or_else(|| {
-            refuse("handler", format!("this process serves no handler `{name}`; it serves {}", known()))
-        }),
-    }
-}
-
-/// Refuses a field of the open request.
-pub(crate) fn refuse(field: &str, message: String) -> Status {
-    Status::with_error_details(
-        Code::InvalidArgument,
-        message.clone(),
-        ErrorDetails::with_bad_request_violation(field, message),
-    )
+            unknown(format!("this process serves no handler `{}`; it serves {}", name.escape_debug(), known()))
+        })?,
+    };
+    let message = match (node.role == HandlerRole::Source, is_source) {
+        (true, false) => format!("`{}` is a source; open it with Produce", node.name),
+        (false, true) => format!("`{}` is no source; open it with Process", node.name),
+        _ => return Ok(node),
+    };
+    Err(because(Code::FailedPrecondition, "HANDLER_ROLE_MISMATCH", message, []))
 }
 
 impl Request {
@@ -92,25 +93,19 @@ impl Request {
         }
     }
 
-    /// Opens the handler on the application's runtime, so that set-up cannot stall the transport.
-    pub(crate) async fn open(&self, node: &Node, app: &tokio::runtime::Handle) -> Result<Ready, Status> {
-        if std::str::from_utf8(&self.config_json).is_err() {
-            return Err(refuse("config_json", "the config is not UTF-8".to_owned()));
-        }
+    /// Opens the handler in the application's runtime, but on a thread of its own: set-up may block, and threads that
+    /// handlers block keep no stream from opening.
+    pub(crate) async fn open(&self, node: &Node, app: &Handle) -> Result<Ready, Status> {
         let handler = Arc::clone(&node.handler);
         let opening = Arc::new(self.opening(node));
-        match app.spawn(async move { handler.open(opening).await }).await {
+        let runtime = app.clone();
+        match app.spawn_blocking(move || runtime.block_on(handler.open(opening))).await {
             Ok(Ok(ready)) => Ok(ready),
             Ok(Err(OpenError::Config(error))) => Err(error.to_status()),
             Ok(Err(error @ OpenError::Setup(_))) => {
                 let message = format!("node `{}`: {error}", node.name);
                 tracing::error!("{message}");
-                let details = ErrorDetails::with_error_info(
-                    "SETUP_FAILED",
-                    "meshloom.dev",
-                    [("node".to_owned(), node.name.clone())],
-                );
-                Err(Status::with_error_details(Code::Unavailable, message, details))
+                Err(because(Code::Unavailable, "SETUP_FAILED", message, []))
             }
             Err(_) => Err(Status::unavailable("the node's runtime has ended")),
         }

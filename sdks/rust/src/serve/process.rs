@@ -9,6 +9,7 @@ use meshloom_proto::v1::{
     self, Limits, OpenProcess, Opened, Ordering, ProcessRequest, ProcessResponse, WorkResult, process_request,
     process_response,
 };
+use prost::Message;
 use tokio::{
     runtime::Handle,
     sync::mpsc,
@@ -18,7 +19,8 @@ use tonic::{Status, Streaming};
 
 use super::{
     describe::Service,
-    open::{self, find, negotiate, refuse, sdk},
+    open::{self, find, negotiate, sdk},
+    status::violation,
 };
 use crate::{
     columns::{ABSENT, Batch, Malformed, u32_at},
@@ -83,7 +85,7 @@ async fn serve(
                     hand.cancel(cancel.sequence);
                     None
                 }
-                Ok(Some(ProcessRequest { request: Some(process_request::Request::Open(_)) })) => return Err(Status::invalid_argument("PROTOCOL_VIOLATION: a stream is opened once")),
+                Ok(Some(ProcessRequest { request: Some(process_request::Request::Open(_)) })) => return Err(violation("a stream is opened once")),
                 // A request of a kind that this version does not know is ignored, as unknown fields are.
                 Ok(Some(ProcessRequest { request: None })) => None,
                 Ok(None) => {
@@ -111,17 +113,18 @@ async fn open(
     responses: &Responses,
 ) -> Result<Option<(Arc<dyn Process>, Limits)>, Status> {
     let request = tokio::select! {
-        request = requests.message() => request?,
+        biased;
         () = service.draining.cancelled() => return Err(Status::unavailable("the node is draining")),
+        request = requests.message() => request?,
     };
     let Some(request) = request else {
         return Ok(None);
     };
     let Some(process_request::Request::Open(open)) = request.request else {
-        return Err(Status::invalid_argument("PROTOCOL_VIOLATION: the first request of a stream is `open`"));
+        return Err(violation("the first request of a stream is `open`"));
     };
     let protocol = negotiate(open.protocol)?;
-    let node = find(&service.nodes, &open.handler)?;
+    let node = find(&service.nodes, &open.handler, false)?;
     let ordering = open.ordering();
     let mut limits = node.limits;
     if ordering == Ordering::All {
@@ -133,9 +136,7 @@ async fn open(
         ready = request.open(node, &service.app) => ready?,
         () = responses.closed() => return Ok(None),
     };
-    let Ready::Process(process) = ready else {
-        return Err(refuse("handler", format!("`{}` is a source; open it with Produce", node.name)));
-    };
+    let Ready::Process(process) = ready else { unreachable!("`find` gives no source") };
     let opened = Opened { protocol, sdk: Some(sdk()), capabilities: Vec::new(), limits: Some(limits) };
     let opened = ProcessResponse { response: Some(process_response::Response::Opened(opened)) };
     Ok(responses.send(Ok(opened)).await.is_ok().then_some((process, limits)))
@@ -151,25 +152,33 @@ fn take(
 ) -> Result<Option<process_response::Response>, Status> {
     let sequence = work.sequence;
     if hand.has(sequence) {
-        return Err(Status::invalid_argument(format!(
-            "SEQUENCE_REPEATED: work {sequence} is still in hand; a sequence is used once"
-        )));
+        return Err(violation(format!("work {sequence} is still in hand; a sequence is used once")));
     }
-    let events = work.batch.as_ref().map_or(0, |batch| batch.count);
-    let exceeded = if hand.len() >= limits.max_in_flight_works as usize {
-        Some(format!("{} works are in hand; the node takes {}", hand.len(), limits.max_in_flight_works))
-    } else if events > limits.max_batch_events && events as usize <= crate::columns::limits::MAX_BATCH_EVENTS {
-        Some(format!("the work has {events} events; the node takes {}", limits.max_batch_events))
-    } else {
-        None
-    };
-    if let Some(message) = exceeded {
-        return Ok(Some(process_response::Response::Result(whole(sequence, Error::retry("LIMITS_EXCEEDED", message)))));
+    if let Some(error) = exceeded(limits, hand, &work) {
+        return Ok(Some(process_response::Response::Result(whole(sequence, error))));
     }
     let (signal, running) = (Arc::new(CancelSignal::default()), Arc::new(Running::new()));
     hand.take(&work, Arc::clone(&signal), Arc::clone(&running));
     spawn_work(&service.app, Arc::clone(process), work, signal, running, results.clone());
     Ok(None)
+}
+
+/// What a work is refused for before it is looked at.
+fn exceeded(limits: Limits, hand: &Hand, work: &v1::Work) -> Option<Error> {
+    let batch = work.batch.as_ref();
+    let (events, bytes) = (batch.map_or(0, |batch| batch.count), batch.map_or(0, Message::encoded_len) as u64);
+    if hand.len() >= limits.max_in_flight_works as usize {
+        let message = format!("{} works are in hand; the node takes {}", hand.len(), limits.max_in_flight_works);
+        Some(Error::retry("LIMITS_EXCEEDED", message))
+    } else if events > limits.max_batch_events {
+        let message = format!("the work has {events} events; the node takes {}", limits.max_batch_events);
+        Some(Error::retry("BATCH_TOO_LARGE", message))
+    } else if bytes > limits.max_batch_bytes {
+        let message = format!("the work has {bytes} bytes; the node takes {}", limits.max_batch_bytes);
+        Some(Error::retry("BATCH_TOO_LARGE", message))
+    } else {
+        None
+    }
 }
 
 /// Decodes and answers a work on the application's runtime.

@@ -1,6 +1,6 @@
 //! One Produce stream: demand in, frames out.
 
-use std::{collections::HashMap, ops::Range, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use meshloom_proto::v1::{
     Exhausted, OpenProduce, Opened, Ordering, ProduceRequest, ProduceResponse, produce_request,
@@ -9,26 +9,26 @@ use meshloom_proto::v1::{
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
-use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{
     describe::Service,
-    open::{self, find, negotiate, refuse, sdk},
+    open::{self, find, negotiate, sdk},
+    status::{because, refuse, violation},
 };
 use crate::{
     columns::limits::MAX_CHECKPOINT_BYTES,
     config::ConfigError,
-    context::Settled,
-    error::{Error, panic_message},
-    handler::{Credit, End, Ready, Source, SourceTask},
+    error::{Error, reason},
+    handler::{Credit, End, Ready, Settlement, Source, SourceTask},
+    record::Receipt,
     trace::Sampler,
 };
 
 /// Frames that wait for the transport.
 const WAITING_FRAMES: usize = 2;
-/// Settled frames that wait for the source's hook.
-const WAITING_SETTLED: usize = 1024;
 
+/// Receipts of the frames that have not settled, by sequence.
+type Unsettled = HashMap<u64, Vec<Receipt>>;
 type Responses = mpsc::Sender<Result<ProduceResponse, Status>>;
 
 /// Serves one stream until it ends.
@@ -71,7 +71,7 @@ async fn serve(
     };
     let mut running = Running { task: service.app.spawn(Arc::clone(&source).run(task)), stopping };
     let settled = spawn_hook(service, source);
-    let mut unsettled: HashMap<u64, Range<u64>> = HashMap::new();
+    let mut unsettled: Unsettled = HashMap::new();
     let mut reading = true;
     let mut framing = true;
     loop {
@@ -79,8 +79,8 @@ async fn serve(
             () = responses.closed() => return Ok(()),
             () = service.draining.cancelled(), if !running.stopping.is_cancelled() => running.stopping.cancel(),
             frame = frames.recv(), if framing => match frame {
-                Some((produced, records)) => {
-                    unsettled.insert(produced.sequence, records);
+                Some((produced, receipts)) => {
+                    unsettled.insert(produced.sequence, receipts);
                     if send(responses, Response::Produced(produced)).await.is_err() {
                         return Ok(());
                     }
@@ -100,7 +100,7 @@ async fn serve(
                 }
             }
             request = requests.message(), if reading => match request {
-                Ok(Some(request)) => handle(request, &credit, &running.stopping, &mut unsettled, &settled).await?,
+                Ok(Some(request)) => handle(request, &credit, &running.stopping, &mut unsettled, &settled)?,
                 Ok(None) => {
                     reading = false;
                     running.stopping.cancel();
@@ -117,7 +117,7 @@ async fn serve(
             request = requests.message(), if reading => match request {
                 Ok(Some(request)) => {
                     let stops = matches!(request.request, Some(produce_request::Request::Stop(_)));
-                    handle(request, &credit, &running.stopping, &mut unsettled, &settled).await?;
+                    handle(request, &credit, &running.stopping, &mut unsettled, &settled)?;
                     if stops {
                         return Ok(());
                     }
@@ -134,17 +134,18 @@ async fn open(
     responses: &Responses,
 ) -> Result<Option<(Arc<dyn Source>, OpenProduce)>, Status> {
     let request = tokio::select! {
-        request = requests.message() => request?,
+        biased;
         () = service.draining.cancelled() => return Err(Status::unavailable("the node is draining")),
+        request = requests.message() => request?,
     };
     let Some(request) = request else {
         return Ok(None);
     };
     let Some(produce_request::Request::Open(open)) = request.request else {
-        return Err(Status::invalid_argument("PROTOCOL_VIOLATION: the first request of a stream is `open`"));
+        return Err(violation("the first request of a stream is `open`"));
     };
     let protocol = negotiate(open.protocol)?;
-    let node = find(&service.nodes, &open.handler)?;
+    let node = find(&service.nodes, &open.handler, true)?;
     if open.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.len() > MAX_CHECKPOINT_BYTES) {
         return Err(refuse("checkpoint", format!("a checkpoint has at most {MAX_CHECKPOINT_BYTES} bytes")));
     }
@@ -160,48 +161,47 @@ async fn open(
         ready = request.open(node, &service.app) => ready?,
         () = responses.closed() => return Ok(None),
     };
-    let Ready::Source(source) = ready else {
-        return Err(refuse("handler", format!("`{}` is no source; open it with Process", node.name)));
-    };
+    let Ready::Source(source) = ready else { unreachable!("`find` gives only sources") };
     let opened = Opened { protocol, sdk: Some(sdk()), capabilities: Vec::new(), limits: None };
     Ok(send(responses, Response::Opened(opened)).await.is_ok().then_some((source, open)))
 }
 
-async fn handle(
+fn handle(
     request: ProduceRequest,
     credit: &Credit,
     stopping: &CancellationToken,
-    unsettled: &mut HashMap<u64, Range<u64>>,
-    settled: &mpsc::Sender<Settled>,
+    unsettled: &mut Unsettled,
+    settled: &mpsc::UnboundedSender<Settlement>,
 ) -> Result<(), Status> {
     match request.request {
         Some(produce_request::Request::Demand(demand)) => credit.add(demand.events, demand.bytes),
         Some(produce_request::Request::Settled(frame)) => {
-            if let Some(records) = unsettled.remove(&frame.sequence) {
-                // The hook's task ends only with the process.
-                let _ = settled.send(Settled { records, checkpoint: frame.checkpoint }).await;
+            if let Some(receipts) = unsettled.remove(&frame.sequence) {
+                // The task that takes it ends after this stream.
+                let _ = settled.send(Settlement { receipts, checkpoint: frame.checkpoint });
             }
         }
         Some(produce_request::Request::Stop(_)) => stopping.cancel(),
         Some(produce_request::Request::Open(_)) => {
-            return Err(Status::invalid_argument("PROTOCOL_VIOLATION: a stream is opened once"));
+            return Err(violation("a stream is opened once"));
         }
         None => {}
     }
     Ok(())
 }
 
-/// Runs the source's hook for one settled frame after the other, beside the stream.
-fn spawn_hook(service: &Service, source: Arc<dyn Source>) -> mpsc::Sender<Settled> {
-    use futures::FutureExt as _;
-    let (settled, mut waiting) = mpsc::channel(WAITING_SETTLED);
-    service.app.spawn(async move {
+/// Tells the source of one settled frame after the other, beside the stream. What waits is bounded by the frames that the
+/// coordinator has taken. A drain waits until all was told.
+fn spawn_hook(service: &Service, source: Arc<dyn Source>) -> mpsc::UnboundedSender<Settlement> {
+    let (settled, mut waiting) = mpsc::unbounded_channel::<Settlement>();
+    let told = service.streams.track_future(async move {
         while let Some(frame) = waiting.recv().await {
-            if let Err(panic) = std::panic::AssertUnwindSafe(source.settled(frame)).catch_unwind().await {
-                tracing::error!("settled hook: {}", panic_message(&*panic));
+            for error in frame.tell(&source).await {
+                tracing::error!("what was to be done for settled events failed: {}", error.message());
             }
         }
     });
+    service.app.spawn(told);
     settled
 }
 
@@ -218,9 +218,6 @@ fn source_failed(error: &Error) -> Status {
     }
     let message = format!("the source failed: {}", error.message());
     tracing::error!("{message}");
-    Status::with_error_details(
-        Code::Unavailable,
-        message,
-        ErrorDetails::with_error_info(error.reason(), "meshloom.dev", []),
-    )
+    let reason = if error.reason() == reason::CHECKPOINT_REPEATED { error.reason() } else { "SOURCE_FAILED" };
+    because(Code::Aborted, reason, message, [])
 }

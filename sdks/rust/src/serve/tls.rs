@@ -10,8 +10,8 @@ const CERT: &str = "MESHLOOM_TLS_CERT";
 const KEY: &str = "MESHLOOM_TLS_KEY";
 const CLIENT_CA: &str = "MESHLOOM_TLS_CLIENT_CA";
 
-/// The server's identity, and whose clients it trusts; `None` without the variables.
-pub(super) fn from_environment() -> Result<Option<ServerTlsConfig>, ServeError> {
+/// The server's identity, and whether it is mutual TLS; `None` without the variables.
+pub(super) fn from_environment() -> Result<Option<(ServerTlsConfig, bool)>, ServeError> {
     let (cert, key, ca) = (read(CERT)?, read(KEY)?, read(CLIENT_CA)?);
     let (cert, key) = match (cert, key) {
         (None, None) if ca.is_none() => return Ok(None),
@@ -21,8 +21,8 @@ pub(super) fn from_environment() -> Result<Option<ServerTlsConfig>, ServeError> 
     };
     let config = ServerTlsConfig::new().identity(Identity::from_pem(cert, key));
     Ok(Some(match ca {
-        Some(ca) => config.client_ca_root(Certificate::from_pem(ca)),
-        None => config,
+        Some(ca) => (config.client_ca_root(Certificate::from_pem(ca)), true),
+        None => (config, false),
     }))
 }
 

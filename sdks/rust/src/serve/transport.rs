@@ -138,44 +138,44 @@ fn builder(address: &Address) -> Result<Server, ServeError> {
         .initial_connection_window_size(WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES)
         .tcp_nodelay(true);
-    let secured = secure(builder, address)?;
-    if let (None, Place::Tcp(place)) = (&secured.1, &address.place)
+    let (builder, is_mutual) = secure(builder, address)?;
+    if let (false, Place::Tcp(place)) = (is_mutual, &address.place)
         && !address.is_local()
         && env::var("MESHLOOM_INSECURE").as_deref() != Ok("1")
     {
         return Err(ServeError::Environment {
             variable: VARIABLE,
             message: format!(
-                "{place} can be reached from other machines, and there is no TLS; set MESHLOOM_TLS_CERT, MESHLOOM_TLS_KEY and MESHLOOM_TLS_CLIENT_CA, or MESHLOOM_INSECURE=1 if the network itself is safe"
+                "{place} can be reached from other machines, and there is no mutual TLS; set MESHLOOM_TLS_CERT, MESHLOOM_TLS_KEY and MESHLOOM_TLS_CLIENT_CA, or MESHLOOM_INSECURE=1 if the network itself is safe"
             ),
         });
     }
-    Ok(secured.0)
+    Ok(builder)
 }
 
 #[cfg(feature = "tls")]
-fn secure(builder: Server, address: &Address) -> Result<(Server, Option<()>), ServeError> {
+fn secure(builder: Server, address: &Address) -> Result<(Server, bool), ServeError> {
     match super::tls::from_environment()? {
-        Some(config) if matches!(address.place, Place::Tcp(_)) => {
+        Some((config, is_mutual)) if matches!(address.place, Place::Tcp(_)) => {
             let refused = |error: tonic::transport::Error| ServeError::Environment {
                 variable: "MESHLOOM_TLS_CERT",
                 message: format!("the certificate and key cannot be used: {}", crate::error::chain(&error)),
             };
-            Ok((builder.tls_config(config).map_err(refused)?, Some(())))
+            Ok((builder.tls_config(config).map_err(refused)?, is_mutual))
         }
-        _ => Ok((builder, None)),
+        _ => Ok((builder, false)),
     }
 }
 
 #[cfg(not(feature = "tls"))]
-fn secure(builder: Server, _: &Address) -> Result<(Server, Option<()>), ServeError> {
+fn secure(builder: Server, _: &Address) -> Result<(Server, bool), ServeError> {
     if env::var("MESHLOOM_TLS_CERT").is_ok() {
         return Err(ServeError::Environment {
             variable: "MESHLOOM_TLS_CERT",
             message: "this node was built without the feature `tls` of the crate `meshloom`".to_owned(),
         });
     }
-    Ok((builder, None))
+    Ok((builder, false))
 }
 
 /// Waits for the drain to begin, says so to health probes, and completes when no stream is left.

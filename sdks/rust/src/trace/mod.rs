@@ -5,7 +5,7 @@ mod names;
 mod sampling;
 mod setup;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use bytes::Bytes;
 use opentelemetry::{
@@ -130,7 +130,8 @@ impl Spans {
             .filter_map(|span| {
                 let row = span.row as usize;
                 let attempt = if attempts.is_empty() { 1 } else { u32_at(attempts, row) };
-                self.event_span(&batch.event(row), span, attempt, vec![Link::with_context(back.clone())])
+                let event = self.event_span(&batch.event(row), span, attempt, vec![Link::with_context(back.clone())]);
+                event.map(|event| (span.row, event))
             })
             .collect();
         Some(BatchSpans { call, events })
@@ -191,18 +192,22 @@ impl CallSpan {
     }
 
     pub(crate) fn fail(self, error: &Error) {
+        self.refuse(error.is_reject(), error.reason(), error.message());
+    }
+
+    fn refuse(self, is_reject: bool, reason: &str, message: &str) {
         let span = self.context.span();
-        span.set_attribute(KeyValue::new(names::VERDICT, if error.is_reject() { "rejected" } else { "retry" }));
-        span.set_attribute(KeyValue::new(names::ERROR_TYPE, error.reason().to_owned()));
-        span.set_status(Status::error(error.message().to_owned()));
+        span.set_attribute(KeyValue::new(names::VERDICT, if is_reject { "reject" } else { "retry" }));
+        span.set_attribute(KeyValue::new(names::ERROR_TYPE, reason.to_owned()));
+        span.set_status(Status::error(message.to_owned()));
         span.end();
     }
 }
 
-/// The spans of one batch call.
+/// The spans of one batch call: its own, and those of sampled events by row.
 pub(crate) struct BatchSpans {
     call: CallSpan,
-    events: Vec<CallSpan>,
+    events: Vec<(u32, CallSpan)>,
 }
 
 impl BatchSpans {
@@ -210,13 +215,26 @@ impl BatchSpans {
         self.call.context.clone()
     }
 
-    pub(crate) fn end(self, error: Option<&Error>) {
-        for span in self.events.into_iter().chain([self.call]) {
-            match error {
-                Some(error) => span.fail(error),
-                None => span.context.span().end(),
+    /// Ends them with what became of each row, its failures and what was consumed, or with what failed the call.
+    pub(crate) fn end(self, ended: Result<(&[v1::EventFailure], &BTreeSet<u32>), &Error>) {
+        let (failures, consumed) = match ended {
+            Ok(verdicts) => verdicts,
+            Err(error) => {
+                self.events.into_iter().for_each(|(_, span)| span.fail(error));
+                return self.call.fail(error);
+            }
+        };
+        for (row, span) in self.events {
+            match failures.iter().find(|failure| failure.index == row) {
+                Some(failure) => {
+                    let is_reject = failure.action() == v1::FailureAction::Reject;
+                    span.refuse(is_reject, &failure.reason, &failure.message);
+                }
+                None if consumed.contains(&row) => span.end(Verdict::Consumed),
+                None => span.end(Verdict::Delivered),
             }
         }
+        self.call.context.span().end();
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use meshloom_proto::v1::{TraceSampling, trace_sampling::Rule};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
-use crate::{columns::ExtensionValue, output::Record};
+use crate::{columns::ExtensionValue, record::Record};
 
 /// New traces per second without a rule.
 const DEFAULT_RATE: f64 = 10.0;

@@ -52,7 +52,7 @@ async fn main() -> Result<(), meshloom::ServeError> {
         meshloom::node("batch").batch(transforms::batch).routes(["side"]),
         meshloom::node("sink").sink(transforms::sink),
         meshloom::node("source").source(source::count),
-        meshloom::node("queue").setup(queue::open).on_settled(queue::forget).source(queue::give).replays(false),
+        meshloom::node("queue").setup(queue::open).source(queue::give).replays(false),
     ])
     .await
 }

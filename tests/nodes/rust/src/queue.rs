@@ -5,11 +5,10 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use meshloom::{Config, Output, Record, Settled, SourceContext, stream, stream::StreamExt as _};
+use meshloom::{Config, Output, Record, SourceContext, stream, stream::StreamExt as _};
 use serde_json::json;
 
 use crate::Settings;
@@ -18,14 +17,18 @@ use crate::Settings;
 pub(crate) struct Queue {
     path: PathBuf,
     forgotten: File,
-    /// What is given, in its order.
-    given: Mutex<Vec<u64>>,
+}
+
+impl Queue {
+    fn forget(&self, n: u64) -> io::Result<()> {
+        (&self.forgotten).write_all(format!("{n}\n").as_bytes())
+    }
 }
 
 pub(crate) async fn open(settings: Config<Settings>) -> io::Result<Queue> {
     let path = PathBuf::from(&settings.out);
     let forgotten = OpenOptions::new().create(true).append(true).open(&path)?;
-    Ok(Queue { path, forgotten, given: Mutex::default() })
+    Ok(Queue { path, forgotten })
 }
 
 pub(crate) fn give(
@@ -38,23 +41,19 @@ pub(crate) fn give(
     let forgotten: HashSet<&str> = text.lines().collect();
     let all = settings.first..settings.first + settings.count;
     let given: Vec<u64> = all.filter(|n| failed.is_none() && !forgotten.contains(n.to_string().as_str())).collect();
-    queue.given.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&given);
     let pause = Duration::from_millis(settings.pause);
-    let records = stream::iter(given).then(move |n| async move {
-        tokio::time::sleep(pause).await;
-        Ok(Output::json(json!({"n": n, "do": "pass"})).id(n.to_string()).into())
+    let state = context.clone();
+    let records = stream::iter(given).then(move |n| {
+        let state = state.clone();
+        async move {
+            tokio::time::sleep(pause).await;
+            let output = Output::json(json!({"n": n, "do": "pass"})).id(n.to_string());
+            // One that cannot be forgotten is given once more.
+            Ok(output.on_settled(async move { state.state().forget(n) }))
+        }
     });
     stream::iter(failed)
         .chain(records)
         .chain(stream::pending())
         .take_until(context.stopping().clone().cancelled_owned())
-}
-
-pub(crate) async fn forget(settled: Settled, queue: Arc<Queue>) {
-    let given = queue.given.lock().unwrap_or_else(PoisonError::into_inner);
-    let numbers = &given[settled.records.start as usize..settled.records.end as usize];
-    for n in numbers {
-        // Not written: it is given once more.
-        let _ = (&queue.forgotten).write_all(format!("{n}\n").as_bytes());
-    }
 }

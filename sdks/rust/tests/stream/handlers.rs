@@ -1,10 +1,8 @@
 //! Each kind of handler over a real stream: outputs, verdicts, accounting.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{WHOLE, batch, column, start, texts};
+use crate::common::{WHOLE, batch, column, start, texts};
 use meshloom::{Batch, Context, Emitter, Event, Json, Output, Result, node, reject, retry_after, stream};
 use meshloom_proto::v1::Work;
 use serde::{Deserialize, Serialize};
@@ -134,7 +132,7 @@ async fn outputs_of_one_input_beyond_a_mebibyte_go_on_in_the_next_result() {
     let mut parts = 0;
     for part in &answer.parts {
         let parents: Vec<u32> = (0..part.count as usize)
-            .map(|i| if part.parent.is_empty() { i as u32 } else { common::at(&part.parent, i) })
+            .map(|i| if part.parent.is_empty() { i as u32 } else { crate::common::at(&part.parent, i) })
             .collect();
         assert!(parents.is_sorted());
         if let Some(parent) = goes_on {
@@ -164,14 +162,49 @@ async fn outputs_that_break_a_limit_are_rejected() {
             "attribute" => Output::text("x").subject("s".repeat(65_537)),
             "extension" => Output::text("x").extension("Not-Legal", 1),
             "payload" => Output::bytes(vec![0; (16 << 20) + 1]),
+            "extensions" => (0..65).fold(Output::text("x"), |output, n| output.extension(format!("e{n}"), 1)),
+            "value" => Output::text("x").extension("e", "v".repeat(65_537)),
             "json" => Output::json(std::collections::HashMap::from([((1, 2), 3)])),
             _ => Output::text("fine").key("k".repeat(1024)),
         })
     }
     let (_served, mut stream) = start(node("m").map(wrong), "").await;
-    let answer = stream.run(batch(&["key", "attribute", "extension", "payload", "json", "fine"])).await;
-    assert_eq!(answer.reasons(), (0..5).map(|row| (row, "OUTPUT_INVALID")).collect::<Vec<_>>());
-    assert_eq!(answer.outputs, [(5, Some("fine".to_owned()))]);
+    let answer =
+        stream.run(batch(&["key", "attribute", "extension", "payload", "json", "extensions", "value", "fine"])).await;
+    let reasons = [
+        "ATTRIBUTE_TOO_LARGE",
+        "ATTRIBUTE_TOO_LARGE",
+        "OUTPUT_INVALID",
+        "EVENT_TOO_LARGE",
+        "OUTPUT_INVALID",
+        "TOO_MANY_EXTENSIONS",
+        "ATTRIBUTE_TOO_LARGE",
+    ];
+    assert_eq!(answer.reasons(), (0..).zip(reasons).collect::<Vec<_>>());
+    assert!(answer.failures.iter().all(|(.., reject)| *reject));
+    assert_eq!(answer.outputs, [(7, Some("fine".to_owned()))]);
+}
+
+#[tokio::test]
+async fn an_output_of_a_batch_that_breaks_a_limit_rejects_its_row_alone() {
+    async fn wrong(batch: Batch, mut out: Emitter) {
+        for row in 0..batch.len() {
+            out.emit(row, Output::text("fine"));
+            if batch.payload(row) == b"bad" {
+                out.emit(row, Output::text("x").key("k".repeat(1025)));
+                out.emit(row, Output::text("after"));
+            }
+        }
+    }
+    let (_served, mut stream) = start(node("b").batch(wrong), "").await;
+    let answer = stream.run(batch(&["a", "bad", "c"])).await;
+    assert_eq!(answer.failures, [(1, "ATTRIBUTE_TOO_LARGE".to_owned(), true)]);
+    assert_eq!(answer.outputs.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [0, 2]);
+    async fn whole(_: Batch, mut out: Emitter) {
+        out.whole(Output::text("x").subject("s".repeat(65_537)));
+    }
+    let (_served, mut stream) = start(node("b").batch(whole), "").await;
+    assert_eq!(stream.run(batch(&["a", "b"])).await.failures, [(WHOLE, "ATTRIBUTE_TOO_LARGE".to_owned(), true)]);
 }
 
 async fn rows(batch: Batch, mut out: Emitter, context: Context) -> Result<()> {
@@ -220,9 +253,12 @@ async fn an_output_of_the_whole_batch_accounts_for_unnamed_rows() {
 #[tokio::test]
 async fn what_fails_a_batch_names_no_event() {
     let (_served, mut stream) = start(node("b").batch(rows), "").await;
-    for (text, reason) in
-        [("error", "HANDLER_ERROR"), ("panic", "PANIC"), ("twice", "VERDICT_CONFLICT"), ("beyond", "VERDICT_CONFLICT")]
-    {
+    for (text, reason) in [
+        ("error", "HANDLER_ERROR"),
+        ("panic", "PANIC"),
+        ("twice", "RESULT_INDEX_REPEATED"),
+        ("beyond", "RESULT_INDEX_REPEATED"),
+    ] {
         let answer = stream.run(batch(&["x", text])).await;
         assert_eq!((answer.reasons(), answer.outputs.len()), (vec![(WHOLE, reason)], 0), "{text}");
     }
@@ -256,9 +292,10 @@ async fn attributes_reach_the_handler() {
     events.key = Some(column(&["k0", "k1"]));
     events.id = Some(column(&["only"]));
     events.time = [7i64.to_le_bytes(), i64::MIN.to_le_bytes()].concat().into();
-    let sequence =
-        stream.send_work(Work { batch: Some(events), attempts: common::attempts(&[1, 4]), ..Work::default() }).await;
+    let sequence = stream
+        .send_work(Work { batch: Some(events), attempts: crate::common::attempts(&[1, 4]), ..Work::default() })
+        .await;
     let answer = stream.answer(sequence).await;
-    assert_eq!(answer.outputs[0].1.as_deref(), Some(r#"["k0","only","-",7,1,1,"p","p/n/0"]"#));
-    assert_eq!(answer.outputs[1].1.as_deref(), Some(r#"["k1","only","-",null,2,4,"p","p/n/0"]"#));
+    assert_eq!(answer.outputs[0].1.as_deref(), Some(r#"["k0","only","-",7,1,1,"p","n/0"]"#));
+    assert_eq!(answer.outputs[1].1.as_deref(), Some(r#"["k1","only","-",null,2,4,"p","n/0"]"#));
 }

@@ -1,19 +1,13 @@
 //! The stream itself: opening, malformed works, cancellation, timeouts, order, drain.
 
-mod common;
-
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering as Atomic},
-    },
+    sync::atomic::{AtomicUsize, Ordering as Atomic},
     time::Duration,
 };
 
-use common::{SOON, WHOLE, batch, column, open, serve, soon, start, try_open};
-use meshloom::{Batch, Config, ConfigError, Context, Emitter, Event, Output, Result, node, reject, retry};
-use meshloom_proto::v1::{DescribeRequest, OpenProcess, Ordering, ProtocolRange, Work, process_request};
-use serde::Deserialize;
+use crate::common::{SOON, WHOLE, batch, column, open, serve, soon, start, try_open};
+use meshloom::{Batch, Context, Emitter, Event, Output, Result, node, reject, retry};
+use meshloom_proto::v1::{OpenProcess, Ordering, Work, process_request};
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt as _;
@@ -22,138 +16,13 @@ async fn pass(event: Event) -> Event {
     event
 }
 
-#[derive(Debug, Deserialize)]
-struct Settings {
-    label: String,
-    #[serde(default)]
-    inner: Inner,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Inner {
-    #[serde(default)]
-    port: u16,
-}
-
-async fn labelled(_: Event, settings: Config<Settings>) -> Output {
-    Output::text(format!("{}:{}", settings.label, settings.inner.port))
-}
-
-async fn refusal(node: meshloom::Node, open: OpenProcess) -> tonic::Status {
-    let served = serve([node]).await;
-    match try_open(&served, open).await {
-        Err(status) => status,
-        Ok(_) => panic!("it was opened"),
-    }
-}
-
-#[tokio::test]
-async fn a_refused_config_names_every_field() {
-    let status = refusal(node("m").map(labelled), open(r#"{"inner": {"prt": 1, "port": "x"}, "extra": 1}"#)).await;
-    assert_eq!(status.code(), Code::InvalidArgument);
-    let details = status.get_details_bad_request().expect("BadRequest");
-    let fields: Vec<&str> = details.field_violations.iter().map(|violation| violation.field.as_str()).collect();
-    assert_eq!(fields, ["inner.prt", "inner.port"]);
-    let status = refusal(node("m").map(labelled), open("{}")).await;
-    assert_eq!(status.get_details_bad_request().expect("BadRequest").field_violations[0].field, "label");
-    let status = refusal(node("m").map(pass), open(r#"{"label": "x"}"#)).await;
-    assert_eq!(status.get_details_bad_request().expect("BadRequest").field_violations[0].field, "label");
-}
-
-#[tokio::test]
-async fn set_up_may_refuse_or_fail() {
-    async fn picky(settings: Config<Settings>) -> Result<String> {
-        match settings.label.as_str() {
-            "refuse" => Err(ConfigError::field("label", "is taken").into()),
-            "panic" => panic!("boom"),
-            _ => Err(std::io::Error::other("database down").into()),
-        }
-    }
-    let picky = || node("m").setup(picky).map(pass);
-    let status = refusal(picky(), open(r#"{"label": "refuse"}"#)).await;
-    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "config `label`: is taken"));
-    let status = refusal(picky(), open(r#"{"label": "fail"}"#)).await;
-    assert_eq!(status.code(), Code::Unavailable);
-    assert!(status.message().contains("database down"));
-    assert!(refusal(picky(), open(r#"{"label": "panic"}"#)).await.message().contains("boom"));
-}
-
-#[tokio::test]
-async fn set_up_runs_once_per_config_and_tear_down_once_after_the_drain() {
-    let (made, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (count, gone) = (Arc::clone(&made), Arc::clone(&ended));
-    let setup = move |settings: Config<Settings>| {
-        let count = Arc::clone(&count);
-        async move {
-            count.fetch_add(1, Atomic::SeqCst);
-            Ok::<_, meshloom::Error>(settings.label.clone())
-        }
-    };
-    async fn show(_: Event, context: Context<String>) -> String {
-        context.state().clone()
-    }
-    let teardown = move |_: Arc<String>| {
-        let gone = Arc::clone(&gone);
-        async move {
-            gone.fetch_add(1, Atomic::SeqCst);
-        }
-    };
-    let served = serve([node("m").setup(setup).teardown(teardown).map(show)]).await;
-    let mut first = try_open(&served, open(r#"{"label": "a"}"#)).await.expect("opened");
-    let mut second = try_open(&served, open(r#"{"label": "a"}"#)).await.expect("opened");
-    let mut third = try_open(&served, open(r#"{"label": "b"}"#)).await.expect("opened");
-    for (stream, label) in [(&mut first, "a"), (&mut second, "a"), (&mut third, "b")] {
-        assert_eq!(stream.run(batch(&["x"])).await.outputs, [(0, Some(label.to_owned()))]);
-    }
-    assert_eq!((made.load(Atomic::SeqCst), ended.load(Atomic::SeqCst)), (2, 0));
-    served.ended().await.expect("drained");
-    assert_eq!(ended.load(Atomic::SeqCst), 2);
-}
-
-#[tokio::test]
-async fn protocol_ranges_that_do_not_meet_name_the_side_to_upgrade() {
-    for (range, side) in [(ProtocolRange { min: 2, max: 3 }, "node"), (ProtocolRange { min: 0, max: 0 }, "coordinator")]
-    {
-        let status = refusal(node("m").map(pass), OpenProcess { protocol: Some(range), ..open("") }).await;
-        assert_eq!(status.code(), Code::FailedPrecondition);
-        let info = status.get_details_error_info().expect("ErrorInfo");
-        assert_eq!((info.reason.as_str(), info.metadata["side"].as_str()), ("PROTOCOL_UNSUPPORTED", side));
-        assert!(status.message().contains("upgrade"));
-    }
-    let served = serve([node("m").map(pass)]).await;
-    let stream = try_open(&served, OpenProcess { protocol: Some(ProtocolRange { min: 1, max: 9 }), ..open("") })
-        .await
-        .expect("opened");
-    assert_eq!(stream.opened.protocol, 1);
-    assert_eq!(stream.opened.sdk.expect("named").language, "rust");
-}
-
-#[tokio::test]
-async fn several_handlers_of_one_process_are_told_apart() {
-    async fn upper(event: Event) -> Result<String> {
-        Ok(event.text()?.to_uppercase())
-    }
-    let served = serve([node("one").map(pass).routes(["side"]).description("passes"), node("two").map(upper)]).await;
-    let described = served.client().await.describe(DescribeRequest {}).await.expect("described").into_inner();
-    assert_eq!(described.handlers.iter().map(|handler| handler.name.as_str()).collect::<Vec<_>>(), ["one", "two"]);
-    assert_eq!((described.handlers[0].routes.clone(), described.handlers[0].role), (vec!["side".to_owned()], 1));
-    let mut two = try_open(&served, OpenProcess { handler: "two".to_owned(), ..open("") }).await.expect("opened");
-    assert_eq!(two.run(batch(&["x"])).await.outputs, [(0, Some("X".to_owned()))]);
-    for handler in ["", "three"] {
-        let status =
-            try_open(&served, OpenProcess { handler: handler.to_owned(), ..open("") }).await.err().expect("refused");
-        assert_eq!(status.code(), Code::InvalidArgument);
-        assert!(status.message().contains("one, two"), "{}", status.message());
-    }
-}
-
 #[tokio::test]
 async fn malformed_work_is_answered_and_the_stream_goes_on() {
     let (_served, mut stream) = start(node("m").map(pass), "").await;
     let mut no_uid = batch(&["a"]);
     no_uid.uid = bytes::Bytes::new();
     assert_eq!(stream.run(no_uid).await.reasons(), [(WHOLE, "BATCH_MALFORMED")]);
-    for wrong in [common::attempts(&[1, 2]), common::attempts(&[0])] {
+    for wrong in [crate::common::attempts(&[1, 2]), crate::common::attempts(&[0])] {
         let sequence = stream.send_work(Work { batch: Some(batch(&["a"])), attempts: wrong, ..Work::default() }).await;
         assert_eq!(stream.answer(sequence).await.reasons(), [(WHOLE, "BATCH_MALFORMED")]);
     }
@@ -162,11 +31,31 @@ async fn malformed_work_is_answered_and_the_stream_goes_on() {
     assert_eq!(stream.run(batch(&["a"])).await.outputs, [(0, None)]);
 }
 
+fn violation() -> (Code, String, String) {
+    (Code::InvalidArgument, "PROTOCOL_VIOLATION".to_owned(), "meshloom".to_owned())
+}
+
 #[tokio::test]
 async fn a_violation_of_the_protocol_ends_the_stream() {
     let (served, mut stream) = start(node("m").map(pass), "").await;
     stream.request(process_request::Request::Open(open(""))).await;
-    assert_eq!(stream.end().await.expect_err("violated").code(), Code::InvalidArgument);
+    let status = stream.end().await.expect_err("violated");
+    let info = status.get_details_error_info().expect("ErrorInfo");
+    assert_eq!((status.code(), info.reason, info.domain), violation());
+    let (_served, mut stream) = start(node("m").map(sleep), "").await;
+    stream
+        .request(process_request::Request::Work(Work {
+            sequence: 7,
+            batch: Some(batch(&["sleep"])),
+            ..Work::default()
+        }))
+        .await;
+    stream
+        .request(process_request::Request::Work(Work { sequence: 7, batch: Some(batch(&["a"])), ..Work::default() }))
+        .await;
+    let status = stream.end().await.expect_err("violated");
+    let info = status.get_details_error_info().expect("ErrorInfo");
+    assert_eq!((status.code(), info.reason, info.domain), violation());
     assert_eq!(try_open(&served, open("")).await.expect("a new stream").run(batch(&["a"])).await.outputs.len(), 1);
 }
 
@@ -252,7 +141,7 @@ async fn a_handler_that_blocks_its_thread_stalls_neither_health_nor_progress_nor
         })
         .await
     };
-    let mut stream = common::open_channel(connect().await, open("")).await.expect("opened");
+    let mut stream = crate::common::open_channel(connect().await, open("")).await.expect("opened");
     let timeout = Duration::from_millis(900).try_into().expect("short");
     let sequence = stream
         .send_work(Work { batch: Some(batch(&["a", "block", "b"])), timeout: Some(timeout), ..Work::default() })
@@ -332,13 +221,15 @@ async fn concurrency_bounds_the_calls_of_a_stream() {
 
 #[tokio::test]
 async fn more_works_than_the_limits_allow_are_given_back() {
-    let (_served, mut stream) = start(node("m").map(sleep).max_in_flight_works(1).max_batch_events(2), "").await;
+    let (_served, mut stream) =
+        start(node("m").map(sleep).max_in_flight_works(1).max_batch_events(2).max_batch_bytes(1000), "").await;
     let held = stream.send(batch(&["sleep"])).await;
     let second = stream.send(batch(&["a"])).await;
     assert_eq!(stream.answer(second).await.reasons(), [(WHOLE, "LIMITS_EXCEEDED")]);
     stream.cancel(held).await;
     assert_eq!(stream.answer(held).await.reasons(), [(0, "CANCELLED")]);
-    assert_eq!(stream.run(batch(&["a", "b", "c"])).await.reasons(), [(WHOLE, "LIMITS_EXCEEDED")]);
+    assert_eq!(stream.run(batch(&["a", "b", "c"])).await.reasons(), [(WHOLE, "BATCH_TOO_LARGE")]);
+    assert_eq!(stream.run(batch(&["x".repeat(2000).as_str()])).await.reasons(), [(WHOLE, "BATCH_TOO_LARGE")]);
 }
 
 #[tokio::test]

@@ -1,11 +1,10 @@
 //! Sources over a real stream: credit, checkpoints, ids, settlement, ends.
 
-mod common;
-
 use std::{sync::Arc, time::Duration};
 
-use common::{open_source, produce, serve, soon, texts, value};
-use meshloom::{Checkpoint, Output, Record, Result, Settled, node, stream};
+use crate::common::{open_source, produce, serve, soon, texts, value};
+use meshloom::stream::StreamExt as _;
+use meshloom::{Checkpoint, Output, Record, Result, node, stream};
 use meshloom_proto::v1::{
     OpenProduce, Produced, Settled as WireSettled, Stop, TraceSampling, produce_request::Request,
     produce_response::Response, trace_sampling::Rule,
@@ -91,27 +90,88 @@ async fn a_source_resumes_after_its_checkpoint_with_the_same_ids() {
 }
 
 #[tokio::test]
-async fn what_has_settled_is_told_and_stop_ends_the_stream() {
-    let (told, mut settled) = mpsc::channel::<Settled>(8);
-    let hook = move |frame: Settled, _: Arc<()>| {
+async fn what_has_settled_is_told_per_event_and_per_checkpoint() {
+    let (told, mut heard) = mpsc::unbounded_channel::<String>();
+    let hook = {
         let told = told.clone();
-        async move {
-            told.send(frame).await.expect("listening");
+        move |checkpoint: u64, _: Arc<()>| {
+            let told = told.clone();
+            async move { told.send(format!("checkpoint {checkpoint}")) }
         }
     };
+    let queue = move |_: Checkpoint<u64>| {
+        let told = told.clone();
+        stream::iter(1..=4u64).map(move |n| {
+            let told = told.clone();
+            let record = Output::text(n.to_string()).on_settled(async move {
+                told.send(format!("receipt {n}")).expect("listening");
+                // What fails is logged, and stops nothing.
+                if n == 1 { Err(std::io::Error::other("too late")) } else { Ok(()) }
+            });
+            if n % 2 == 0 { record.checkpoint(n) } else { record }
+        })
+    };
+    let served = serve([node("s").on_settled(hook).source(queue).replays(false)]).await;
+    let mut source = open_source(&served, untraced()).await.expect("opened");
+    let mut checkpoints = Vec::new();
+    for _ in 0..2 {
+        source.demand(2, 1000).await;
+        checkpoints.push(source.frame().await.checkpoint);
+    }
+    let settle = |sequence: u64, checkpoint| Request::Settled(WireSettled { sequence, checkpoint });
+    // Out of order, one twice, one that was never sent, one without a checkpoint.
+    source.send(settle(2, None)).await;
+    source.send(settle(2, checkpoints[1].clone())).await;
+    source.send(settle(9, checkpoints[1].clone())).await;
+    source.send(settle(1, checkpoints[0].clone())).await;
+    let mut lines = Vec::new();
+    for _ in 0..5 {
+        lines.push(soon(heard.recv()).await.expect("told"));
+    }
+    assert_eq!(lines, ["receipt 3", "receipt 4", "receipt 1", "receipt 2", "checkpoint 2"]);
+    drop(source);
+    served.ended().await.expect("drained");
+    assert!(heard.recv().await.is_none(), "nothing is told twice");
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_what_has_settled() {
+    static GO: tokio::sync::Notify = tokio::sync::Notify::const_new();
+    let (told, heard) = tokio::sync::oneshot::channel();
+    let told = std::sync::Mutex::new(Some(told));
+    let one = move |_: Checkpoint<u64>| {
+        let told = told.lock().unwrap().take();
+        stream::iter([Output::text("a").on_settled(async move {
+            GO.notified().await;
+            told.expect("once").send(()).expect("listening");
+        })])
+    };
+    let served = serve([node("s").source(one)]).await;
+    let mut source = open_source(&served, untraced()).await.expect("opened");
+    source.demand(1, 1000).await;
+    source.frame().await;
+    source.send(Request::Settled(WireSettled { sequence: 1, checkpoint: None })).await;
+    // The answer to Stop says that what was sent before it has been read.
+    source.send(Request::Stop(Stop {})).await;
+    while source.next().await.expect("ends OK").is_some() {}
+    let ended = tokio::spawn(served.ended());
+    GO.notify_one();
+    ended.await.expect("no panic").expect("drained");
+    soon(heard).await.expect("told before the end");
+}
+
+#[tokio::test]
+async fn stop_ends_the_stream() {
     fn endless(_: Checkpoint<u64>) -> impl stream::Stream<Item = Record> {
         stream::unfold(0u64, |n| async move {
             tokio::time::sleep(Duration::from_millis(1)).await;
             Some((Output::text(n.to_string()).checkpoint(n), n + 1))
         })
     }
-    let served = serve([node("s").on_settled(hook).source(endless)]).await;
+    let served = serve([node("s").source(endless)]).await;
     let mut source = open_source(&served, untraced()).await.expect("opened");
     source.demand(1000, 100_000).await;
-    let first = source.frame().await;
-    let count = u64::from(first.batch.as_ref().expect("a batch").count);
-    source.send(Request::Settled(WireSettled { sequence: 1, checkpoint: first.checkpoint.clone() })).await;
-    assert_eq!(soon(settled.recv()).await.expect("told"), Settled { records: 0..count, checkpoint: first.checkpoint });
+    source.frame().await;
     source.send(Request::Stop(Stop {})).await;
     while let Some(response) = source.next().await.expect("ends OK") {
         assert!(matches!(response, Response::Produced(_)), "{response:?}");
@@ -129,13 +189,13 @@ async fn a_source_that_fails_says_so_after_what_it_yielded() {
     }
     let served = serve([node("s").source(failing)]).await;
     for (checkpoint, message, reason) in
-        [(None, "cable cut", "HANDLER_ERROR"), (Some("0".into()), "checkpoint 1", "CHECKPOINT_REPEATED")]
+        [(None, "cable cut", "SOURCE_FAILED"), (Some("0".into()), "checkpoint 1", "CHECKPOINT_REPEATED")]
     {
         let mut source = open_source(&served, OpenProduce { checkpoint, ..untraced() }).await.expect("opened");
         source.demand(10, 1000).await;
         assert_eq!(payloads(&source.frame().await), ["a"]);
         let status = source.next().await.expect_err("failed");
-        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(status.code(), Code::Aborted);
         assert!(status.message().contains(message), "{}", status.message());
         use tonic_types::StatusExt as _;
         assert_eq!(status.get_details_error_info().expect("ErrorInfo").reason, reason);
@@ -148,8 +208,7 @@ async fn sampled_events_carry_a_context() {
     let records = move |_: Checkpoint<u64>| {
         stream::iter(
             [Output::text("a"), Output::text("b").extension("traceparent", parent), Output::text("c")]
-                .map(Record::from)
-                .to_vec(),
+                .map(Record::from),
         )
     };
     let served = serve([node("s").source(records)]).await;

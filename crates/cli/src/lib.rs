@@ -21,7 +21,9 @@ use clap::{Parser, Subcommand};
 use meshloom_journal::storage::Folders;
 
 use self::{
-    commands::{check, completions, dead_letters, drain, graph, restart, resume, run, schema, sidecar, status, trace},
+    commands::{
+        check, completions, conform, dead_letters, drain, graph, restart, resume, run, schema, sidecar, status, trace,
+    },
     failure::Failure,
 };
 
@@ -56,6 +58,7 @@ enum Command {
     Resume(resume::Args),
     Drain(drain::Args),
     Sidecar(Box<sidecar::Args>),
+    Conform(conform::Args),
     Schema(schema::Args),
     Completions(completions::Args),
 }
@@ -85,6 +88,7 @@ fn dispatch(command: Command, folders: Arc<dyn Folders>) -> Result<ExitCode, Fai
         Command::Resume(args) => resume::main(&args),
         Command::Drain(args) => drain::main(&args),
         Command::Sidecar(args) => sidecar::main(*args),
+        Command::Conform(args) => conform::main(&args),
         Command::Schema(args) => schema::main(&args),
         Command::Completions(args) => completions::main(&args),
     }

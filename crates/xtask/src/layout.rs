@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 /// Which packages of the workspace a package may depend on. Packages that nothing may depend on stand here too.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("meshloom-core", &[]),
     ("meshloom-proto", &[]),
     ("meshloom-telemetry", &[]),
@@ -22,6 +22,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     // What is not published.
     ("ingest", &["meshloom"]),
     ("test-node", &["meshloom"]),
+    ("meshloom-conformance", &["meshloom-proto", "meshloom-wire"]),
     ("meshloom-e2e", &["meshloom-proto"]),
     ("meshloom-chaos", &["meshloom-e2e", "meshloom-cli", "meshloom-journal"]),
     ("meshloom-bench", &["meshloom", "meshloom-proto", "meshloom-coordinator", "meshloom-journal"]),
@@ -37,6 +38,7 @@ const BELOW_COORDINATOR: &[&str] = &[
     "meshloom-telemetry",
 ];
 const BELOW_CLI: &[&str] = &[
+    "meshloom-conformance",
     "meshloom-coordinator",
     "meshloom-core",
     "meshloom-proto",

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod conform;
 pub(crate) mod dead_letters;
 pub(crate) mod drain;
 pub(crate) mod graph;

@@ -1,0 +1,166 @@
+//! T: serving.
+
+use std::time::Duration;
+
+use meshloom_proto::v1;
+use rustix::process::Signal;
+use serde_json::json;
+use tokio_stream::StreamExt as _;
+use tonic::Code;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
+
+use super::fared;
+use crate::{
+    check::area,
+    client::{Process, Work, describe},
+    context::Context,
+    event::Event,
+    fault::{Fault, Outcome, holds, same},
+};
+
+area! {
+    "serve.health" Core Shared ["T2"] "health is SERVING for the node and for its service" => health;
+    "serve.reflection" Full Shared ["T3"] "reflection lists the service" => reflection;
+    "serve.large-payload" Core Shared ["T4"] "an event of 16 MiB comes in and goes out" => large_payload;
+    "serve.streams-independent" Core Shared ["T7"] "a stream goes on beside one that is busy" => streams;
+    "serve.blocked-handler" Core Shared ["T9", "W15"] "health, Describe, new streams and Progress go on beside a handler that blocks" => blocked;
+    "serve.drain" Core Fresh ["T8"] "SIGTERM: works in hand are answered, streams end OK, the process exits 0" => drain;
+    "serve.drain-idle" Core Fresh ["T8"] "SIGTERM without work in hand ends streams OK and the process with 0" => drain_idle;
+}
+
+async fn health(context: &Context) -> Outcome {
+    for service in ["", "meshloom.v1.NodeService"] {
+        let status = tokio::time::timeout(context.patience, context.node.health(service)).await;
+        let status = status.unwrap_or_else(|_| Err("no answer in time".into()));
+        same(&format!("health of {service:?}"), &Ok(ServingStatus::Serving), &status)?;
+    }
+    Ok(())
+}
+
+async fn reflection(context: &Context) -> Outcome {
+    let mut client = ServerReflectionClient::new(context.connect().await?);
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let answer = client.server_reflection_info(tokio_stream::once(request)).await;
+    let answer = answer.map_err(|status| Fault::new("grpc.reflection.v1", describe(&status)))?;
+    let answer = tokio::time::timeout(context.patience, answer.into_inner().next()).await;
+    let names = match answer {
+        Ok(Some(Ok(response))) => match response.message_response {
+            Some(MessageResponse::ListServicesResponse(list)) => list.service.into_iter().map(|s| s.name).collect(),
+            other => vec![format!("{other:?}")],
+        },
+        other => vec![format!("{other:?}")],
+    };
+    holds(names.iter().any(|name| name == "meshloom.v1.NodeService"), "meshloom.v1.NodeService in the list", || {
+        format!("{names:?}")
+    })
+}
+
+async fn large_payload(context: &Context) -> Outcome {
+    // The command stands in the config, so that the payload can be anything.
+    let mut stream = context.open("map").config(&json!({"command": {"do": "copy"}})).start().await?;
+    let payload = vec![b'x'; 16 << 20];
+    let event = Event { content_type: Some("application/octet-stream".into()), ..Event::new(payload.clone()) };
+    let answer = stream.work(Work::new([event])).await?;
+    fared("a payload of 16 MiB that is copied", &answer, &["out"])?;
+    let got = &answer.rows[0].event.payload;
+    holds(*got == payload, "the same 16 MiB", || format!("{} bytes, or others", got.len()))?;
+    stream.finish().await
+}
+
+async fn streams(context: &Context) -> Outcome {
+    let mut busy = context.open("map").start().await?;
+    let held = busy.send(Work::commands(&[json!({"do": "sleep", "ms": 600_000})]));
+    in_hand(&busy, held).await?;
+    for handler in ["map", "filter", "flat_map"] {
+        let mut stream = context.open(handler).start().await?;
+        let answer = stream.work(Work::commands(&[json!({"do": "pass"})])).await?;
+        fared(&format!("`pass` at {handler} beside a stream with work in hand"), &answer, &["out"])?;
+        stream.finish().await?;
+    }
+    busy.cancel(held);
+    fared("the work that was cancelled", &busy.answer(held).await?, &["RETRY CANCELLED"])?;
+    busy.finish().await
+}
+
+async fn blocked(context: &Context) -> Outcome {
+    let mut busy = context.open("map").concurrency(1).start().await?;
+    let work = busy.send(Work::commands(&[json!({"do": "block", "ms": 4000})]));
+    in_hand(&busy, work).await?;
+    health(context).await.map_err(|fault| fault.at("beside a blocked handler"))?;
+    context.describe().await.map_err(|fault| fault.at("beside a blocked handler"))?;
+    let stream = context.open("filter").start().await.map_err(|fault| fault.at("beside a blocked handler"))?;
+    let early = busy.record().answer(work).is_some();
+    holds(!early, "health, Describe and a new stream while a handler blocks for 4 s", || {
+        "they were answered once it had ended".into()
+    })?;
+    fared("`block`", &busy.answer(work).await?, &["out"])?;
+    stream.finish().await?;
+    busy.finish().await
+}
+
+/// Waits until Progress names a work.
+pub(super) async fn in_hand(stream: &Process, work: u64) -> Outcome<v1::HandlerCall> {
+    let what = format!("a Progress with the running call of work {work}");
+    let named = |progress: &v1::Progress| progress.calls.iter().find(|call| call.sequence == work).cloned();
+    stream.wait(&what, |record| record.progress.iter().find_map(named)).await
+}
+
+async fn drain(context: &Context) -> Outcome {
+    let process = context.process()?;
+    let mut busy = context.open("map").start().await?;
+    let idle = context.open("filter").start().await?;
+    let work = busy.send(Work::commands(&[json!({"do": "sleep", "ms": 5000})]));
+    in_hand(&busy, work).await?;
+    process.signal(Signal::TERM);
+    // Until it has gone there is time: the work sleeps on.
+    let not_serving = async {
+        loop {
+            match context.node.health("").await {
+                Ok(ServingStatus::Serving) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Ok(status) => return Some(status),
+                Err(_) => return None,
+            }
+        }
+    };
+    let status = tokio::time::timeout(context.patience, not_serving).await;
+    match status {
+        Err(_) => return Err(Fault::new("NOT_SERVING after SIGTERM", "SERVING")),
+        Ok(Some(status)) => same("health after SIGTERM", &ServingStatus::NotServing, &status)?,
+        // It takes no more connections, which says the same.
+        Ok(None) => {}
+    }
+    // A connection that is refused is UNAVAILABLE too. What happens once the work is done says nothing of the drain.
+    let refused = context.open("map").refused().await;
+    if busy.record().answer(work).is_none() {
+        same("the status of a stream that opens after SIGTERM", &Code::Unavailable, &refused?.code())?;
+    }
+    fared("the work in hand at SIGTERM", &busy.answer(work).await?, &["out"])?;
+    for (name, stream) in [("the stream with work", &busy), ("the idle stream", &idle)] {
+        let status = stream.ended().await?;
+        holds(status.code() == Code::Ok, format!("{name} ends OK"), || describe(&status))?;
+    }
+    exits(context).await
+}
+
+async fn drain_idle(context: &Context) -> Outcome {
+    let stream = context.open("map").start().await?;
+    context.process()?.signal(Signal::TERM);
+    let status = stream.ended().await?;
+    holds(status.code() == Code::Ok, "the stream ends OK after SIGTERM", || describe(&status))?;
+    exits(context).await
+}
+
+/// Waits for the process to end with 0.
+async fn exits(context: &Context) -> Outcome {
+    match tokio::time::timeout(context.patience, context.process()?.wait()).await {
+        Ok(status) => same("how the process ends after SIGTERM", &"exit status: 0".to_owned(), &status),
+        Err(_) => Err(Fault::new("the process ends after SIGTERM", "it lives on")),
+    }
+}

@@ -1,0 +1,10 @@
+//! A client of nodes that can say what no coordinator would, and that looks at everything that comes back.
+
+mod codec;
+mod process;
+mod record;
+
+pub(crate) use self::{
+    process::{Open, Process, Shared, Work, describe},
+    record::{Answer, Verdict, duration},
+};

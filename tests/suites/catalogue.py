@@ -20,6 +20,7 @@ GENERATED = [
     "sdks/go/internal/pb",
     "sdks/node/src/gen",
     "sdks/python/src/meshloom/_pb",
+    "sdks/side-by-side.md",
 ]
 
 SDK_PYTHON = ROOT / "sdks/python"
@@ -102,12 +103,32 @@ def end_to_end() -> list[Step]:
     return _cargo_tests("e2e", "over real processes", "only")
 
 
+def packages() -> list[Step]:
+    programs = {"E2E_PROGRAMS": str(PROGRAMS)}
+    return [
+        Step(
+            "packages",
+            f"{language}, installed elsewhere",
+            [sys.executable, f"tests/packages/{language}.py"],
+            env=programs,
+        )
+        for language in ("python", "node", "go", "rust")
+    ]
+
+
 # Lints and formats.
 
 
 def _ruff(suite: str, name: str, *words: str) -> list[Step]:
     ruff = [str(VENV), "-m", "ruff", *words]
-    others = ["--config", str(SDK_PYTHON / "pyproject.toml"), "examples", "tests", "sdks/node/scripts"]
+    others = [
+        "--config",
+        str(SDK_PYTHON / "pyproject.toml"),
+        "examples",
+        "tests",
+        "sdks/node/scripts",
+        "sdks/side_by_side.py",
+    ]
     return [Step(suite, f"{name} sdks/python", ruff, SDK_PYTHON), Step(suite, f"{name} others", [*ruff, *others])]
 
 
@@ -145,7 +166,11 @@ def lint_node() -> list[Step]:
 
 
 def lint_proto() -> list[Step]:
-    return [Step("lint", "buf", [str(BUF), "lint"], ROOT / "proto")]
+    proto = ROOT / "proto"
+    return [
+        Step("lint", "buf", [str(BUF), "lint"], proto),
+        Step("lint", "buf breaking", [str(BUF), "breaking", "--against", "baseline.binpb"], proto),
+    ]
 
 
 # Generated code.
@@ -158,13 +183,14 @@ def generate_steps() -> list[Step]:
         Step("generate", "go", ["sh", "sdks/go/generate.sh"], env=buf),
         Step("generate", "python", ["sh", "sdks/python/generate.sh"]),
         Step("generate", "node", ["sh", "sdks/node/generate.sh"], env=buf),
+        Step("generate", "side by side", [sys.executable, "sdks/side_by_side.py"]),
     ]
 
 
 def unchanged() -> list[Step]:
     script = (
         'changed=$(git status --porcelain -- "$@"); [ -z "$changed" ] || '
-        '{ echo "not what proto/ gives; run make generate and commit:"; echo "$changed"; git diff -- "$@"; exit 1; }'
+        '{ echo "not what is generated; run make generate and commit:"; echo "$changed"; git diff -- "$@"; exit 1; }'
     )
     return [Step("generate", "as committed", ["sh", "-euc", script, "sh", *GENERATED])]
 
@@ -200,7 +226,7 @@ def verb_all() -> Stages:
     return [
         *verb_setup(),
         Stage([[*rust(), *lint_rust()], [*python(), *node(), *go(), *_lint_others()]]),
-        Stage([end_to_end()]),
+        Stage([[*end_to_end(), *packages()]]),
         # Alone: it writes the files that all others read.
         Stage([[*generate_steps(), *unchanged()]]),
     ]
@@ -251,6 +277,7 @@ VERBS = {
     "generate": lambda: [_set_up(setup_node()), Stage([generate_steps()])],
     "check-generate": verb_check_generate,
     "e2e": lambda: [*verb_setup(), Stage([end_to_end()])],
+    "packages": lambda: [*verb_setup(), Stage([packages()])],
     "rust": lambda: [_set_up(setup_rust()), Stage([rust()])],
     "go": lambda: [Stage([go()])],
     "python": lambda: [_set_up(setup_python()), Stage([python()])],

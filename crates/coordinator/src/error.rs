@@ -36,7 +36,7 @@ impl RunError {
     pub(crate) fn node(node: &str, code: &'static str, message: impl Into<String>) -> Self {
         let kind = match code {
             "CONFIG_REFUSED" | "HANDLER_UNKNOWN" | "ROLE_MISMATCH" | "ROUTE_UNDECLARED" => FailureKind::Config,
-            "DEMAND_EXCEEDED" | "FRAME_REFUSED" | "PROTOCOL_VERSION" => FailureKind::Protocol,
+            "DEMAND_EXCEEDED" | "FRAME_REFUSED" | "PROTOCOL_UNSUPPORTED" => FailureKind::Protocol,
             _ => FailureKind::Unavailable,
         };
         Self { code, node: Some(node.to_owned()), message: message.into(), remedy: String::new(), kind }

@@ -86,6 +86,7 @@ pub struct Replica {
     pub pid: Option<u32>,
     pub last_error: String,
     pub breaker: Option<String>,
+    pub oldest_call_seconds: Option<f64>,
 }
 
 /// What keeps a node from its work.

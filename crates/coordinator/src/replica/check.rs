@@ -22,7 +22,7 @@ pub(crate) fn pick_handler<'a>(
     {
         let side = if range.min > PROTOCOL.1 { "the coordinator" } else { "the node's SDK" };
         return Err(fail(
-            "PROTOCOL_VERSION",
+            "PROTOCOL_UNSUPPORTED",
             format!(
                 "the node speaks protocol {} to {}, this coordinator {} to {}",
                 range.min, range.max, PROTOCOL.0, PROTOCOL.1

@@ -106,7 +106,7 @@ impl ProcessStream {
             }
             Some(Response::Opened(opened)) => {
                 let message = format!("it chose protocol {}, which was not offered", opened.protocol);
-                Err(RunError::node(&spec.name, "PROTOCOL_VERSION", message).with_remedy("upgrade the node's SDK"))
+                Err(RunError::node(&spec.name, "PROTOCOL_UNSUPPORTED", message).with_remedy("upgrade the node's SDK"))
             }
             _ => Err(RunError::node(&spec.name, "PROTOCOL_BROKEN", "the first message of its stream was not `opened`")),
         }

@@ -25,14 +25,12 @@ pub(super) fn refusal(node: &str, status: &Status) -> RunError {
             RunError::node(node, "ROLE_MISMATCH", status.message().to_owned())
         }
         Code::FailedPrecondition => {
-            let upgrade = details.error_info().map(|info| {
-                let mut words: Vec<String> =
-                    info.metadata.iter().map(|(key, value)| format!("{key}: {value}")).collect();
-                words.sort();
-                words.join(", ")
-            });
-            RunError::node(node, "PROTOCOL_VERSION", status.message().to_owned())
-                .with_remedy(upgrade.unwrap_or_default())
+            let said = |key| details.error_info().and_then(|info| info.metadata.get(key));
+            let remedy = match (said("upgrade"), said("to")) {
+                (Some(side), Some(version)) => format!("upgrade the {side} to one that speaks protocol {version}"),
+                _ => "upgrade the older of node and coordinator".to_owned(),
+            };
+            RunError::node(node, "PROTOCOL_UNSUPPORTED", status.message().to_owned()).with_remedy(remedy)
         }
         code => RunError::node(node, "OPEN_FAILED", format!("it did not open: {code:?}: {}", status.message())),
     }

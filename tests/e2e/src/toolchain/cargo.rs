@@ -31,6 +31,11 @@ pub fn rust_test_node() -> PathBuf {
     built().join("test-node")
 }
 
+/// The Rust interpreter of the conformance kit.
+pub fn rust_interpreter() -> PathBuf {
+    built().join("interpreter")
+}
+
 /// The Rust test publisher.
 pub fn rust_test_publisher() -> PathBuf {
     built().join("test-publisher")

@@ -10,7 +10,7 @@ mod tools;
 use std::process::Command;
 
 pub use self::{
-    cargo::{meshloom, rust_ingest, rust_test_node, rust_test_publisher},
+    cargo::{meshloom, rust_ingest, rust_interpreter, rust_test_node, rust_test_publisher},
     go::go_program,
     node::node_folder,
     python::{anomaly_model, python},
@@ -51,6 +51,16 @@ impl Language {
             Self::Go => vec![go_program("tests/nodes/go/publish")],
             Self::Python => vec![python(), crate::root().join("tests/nodes/python/publish.py")],
             Self::Node => vec!["node".into(), node_folder("tests/nodes/node").join("publish.js")],
+        }
+    }
+
+    /// The `run` value of the interpreter of this language, a YAML flow list.
+    pub fn interpreter(self) -> String {
+        match self {
+            Self::Rust => list([rust_interpreter()]),
+            Self::Go => list([go_program("tests/nodes/go/interpreter")]),
+            Self::Python => list([python(), crate::root().join("tests/nodes/python/interpreter.py")]),
+            Self::Node => list(["node".into(), node_folder("tests/nodes/node").join("interpreter.js")]),
         }
     }
 

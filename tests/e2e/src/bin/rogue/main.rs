@@ -94,8 +94,8 @@ impl NodeService for Rogue {
         let requests = request.into_inner();
         match self.how.as_str() {
             "newer-open" => {
-                let metadata = [("upgrade".to_owned(), "the coordinator to protocol 2".to_owned())];
-                let details = ErrorDetails::with_error_info("PROTOCOL_VERSION", "meshloom", metadata);
+                let metadata = [("upgrade", "coordinator"), ("to", "2")].map(|(key, value)| (key.into(), value.into()));
+                let details = ErrorDetails::with_error_info("PROTOCOL_UNSUPPORTED", "meshloom", metadata);
                 let message = "this node speaks protocol 2 to 3, the coordinator 1 to 1";
                 Err(Status::with_error_details(tonic::Code::FailedPrecondition, message, details))
             }

@@ -26,7 +26,7 @@ from ._service import SERVICE, NodeService
 from .node import Node
 from .verdicts import ServeError
 
-log = logging.getLogger("meshloom")
+log: logging.Logger = logging.getLogger("meshloom")
 
 BY_HAND = "127.0.0.1:7480"
 #: How long a drain waits for handlers, in seconds, before it gives up on them.
@@ -72,7 +72,7 @@ class Server:
         self._over = False
         self._register()
         #: Where the node listens, in gRPC's name syntax.
-        self.address = self._bind(listen)
+        self.address: str = self._bind(listen)
         _tracing.start()
         self._server.start()
         for name in ("", SERVICE):

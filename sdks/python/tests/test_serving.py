@@ -129,6 +129,39 @@ def test_a_second_signal_ends_at_once(sockets: Path) -> None:
         process.communicate()
 
 
+def test_a_handler_that_holds_the_lock_of_the_interpreter(sockets: Path) -> None:
+    """It holds up all of its process, for as long as it holds it, and nothing is lost."""
+    script = """
+import itertools, re, time, meshloom
+node = meshloom.Node("n")
+@node.map
+def hold(event):
+    until = time.monotonic() + event.json()
+    for length in itertools.count(12):
+        re.match(r"(a+)+$", "a" * length + "b")
+        if time.monotonic() >= until:
+            return event
+node.serve()
+"""
+    address = f"unix:{sockets}/s"
+    process = spawn(script, MESHLOOM_LISTEN=address)
+    try:
+        with grpc.insecure_channel(address) as channel:
+            grpc.channel_ready_future(channel).result(wire.DEADLINE)
+            stream = wire.Process(channel)
+            stream.opened()
+            work = stream.work([1.0, 0.0])
+            beside = wire.Process(channel)
+            beside.opened()
+            assert beside.run([0.0]).json() == [(0, 0.0)]
+            assert wire.Answer(stream.results(work)).json() == [(0, 1.0), (1, 0.0)]
+        process.terminate()
+        assert process.wait(wire.DEADLINE) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_a_watch_of_health_does_not_hold_up_a_drain(sockets: Path) -> None:
     with grpc.insecure_channel(f"unix:{sockets}/s") as channel:
         server = Server([plain()], f"unix:{sockets}/s")

@@ -45,17 +45,23 @@ def test_cancel_reaches_a_def_handler(serving: Any) -> None:
 def test_blocking_handlers_block_neither_health_nor_progress(serving: Any) -> None:
     node: Node = Node("n")
     release = threading.Event()
-    node.map(lambda event: release.wait(wire.DEADLINE))
+    node.map(lambda event: event if event.json() == "free" else release.wait(wire.DEADLINE))
     channel = serving(node)
     stream = wire.Process(channel)
     stream.opened()
     sequence = stream.work([0, 1])
     health = health_pb2_grpc.HealthStub(channel)
-    assert health.Check(health_pb2.HealthCheckRequest(), timeout=1.0).status == health_pb2.HealthCheckResponse.SERVING
+    assert (
+        health.Check(health_pb2.HealthCheckRequest(), timeout=wire.DEADLINE).status
+        == health_pb2.HealthCheckResponse.SERVING
+    )
     assert wire.describe(channel).sdk.language == "python"
+    beside = wire.Process(channel)
+    beside.opened()
+    assert beside.run(["free"]).json() == [(0, "free")]  # a new stream flows
     ages = []
     for _ in range(2):
-        response = stream.read(timeout=3.0)
+        response = stream.read()
         assert response.WhichOneof("response") == "progress"
         [call] = response.progress.calls
         assert (call.sequence, call.index) == (sequence, 0)

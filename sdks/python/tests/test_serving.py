@@ -153,8 +153,8 @@ node.serve()
             work = stream.work([1.0, 0.0])
             beside = wire.Process(channel)
             beside.opened()
-            assert beside.run([0.0]).json() == [(0, 0.0)]
-            assert wire.Answer(stream.results(work)).json() == [(0, 1.0), (1, 0.0)]
+            assert beside.run([0.0]).rows == [(0, None)]
+            assert wire.Answer(stream.results(work)).rows == [(0, None), (1, None)]
         process.terminate()
         assert process.wait(wire.DEADLINE) == 0
     finally:

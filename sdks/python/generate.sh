@@ -24,6 +24,9 @@ mkdir -p "$target"
 echo '"""Generated from proto/meshloom/v1 by generate.sh; not to be edited."""' > "$target/__init__.py"
 for name in $files; do
   for suffix in pb2.py pb2.pyi; do
-    sed 's/^from meshloom\.v1 import/from . import/' "$out/meshloom/v1/${name}_$suffix" > "$target/${name}_$suffix"
+    # Absolute imports become relative; the stubs' bare mappings and keyword arguments get types.
+    sed -e 's/^from meshloom\.v1 import/from . import/' \
+      -e '/^from typing import/s/import /import Any as _Any, /' \
+      -e '/^from typing import/!s/_Mapping\([],]\)/_Mapping[str, _Any]\1/g' -e 's/\*\*kwargs)/**kwargs: _Any)/' "$out/meshloom/v1/${name}_$suffix" > "$target/${name}_$suffix"
   done
 done

@@ -6,4 +6,5 @@ python=$(./venv.sh)
 "$python" -m mypy
 export PYRIGHT_PYTHON_IGNORE_WARNINGS=1
 "$python" -m pyright --warnings
-"$python" -m pyright --pythonpath "$python" --ignoreexternal --verifytypes meshloom
+# It looks for the package in the environment of the `python` on the path.
+PATH="$(dirname "$python"):$PATH" "$python" -m pyright --ignoreexternal --verifytypes meshloom

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import re
 import sys
 import threading
 from pathlib import Path
@@ -152,21 +151,6 @@ def test_what_a_run_tells() -> None:
     assert [output.text() for output in result.of(1)] == ['"0"', '"1"']
     assert (result.of(1)[1].extensions, result.of(0)) == ({"n": 1, "kept": Timestamp.of_ns(5)}, [])
     assert (result.of(1)[0].data_schema, result.of(1)[0].id) == ("s", "#2")
-
-
-def test_readme_quick_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (ROOT / "sdks/python/README.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    names: dict[str, Any] = {"__name__": "classify"}
-    exec(compile(blocks[0], "README.md", "exec"), names)
-    module = ModuleType("classify")
-    monkeypatch.setitem(sys.modules, "classify", module)
-    module.__dict__.update(names)
-    exec(compile(blocks[1], "README.md", "exec"), tests := {"__name__": "test"})
-    for name, test in tests.items():
-        if name.startswith("test_"):
-            test()
-    assert [len(re.findall(r"^def test_", b, re.MULTILINE)) for b in blocks[1:2]] == [1]
 
 
 LABEL = {"label": "L"}

@@ -9,7 +9,19 @@ import msgspec
 import pydantic
 import pytest
 
-from meshloom import Batch, Emitter, Event, Node, PayloadError
+from meshloom import (
+    Batch,
+    ConfigError,
+    Emitter,
+    Event,
+    Node,
+    Output,
+    PayloadError,
+    Timestamp,
+    Uri,
+    UriReference,
+)
+from meshloom.config import parse
 from meshloom.testing import run
 
 
@@ -111,3 +123,24 @@ def test_a_batch_names_the_row() -> None:
 
     run(node, [GOOD, BAD[0]])
     assert seen == ["row 1: Expected `int`, got `str` - at `$.inner.n`"]
+
+
+def test_values_that_the_sdk_gives_can_be_given_back() -> None:
+    node: Node = Node("n")
+    node.map(lambda event: dict(event.extensions))
+    given = {"at": Timestamp.of_ns(1_500_000_000_000_001_001), "to": Uri("a:b"), "ref": UriReference("b"), "n": 1}
+    [value] = run(node, [Output(1, extensions=given)]).values
+    assert value == {"at": "2017-07-14T02:40:00.000001Z", "to": "a:b", "ref": "b", "n": 1}
+
+
+def test_json_that_is_no_utf_8() -> None:
+    raw = b'{"s":"\xff"}'
+    typed: Node = Node("typed")
+    typed.map(lambda event: event.json(dict[str, str]))
+    plain: Node = Node("plain")
+    plain.map(lambda event: event.json())
+    for node in (typed, plain):
+        [failed] = run(node, [Output(raw)]).rejected
+        assert failed.message.startswith("the payload is not JSON (")
+    with pytest.raises(ConfigError, match="the config is not JSON"):
+        parse(dict, raw)

@@ -42,6 +42,7 @@ def spawn(script: str = NODE, **env: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", script],
         env=clean | env,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -73,6 +74,102 @@ def test_a_signal_drains_and_exits_0(sockets: Path, number: signal.Signals) -> N
         assert (process.returncode, out, err) == (0, "began\nbegan\ntorn down\n", "")
     finally:
         process.kill()
+
+
+def test_a_signal_that_another_thread_is_given(sockets: Path) -> None:
+    """The main thread waits in C then, and nobody else runs Python's handlers."""
+    kill = """
+import signal, sys, threading
+def kill():
+    sys.stdin.readline()
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+threading.Thread(target=kill).start()
+"""
+    address = f"unix:{sockets}/s"
+    process = spawn(kill + NODE, MESHLOOM_LISTEN=address)
+    try:
+        with grpc.insecure_channel(address) as channel:
+            grpc.channel_ready_future(channel).result(wire.DEADLINE)
+            stream = wire.Process(channel)
+            stream.opened()
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert stream.rest() == []
+        out, err = process.communicate(timeout=wire.DEADLINE)
+        assert (process.returncode, out, err) == (0, "torn down\n", "")
+    finally:
+        process.kill()
+
+
+def test_a_second_signal_ends_at_once(sockets: Path) -> None:
+    address = f"unix:{sockets}/s"
+    process = spawn(NODE.replace("time.sleep(0.2)", "time.sleep(600)"), MESHLOOM_LISTEN=address)
+    try:
+        with grpc.insecure_channel(address) as channel:
+            grpc.channel_ready_future(channel).result(wire.DEADLINE)
+            health = health_pb2_grpc.HealthStub(channel)
+            watch = health.Watch(health_pb2.HealthCheckRequest())
+            assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+            stream = wire.Process(channel)
+            stream.opened()
+            stream.work([1])
+            assert process.stdout is not None
+            assert process.stdout.readline() == "began\n"
+            process.terminate()
+            assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            late = wire.Process(channel)
+            with pytest.raises(grpc.RpcError, match="shutting down") as refused:
+                late.rest()
+            assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+            process.terminate()
+            assert process.wait(wire.DEADLINE) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_handler_that_holds_the_lock_of_the_interpreter(sockets: Path) -> None:
+    """It holds up all of its process, for as long as it holds it, and nothing is lost."""
+    script = """
+import itertools, re, time, meshloom
+node = meshloom.Node("n")
+@node.map
+def hold(event):
+    until = time.monotonic() + event.json()
+    for length in itertools.count(12):
+        re.match(r"(a+)+$", "a" * length + "b")
+        if time.monotonic() >= until:
+            return event
+node.serve()
+"""
+    address = f"unix:{sockets}/s"
+    process = spawn(script, MESHLOOM_LISTEN=address)
+    try:
+        with grpc.insecure_channel(address) as channel:
+            grpc.channel_ready_future(channel).result(wire.DEADLINE)
+            stream = wire.Process(channel)
+            stream.opened()
+            work = stream.work([1.0, 0.0])
+            beside = wire.Process(channel)
+            beside.opened()
+            assert beside.run([0.0]).rows == [(0, None)]
+            assert wire.Answer(stream.results(work)).rows == [(0, None), (1, None)]
+        process.terminate()
+        assert process.wait(wire.DEADLINE) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_watch_of_health_does_not_hold_up_a_drain(sockets: Path) -> None:
+    with grpc.insecure_channel(f"unix:{sockets}/s") as channel:
+        server = Server([plain()], f"unix:{sockets}/s")
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        began = time.monotonic()
+        server.stop(600.0)
+        assert time.monotonic() - began < 300.0
 
 
 def test_a_taken_address_exits_69(sockets: Path) -> None:

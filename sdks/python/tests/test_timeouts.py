@@ -22,6 +22,12 @@ def opened(serving: Any, node: Node, **options: Any) -> wire.Process:
     return stream
 
 
+def running(stream: wire.Process, index: int = 1) -> None:
+    """Returns once the call for an event (in a batch: the batch) is told to be under way; others may be answered."""
+    while not any(call.index in (index, wire.WHOLE) for call in stream.read().progress.calls):
+        pass
+
+
 def slow(kind: str, ended: threading.Event) -> Node:
     """A node whose call for the payload 1 lasts until it is cancelled (or, deaf, is not to be cancelled)."""
     node: Node = Node("n", concurrency=1)
@@ -103,8 +109,7 @@ def test_a_work_that_is_taken_back(serving: Any, kind: str) -> None:
     ended = threading.Event()
     stream = opened(serving, slow(kind, ended))
     sequence = stream.work([0, 1, 0])
-    while stream.read().WhichOneof("response") != "progress":  # it runs
-        pass
+    running(stream)
     stream.cancel(sequence)
     stream.cancel(99)  # not in hand: ignored
     answer = wire.Answer(stream.results(sequence))
@@ -132,6 +137,15 @@ def test_the_events_of_its_key_wait_for_one_over_its_time(serving: Any) -> None:
     stream = opened(serving, slow("async", threading.Event()), ordering=process_pb2.ORDERING_KEY)
     answer = stream.run([1, 0, 0], keys=["a", "a", "b"], timeout=0.1)
     assert answer.reasons() == {0: reasons.TIMEOUT, 1: reasons.KEY_HELD}
+
+
+def test_those_behind_one_that_was_taken_back_are_taken_back(serving: Any) -> None:
+    stream = opened(serving, slow("async", threading.Event()), ordering=process_pb2.ORDERING_KEY)
+    sequence = stream.work([1, 0], keys=["a", "a"])
+    running(stream, 0)
+    stream.cancel(sequence)
+    answer = wire.Answer(stream.results(sequence))
+    assert answer.reasons() == dict.fromkeys((0, 1), reasons.CANCELLED)
 
 
 def test_spans_say_so() -> None:

@@ -80,7 +80,7 @@ def handle_row(row: int, event: Event, attempt: int, batch: Batch, out: Emitter,
             match obey(command, event, attempt, ctx):
                 case None:
                     pass
-                case drop if drop is DROP:
+                case drop if drop is DROP or drop == []:
                     out.drop(row)
                 case [*several]:
                     out.rows(several, parents=[row] * len(several))

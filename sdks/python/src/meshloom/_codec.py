@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from ._decode import Decode, text, typed
+from ._times import Timestamp
 from .event import Event
 
 JSON = "application/json"
@@ -15,7 +17,11 @@ BINARY = "application/octet-stream"
 
 
 def encode_other(value: Any) -> Any:
-    """What msgspec does not know: pydantic models, numpy scalars and arrays, times of pandas."""
+    """What msgspec does not know: own kinds of str and datetime, pydantic models, scalars of numpy and pandas."""
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Timestamp):
+        return datetime(*value.timetuple()[:6], value.microsecond, tzinfo=value.tzinfo)
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     if hasattr(value, "tolist"):

@@ -49,7 +49,7 @@ def _made(kind: Any) -> Decode:
             return inner(data)
         except msgspec.ValidationError as error:
             raise PayloadError(str(error)) from None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise not_json(data, error) from None
 
     return decode

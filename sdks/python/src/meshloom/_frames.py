@@ -135,7 +135,7 @@ def decode_checkpoint(raw: bytes, kind: Any = Any) -> Any:
     """The JSON value of a checkpoint that this SDK made, as the source's own type of checkpoints."""
     try:
         return msgspec.json.decode(raw, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         text = f"the checkpoint to resume from is not one of this source ({error}); start over with --fresh"
         raise CheckpointUnreadable(text) from None
 

@@ -58,7 +58,11 @@ class Lane:
         return ("delivered" if delivered else "consumed"), None
 
     def _hold(self, index: int) -> None:
-        self.held.fail(failure(index, reasons.KEY_HELD, reasons.HELD_MESSAGE))
+        """Closes an input behind one of its key that comes again."""
+        if self.run.cancelled:
+            self.held.fail(self.run.taken_back(index, 0.0))
+        else:
+            self.held.fail(failure(index, reasons.KEY_HELD, reasons.HELD_MESSAGE))
 
     def tick(self, now: float) -> Running | None:
         """What the lane is in, None between calls. Runs in the timer's thread."""

@@ -65,21 +65,21 @@ class BatchView:
     __slots__ = ("_strings", "count", "data", "edges", "extensions", "spans", "times", "uids")
 
     def __init__(self, batch: pb.Batch, *, with_uids: bool = True) -> None:
-        self.count = count = batch.count
+        count = batch.count
+        self.count: int = count
         if not 1 <= count <= limits.MAX_BATCH_EVENTS:
             raise Malformed(f"a batch has 1 to {limits.MAX_BATCH_EVENTS} events, not {count}")
         # Reading a bytes field of a message copies it, so each is read once.
-        self.data = batch.payload.data
+        self.data: bytes = batch.payload.data
+        self.edges: list[int] = [0] * (count + 1)
         if batch.HasField("payload"):
             self.edges = bounds(
                 batch.payload.ends, len(self.data), count, "payload", limits.MAX_EVENT, reasons.EVENT_TOO_LARGE
             )
-        else:
-            self.edges = [0] * (count + 1)
-        self.uids = batch.uid
+        self.uids: bytes = batch.uid
         if len(self.uids) != (16 * count if with_uids else 0):
             raise Malformed(f"uid has {len(self.uids)} bytes for {count} events")
-        self.times = i64(batch.time, count, "time") if batch.time else None
+        self.times: memoryview[int] | None = i64(batch.time, count, "time") if batch.time else None
         self._strings: dict[str, StringColumn] = {}
         for name in _STRINGS:
             if batch.HasField(name):

@@ -146,7 +146,7 @@ def parse(kind: Any, config_json: bytes) -> Any:
     """The config as `kind` (dataclass, TypedDict, msgspec.Struct, pydantic model, dict, None). Raises ConfigError."""
     try:
         value = msgspec.json.decode(config_json) if config_json else {}
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"the config is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise ConfigError("the config is not an object")

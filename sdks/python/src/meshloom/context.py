@@ -82,14 +82,14 @@ class Assignment:
     def __init__(
         self, opening: Opening, sequence: int, view: BatchView, attempts: list[int] | None, timeout: float | None
     ) -> None:
-        self.opening = opening
-        self.sequence = sequence
-        self.view = view
-        self.attempts = attempts
-        self.timeout = timeout
-        self.cancel = threading.Event()
+        self.opening: Opening = opening
+        self.sequence: int = sequence
+        self.view: BatchView = view
+        self.attempts: list[int] | None = attempts
+        self.timeout: float | None = timeout
+        self.cancel: threading.Event = threading.Event()
         #: The same as a plain attribute, for the hot path.
-        self.cancelled = False
+        self.cancelled: bool = False
         #: Events whose calls are over their time.
         self.overdue: set[int] = set()
 
@@ -109,12 +109,12 @@ class Call:
     __slots__ = ("due", "index", "started", "work")
 
     def __init__(self, work: Assignment, index: int = limits.NONE) -> None:
-        self.work = work
-        self.index = index
+        self.work: Assignment = work
+        self.index: int = index
         #: Whether something waits for the lane: results that have been held for long, or that the work was taken back.
-        self.due = False
+        self.due: bool = False
         #: time.monotonic() at the start of the call; 0.0 while none runs.
-        self.started = 0.0
+        self.started: float = 0.0
 
 
 class Context(Generic[C, S]):
@@ -230,9 +230,9 @@ class SourceContext(Generic[C, S]):
     def __init__(self, opening: Opening, checkpoint: Any, stopping: threading.Event) -> None:
         self._opening = opening
         #: The checkpoint to resume after; None on the first run.
-        self.checkpoint = checkpoint
+        self.checkpoint: Any = checkpoint
         #: Set once the source should end; `ctx.stopping.wait(seconds)` is the way to sleep.
-        self.stopping = stopping
+        self.stopping: threading.Event = stopping
 
     @property
     def config(self) -> C:

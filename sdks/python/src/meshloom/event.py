@@ -115,7 +115,7 @@ class Event(msgspec.Struct, frozen=True, eq=False, gc=False):
             return typed(type)(data)
         try:
             return _decode_any(data)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise not_json(data, error) from None
 
     def __repr__(self) -> str:

@@ -74,10 +74,10 @@ class Node(Generic[C, S]):
             raise ValueError(f"concurrency is 1 to 1024, not {concurrency}")
         self.name = name
         self.config_type = config
-        self.routes = frozenset(routes)
-        self.limits = limits or Limits()
+        self.routes: frozenset[str] = frozenset(routes)
+        self.limits: Limits = limits or Limits()
         self.concurrency = concurrency
-        self.role = ""
+        self.role: str = ""
         self.replays = True
         self.partitioned = False
         self.checkpoint_type: Any = Any

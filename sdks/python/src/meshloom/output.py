@@ -66,10 +66,10 @@ class Output(Generic[T]):
         checkpoint: Any = UNSET,
         settled: Callable[[], Awaitable[Any] | Any] | None = None,
     ) -> None:
-        self.value = value
-        self.content_type = content_type
-        self.checkpoint = checkpoint
-        self.settled = settled
+        self.value: T = value
+        self.content_type: str | None = content_type
+        self.checkpoint: Any = checkpoint
+        self.settled: Callable[[], Awaitable[Any] | Any] | None = settled
         texts: dict[str, str] = {}
         if key is not None:
             texts["key"] = key
@@ -85,9 +85,9 @@ class Output(Generic[T]):
             texts["source"] = source
         if data_schema is not None:
             texts["data_schema"] = data_schema
-        self.texts = texts
-        self.time = time
-        self.extensions = extensions
+        self.texts: dict[str, str] = texts
+        self.time: datetime | int | float | str | None = time
+        self.extensions: Mapping[str, Any] | None = extensions
 
     def __repr__(self) -> str:
         return f"Output({self.value!r}, {self.texts})"

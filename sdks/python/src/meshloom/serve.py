@@ -5,8 +5,6 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
-import queue
-import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -23,10 +21,11 @@ from . import _tracing, limits
 from ._bind import bind
 from ._host import Host
 from ._service import SERVICE, NodeService
+from ._signals import Signals
 from .node import Node
 from .verdicts import ServeError
 
-log = logging.getLogger("meshloom")
+log: logging.Logger = logging.getLogger("meshloom")
 
 BY_HAND = "127.0.0.1:7480"
 #: How long a drain waits for handlers, in seconds, before it gives up on them.
@@ -72,7 +71,7 @@ class Server:
         self._over = False
         self._register()
         #: Where the node listens, in gRPC's name syntax.
-        self.address = self._bind(listen)
+        self.address: str = self._bind(listen)
         _tracing.start()
         self._server.start()
         for name in ("", SERVICE):
@@ -191,18 +190,7 @@ def serve(*nodes: Node[Any, Any]) -> None:
     """
     _configure_logging()
     listen = os.environ.get("MESHLOOM_LISTEN", "")
-    # A SimpleQueue may be put to by a signal handler that interrupts its get; an Event might deadlock there.
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    seen: list[int] = []
-
-    def on_signal(number: int, _frame: object) -> None:
-        if seen:
-            os._exit(128 + number)  # the second one: now
-        seen.append(number)
-        signals.put(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
+    signals = Signals()
     try:
         server = Server(nodes, listen or BY_HAND)
     except ServeError as error:
@@ -215,5 +203,14 @@ def serve(*nodes: Node[Any, Any]) -> None:
             f"file, or `meshloom run --attach {nodes[0].name}={server.address}`",
             file=sys.stderr,
         )
-    signals.get()
-    server.stop()
+    signals.wait()
+
+    def stop() -> None:
+        try:
+            server.stop()
+        finally:
+            signals.done()
+
+    threading.Thread(target=stop, name="meshloom-stop").start()
+    if again := signals.wait():
+        os._exit(128 + again)

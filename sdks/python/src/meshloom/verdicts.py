@@ -14,7 +14,7 @@ class Reject(Exception):
     def __init__(self, message: str = "", *, reason: str = reasons.REJECTED) -> None:
         super().__init__(message)
         self.message = message
-        self.reason = reasons.checked(reason)
+        self.reason: str = reasons.checked(reason)
 
 
 class PayloadError(Reject, ValueError):
@@ -40,10 +40,10 @@ class Retry(Exception):
         if seconds is not None and not 0 <= seconds <= 86_400 * 365:
             raise ValueError(f"Retry(after=...) is in seconds, 0 to a year, not {after!r}")
         self.after = seconds
-        self.message = message or (f"{type(cause).__name__}: {cause}" if cause is not None else "")
-        self.reason = reasons.checked(reason)
+        self.message: str = message or (f"{type(cause).__name__}: {cause}" if cause is not None else "")
+        self.reason: str = reasons.checked(reason)
         if cause is not None:
-            self.__cause__ = cause
+            self.__cause__: BaseException | None = cause
 
 
 @final

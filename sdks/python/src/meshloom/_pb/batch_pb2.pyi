@@ -2,7 +2,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+from typing import Any as _Any, ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -39,7 +39,7 @@ class Strings(_message.Message):
     INDEX_FIELD_NUMBER: _ClassVar[int]
     values: Values
     index: bytes
-    def __init__(self, values: _Optional[_Union[Values, _Mapping]] = ..., index: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, values: _Optional[_Union[Values, _Mapping[str, _Any]]] = ..., index: _Optional[bytes] = ...) -> None: ...
 
 class Batch(_message.Message):
     __slots__ = ("count", "payload", "content_type", "uid", "time", "id", "source", "type", "subject", "key", "data_schema", "extensions", "spans")
@@ -70,7 +70,7 @@ class Batch(_message.Message):
     data_schema: Strings
     extensions: _containers.RepeatedCompositeFieldContainer[Extension]
     spans: _containers.RepeatedCompositeFieldContainer[SpanContext]
-    def __init__(self, count: _Optional[int] = ..., payload: _Optional[_Union[Values, _Mapping]] = ..., content_type: _Optional[_Union[Strings, _Mapping]] = ..., uid: _Optional[bytes] = ..., time: _Optional[bytes] = ..., id: _Optional[_Union[Strings, _Mapping]] = ..., source: _Optional[_Union[Strings, _Mapping]] = ..., type: _Optional[_Union[Strings, _Mapping]] = ..., subject: _Optional[_Union[Strings, _Mapping]] = ..., key: _Optional[_Union[Strings, _Mapping]] = ..., data_schema: _Optional[_Union[Strings, _Mapping]] = ..., extensions: _Optional[_Iterable[_Union[Extension, _Mapping]]] = ..., spans: _Optional[_Iterable[_Union[SpanContext, _Mapping]]] = ..., **kwargs) -> None: ...
+    def __init__(self, count: _Optional[int] = ..., payload: _Optional[_Union[Values, _Mapping[str, _Any]]] = ..., content_type: _Optional[_Union[Strings, _Mapping[str, _Any]]] = ..., uid: _Optional[bytes] = ..., time: _Optional[bytes] = ..., id: _Optional[_Union[Strings, _Mapping[str, _Any]]] = ..., source: _Optional[_Union[Strings, _Mapping[str, _Any]]] = ..., type: _Optional[_Union[Strings, _Mapping[str, _Any]]] = ..., subject: _Optional[_Union[Strings, _Mapping[str, _Any]]] = ..., key: _Optional[_Union[Strings, _Mapping[str, _Any]]] = ..., data_schema: _Optional[_Union[Strings, _Mapping[str, _Any]]] = ..., extensions: _Optional[_Iterable[_Union[Extension, _Mapping[str, _Any]]]] = ..., spans: _Optional[_Iterable[_Union[SpanContext, _Mapping[str, _Any]]]] = ..., **kwargs: _Any) -> None: ...
 
 class Extension(_message.Message):
     __slots__ = ("name", "type", "values", "index")
@@ -82,7 +82,7 @@ class Extension(_message.Message):
     type: ExtensionType
     values: Values
     index: bytes
-    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[ExtensionType, str]] = ..., values: _Optional[_Union[Values, _Mapping]] = ..., index: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[ExtensionType, str]] = ..., values: _Optional[_Union[Values, _Mapping[str, _Any]]] = ..., index: _Optional[bytes] = ...) -> None: ...
 
 class SpanContext(_message.Message):
     __slots__ = ("index", "trace_id", "span_id", "flags", "trace_state")

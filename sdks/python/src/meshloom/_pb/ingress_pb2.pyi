@@ -4,7 +4,7 @@ from . import session_pb2 as _session_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+from typing import Any as _Any, ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -14,7 +14,7 @@ class PublishRequest(_message.Message):
     PUBLICATION_FIELD_NUMBER: _ClassVar[int]
     open: OpenPublish
     publication: Publication
-    def __init__(self, open: _Optional[_Union[OpenPublish, _Mapping]] = ..., publication: _Optional[_Union[Publication, _Mapping]] = ...) -> None: ...
+    def __init__(self, open: _Optional[_Union[OpenPublish, _Mapping[str, _Any]]] = ..., publication: _Optional[_Union[Publication, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class PublishResponse(_message.Message):
     __slots__ = ("credit", "acknowledged", "refused", "opened")
@@ -26,7 +26,7 @@ class PublishResponse(_message.Message):
     acknowledged: Acknowledged
     refused: Refused
     opened: OpenedPublish
-    def __init__(self, credit: _Optional[_Union[PublishCredit, _Mapping]] = ..., acknowledged: _Optional[_Union[Acknowledged, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., opened: _Optional[_Union[OpenedPublish, _Mapping]] = ...) -> None: ...
+    def __init__(self, credit: _Optional[_Union[PublishCredit, _Mapping[str, _Any]]] = ..., acknowledged: _Optional[_Union[Acknowledged, _Mapping[str, _Any]]] = ..., refused: _Optional[_Union[Refused, _Mapping[str, _Any]]] = ..., opened: _Optional[_Union[OpenedPublish, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class OpenPublish(_message.Message):
     __slots__ = ("pipeline", "node", "protocol")
@@ -36,7 +36,7 @@ class OpenPublish(_message.Message):
     pipeline: str
     node: str
     protocol: _session_pb2.ProtocolRange
-    def __init__(self, pipeline: _Optional[str] = ..., node: _Optional[str] = ..., protocol: _Optional[_Union[_session_pb2.ProtocolRange, _Mapping]] = ...) -> None: ...
+    def __init__(self, pipeline: _Optional[str] = ..., node: _Optional[str] = ..., protocol: _Optional[_Union[_session_pb2.ProtocolRange, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class OpenedPublish(_message.Message):
     __slots__ = ("protocol", "max_event_bytes")
@@ -52,7 +52,7 @@ class Publication(_message.Message):
     BATCH_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     batch: _batch_pb2.Batch
-    def __init__(self, sequence: _Optional[int] = ..., batch: _Optional[_Union[_batch_pb2.Batch, _Mapping]] = ...) -> None: ...
+    def __init__(self, sequence: _Optional[int] = ..., batch: _Optional[_Union[_batch_pb2.Batch, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class PublishCredit(_message.Message):
     __slots__ = ("events", "bytes")
@@ -74,4 +74,4 @@ class Refused(_message.Message):
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     failures: _containers.RepeatedCompositeFieldContainer[_process_pb2.EventFailure]
-    def __init__(self, sequence: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[_process_pb2.EventFailure, _Mapping]]] = ...) -> None: ...
+    def __init__(self, sequence: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[_process_pb2.EventFailure, _Mapping[str, _Any]]]] = ...) -> None: ...

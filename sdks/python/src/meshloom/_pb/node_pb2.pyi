@@ -5,7 +5,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+from typing import Any as _Any, ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -40,7 +40,7 @@ class DescribeResponse(_message.Message):
     protocol: _session_pb2.ProtocolRange
     capabilities: _containers.RepeatedScalarFieldContainer[str]
     handlers: _containers.RepeatedCompositeFieldContainer[Handler]
-    def __init__(self, sdk: _Optional[_Union[_session_pb2.Sdk, _Mapping]] = ..., protocol: _Optional[_Union[_session_pb2.ProtocolRange, _Mapping]] = ..., capabilities: _Optional[_Iterable[str]] = ..., handlers: _Optional[_Iterable[_Union[Handler, _Mapping]]] = ...) -> None: ...
+    def __init__(self, sdk: _Optional[_Union[_session_pb2.Sdk, _Mapping[str, _Any]]] = ..., protocol: _Optional[_Union[_session_pb2.ProtocolRange, _Mapping[str, _Any]]] = ..., capabilities: _Optional[_Iterable[str]] = ..., handlers: _Optional[_Iterable[_Union[Handler, _Mapping[str, _Any]]]] = ...) -> None: ...
 
 class Handler(_message.Message):
     __slots__ = ("name", "role", "config_schema", "routes", "limits", "replays", "partitioned", "description")
@@ -60,4 +60,4 @@ class Handler(_message.Message):
     replays: bool
     partitioned: bool
     description: str
-    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[HandlerRole, str]] = ..., config_schema: _Optional[bytes] = ..., routes: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[_session_pb2.Limits, _Mapping]] = ..., replays: bool = ..., partitioned: bool = ..., description: _Optional[str] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[HandlerRole, str]] = ..., config_schema: _Optional[bytes] = ..., routes: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[_session_pb2.Limits, _Mapping[str, _Any]]] = ..., replays: bool = ..., partitioned: bool = ..., description: _Optional[str] = ...) -> None: ...

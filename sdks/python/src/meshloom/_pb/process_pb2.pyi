@@ -5,7 +5,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+from typing import Any as _Any, ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -37,7 +37,7 @@ class ProcessRequest(_message.Message):
     open: OpenProcess
     work: Work
     cancel: Cancel
-    def __init__(self, open: _Optional[_Union[OpenProcess, _Mapping]] = ..., work: _Optional[_Union[Work, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ...) -> None: ...
+    def __init__(self, open: _Optional[_Union[OpenProcess, _Mapping[str, _Any]]] = ..., work: _Optional[_Union[Work, _Mapping[str, _Any]]] = ..., cancel: _Optional[_Union[Cancel, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class ProcessResponse(_message.Message):
     __slots__ = ("opened", "result", "limits", "progress")
@@ -49,7 +49,7 @@ class ProcessResponse(_message.Message):
     result: WorkResult
     limits: _session_pb2.Limits
     progress: Progress
-    def __init__(self, opened: _Optional[_Union[_session_pb2.Opened, _Mapping]] = ..., result: _Optional[_Union[WorkResult, _Mapping]] = ..., limits: _Optional[_Union[_session_pb2.Limits, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ...) -> None: ...
+    def __init__(self, opened: _Optional[_Union[_session_pb2.Opened, _Mapping[str, _Any]]] = ..., result: _Optional[_Union[WorkResult, _Mapping[str, _Any]]] = ..., limits: _Optional[_Union[_session_pb2.Limits, _Mapping[str, _Any]]] = ..., progress: _Optional[_Union[Progress, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class OpenProcess(_message.Message):
     __slots__ = ("protocol", "pipeline", "node", "handler", "replica", "capabilities", "config_json", "ordering", "concurrency")
@@ -71,7 +71,7 @@ class OpenProcess(_message.Message):
     config_json: bytes
     ordering: Ordering
     concurrency: int
-    def __init__(self, protocol: _Optional[_Union[_session_pb2.ProtocolRange, _Mapping]] = ..., pipeline: _Optional[str] = ..., node: _Optional[str] = ..., handler: _Optional[str] = ..., replica: _Optional[_Union[_session_pb2.Replica, _Mapping]] = ..., capabilities: _Optional[_Iterable[str]] = ..., config_json: _Optional[bytes] = ..., ordering: _Optional[_Union[Ordering, str]] = ..., concurrency: _Optional[int] = ...) -> None: ...
+    def __init__(self, protocol: _Optional[_Union[_session_pb2.ProtocolRange, _Mapping[str, _Any]]] = ..., pipeline: _Optional[str] = ..., node: _Optional[str] = ..., handler: _Optional[str] = ..., replica: _Optional[_Union[_session_pb2.Replica, _Mapping[str, _Any]]] = ..., capabilities: _Optional[_Iterable[str]] = ..., config_json: _Optional[bytes] = ..., ordering: _Optional[_Union[Ordering, str]] = ..., concurrency: _Optional[int] = ...) -> None: ...
 
 class Work(_message.Message):
     __slots__ = ("sequence", "attempts", "timeout", "batch")
@@ -83,7 +83,7 @@ class Work(_message.Message):
     attempts: bytes
     timeout: _duration_pb2.Duration
     batch: _batch_pb2.Batch
-    def __init__(self, sequence: _Optional[int] = ..., attempts: _Optional[bytes] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., batch: _Optional[_Union[_batch_pb2.Batch, _Mapping]] = ...) -> None: ...
+    def __init__(self, sequence: _Optional[int] = ..., attempts: _Optional[bytes] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping[str, _Any]]] = ..., batch: _Optional[_Union[_batch_pb2.Batch, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class Cancel(_message.Message):
     __slots__ = ("sequence", "reason")
@@ -107,7 +107,7 @@ class WorkResult(_message.Message):
     consumed: int
     last: bool
     busy: _duration_pb2.Duration
-    def __init__(self, sequence: _Optional[int] = ..., outputs: _Optional[_Union[Outputs, _Mapping]] = ..., failures: _Optional[_Iterable[_Union[EventFailure, _Mapping]]] = ..., consumed: _Optional[int] = ..., last: bool = ..., busy: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, sequence: _Optional[int] = ..., outputs: _Optional[_Union[Outputs, _Mapping[str, _Any]]] = ..., failures: _Optional[_Iterable[_Union[EventFailure, _Mapping[str, _Any]]]] = ..., consumed: _Optional[int] = ..., last: bool = ..., busy: _Optional[_Union[_duration_pb2.Duration, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class Outputs(_message.Message):
     __slots__ = ("count", "parent", "continued", "payload", "content_type", "type", "subject", "key", "time", "id", "route", "data_schema", "extensions")
@@ -137,7 +137,7 @@ class Outputs(_message.Message):
     route: _batch_pb2.Strings
     data_schema: _batch_pb2.Strings
     extensions: _containers.RepeatedCompositeFieldContainer[_batch_pb2.Extension]
-    def __init__(self, count: _Optional[int] = ..., parent: _Optional[bytes] = ..., continued: bool = ..., payload: _Optional[_Union[_batch_pb2.Values, _Mapping]] = ..., content_type: _Optional[_Union[_batch_pb2.Strings, _Mapping]] = ..., type: _Optional[_Union[_batch_pb2.Strings, _Mapping]] = ..., subject: _Optional[_Union[_batch_pb2.Strings, _Mapping]] = ..., key: _Optional[_Union[_batch_pb2.Strings, _Mapping]] = ..., time: _Optional[bytes] = ..., id: _Optional[_Union[_batch_pb2.Strings, _Mapping]] = ..., route: _Optional[_Union[_batch_pb2.Strings, _Mapping]] = ..., data_schema: _Optional[_Union[_batch_pb2.Strings, _Mapping]] = ..., extensions: _Optional[_Iterable[_Union[_batch_pb2.Extension, _Mapping]]] = ...) -> None: ...
+    def __init__(self, count: _Optional[int] = ..., parent: _Optional[bytes] = ..., continued: bool = ..., payload: _Optional[_Union[_batch_pb2.Values, _Mapping[str, _Any]]] = ..., content_type: _Optional[_Union[_batch_pb2.Strings, _Mapping[str, _Any]]] = ..., type: _Optional[_Union[_batch_pb2.Strings, _Mapping[str, _Any]]] = ..., subject: _Optional[_Union[_batch_pb2.Strings, _Mapping[str, _Any]]] = ..., key: _Optional[_Union[_batch_pb2.Strings, _Mapping[str, _Any]]] = ..., time: _Optional[bytes] = ..., id: _Optional[_Union[_batch_pb2.Strings, _Mapping[str, _Any]]] = ..., route: _Optional[_Union[_batch_pb2.Strings, _Mapping[str, _Any]]] = ..., data_schema: _Optional[_Union[_batch_pb2.Strings, _Mapping[str, _Any]]] = ..., extensions: _Optional[_Iterable[_Union[_batch_pb2.Extension, _Mapping[str, _Any]]]] = ...) -> None: ...
 
 class EventFailure(_message.Message):
     __slots__ = ("index", "action", "reason", "message", "retry_after")
@@ -151,13 +151,13 @@ class EventFailure(_message.Message):
     reason: str
     message: str
     retry_after: _duration_pb2.Duration
-    def __init__(self, index: _Optional[int] = ..., action: _Optional[_Union[FailureAction, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., retry_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, index: _Optional[int] = ..., action: _Optional[_Union[FailureAction, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., retry_after: _Optional[_Union[_duration_pb2.Duration, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("calls",)
     CALLS_FIELD_NUMBER: _ClassVar[int]
     calls: _containers.RepeatedCompositeFieldContainer[HandlerCall]
-    def __init__(self, calls: _Optional[_Iterable[_Union[HandlerCall, _Mapping]]] = ...) -> None: ...
+    def __init__(self, calls: _Optional[_Iterable[_Union[HandlerCall, _Mapping[str, _Any]]]] = ...) -> None: ...
 
 class HandlerCall(_message.Message):
     __slots__ = ("sequence", "index", "age")
@@ -167,4 +167,4 @@ class HandlerCall(_message.Message):
     sequence: int
     index: int
     age: _duration_pb2.Duration
-    def __init__(self, sequence: _Optional[int] = ..., index: _Optional[int] = ..., age: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, sequence: _Optional[int] = ..., index: _Optional[int] = ..., age: _Optional[_Union[_duration_pb2.Duration, _Mapping[str, _Any]]] = ...) -> None: ...

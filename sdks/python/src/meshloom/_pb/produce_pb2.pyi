@@ -3,7 +3,7 @@ from . import session_pb2 as _session_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+from typing import Any as _Any, ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -17,7 +17,7 @@ class ProduceRequest(_message.Message):
     demand: Demand
     settled: Settled
     stop: Stop
-    def __init__(self, open: _Optional[_Union[OpenProduce, _Mapping]] = ..., demand: _Optional[_Union[Demand, _Mapping]] = ..., settled: _Optional[_Union[Settled, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ...) -> None: ...
+    def __init__(self, open: _Optional[_Union[OpenProduce, _Mapping[str, _Any]]] = ..., demand: _Optional[_Union[Demand, _Mapping[str, _Any]]] = ..., settled: _Optional[_Union[Settled, _Mapping[str, _Any]]] = ..., stop: _Optional[_Union[Stop, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class ProduceResponse(_message.Message):
     __slots__ = ("opened", "produced", "exhausted")
@@ -27,7 +27,7 @@ class ProduceResponse(_message.Message):
     opened: _session_pb2.Opened
     produced: Produced
     exhausted: Exhausted
-    def __init__(self, opened: _Optional[_Union[_session_pb2.Opened, _Mapping]] = ..., produced: _Optional[_Union[Produced, _Mapping]] = ..., exhausted: _Optional[_Union[Exhausted, _Mapping]] = ...) -> None: ...
+    def __init__(self, opened: _Optional[_Union[_session_pb2.Opened, _Mapping[str, _Any]]] = ..., produced: _Optional[_Union[Produced, _Mapping[str, _Any]]] = ..., exhausted: _Optional[_Union[Exhausted, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class OpenProduce(_message.Message):
     __slots__ = ("protocol", "pipeline", "node", "handler", "replica", "capabilities", "config_json", "checkpoint", "trace")
@@ -49,7 +49,7 @@ class OpenProduce(_message.Message):
     config_json: bytes
     checkpoint: bytes
     trace: TraceSampling
-    def __init__(self, protocol: _Optional[_Union[_session_pb2.ProtocolRange, _Mapping]] = ..., pipeline: _Optional[str] = ..., node: _Optional[str] = ..., handler: _Optional[str] = ..., replica: _Optional[_Union[_session_pb2.Replica, _Mapping]] = ..., capabilities: _Optional[_Iterable[str]] = ..., config_json: _Optional[bytes] = ..., checkpoint: _Optional[bytes] = ..., trace: _Optional[_Union[TraceSampling, _Mapping]] = ...) -> None: ...
+    def __init__(self, protocol: _Optional[_Union[_session_pb2.ProtocolRange, _Mapping[str, _Any]]] = ..., pipeline: _Optional[str] = ..., node: _Optional[str] = ..., handler: _Optional[str] = ..., replica: _Optional[_Union[_session_pb2.Replica, _Mapping[str, _Any]]] = ..., capabilities: _Optional[_Iterable[str]] = ..., config_json: _Optional[bytes] = ..., checkpoint: _Optional[bytes] = ..., trace: _Optional[_Union[TraceSampling, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class TraceSampling(_message.Message):
     __slots__ = ("rate", "ratio")
@@ -75,7 +75,7 @@ class Produced(_message.Message):
     sequence: int
     batch: _batch_pb2.Batch
     checkpoint: bytes
-    def __init__(self, sequence: _Optional[int] = ..., batch: _Optional[_Union[_batch_pb2.Batch, _Mapping]] = ..., checkpoint: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, sequence: _Optional[int] = ..., batch: _Optional[_Union[_batch_pb2.Batch, _Mapping[str, _Any]]] = ..., checkpoint: _Optional[bytes] = ...) -> None: ...
 
 class Settled(_message.Message):
     __slots__ = ("sequence", "checkpoint")

@@ -1,7 +1,7 @@
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+from typing import Any as _Any, ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -49,4 +49,4 @@ class Opened(_message.Message):
     sdk: Sdk
     capabilities: _containers.RepeatedScalarFieldContainer[str]
     limits: Limits
-    def __init__(self, protocol: _Optional[int] = ..., sdk: _Optional[_Union[Sdk, _Mapping]] = ..., capabilities: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+    def __init__(self, protocol: _Optional[int] = ..., sdk: _Optional[_Union[Sdk, _Mapping[str, _Any]]] = ..., capabilities: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping[str, _Any]]] = ...) -> None: ...

@@ -2,7 +2,7 @@ import js from "@eslint/js";
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["dist", "build", "src/gen"] },
+  { ignores: ["dist", "build", "docs", "src/gen"] },
   js.configs.recommended,
   {
     files: ["**/*.ts", "**/*.cts"],

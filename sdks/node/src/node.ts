@@ -10,9 +10,12 @@ import type { Emitter } from "./process/emitter.js";
 import { serveDefinitions, type ServeOptions } from "./serving/serve.js";
 import type { MaybePromise } from "./util.js";
 
-type Schema = StandardSchemaV1 | undefined;
-type ConfigOf<S extends Schema> = S extends StandardSchemaV1 ? StandardSchemaV1.InferOutput<S> : AnyConfig;
-type InputOf<S extends Schema> = S extends StandardSchemaV1 ? StandardSchemaV1.InferOutput<S> : MeshEvent;
+/** A Standard Schema, or none. */
+export type Schema = StandardSchemaV1 | undefined;
+/** The config that a handler is given. */
+export type ConfigOf<S extends Schema> = S extends StandardSchemaV1 ? StandardSchemaV1.InferOutput<S> : AnyConfig;
+/** What a handler of single events is given. */
+export type InputOf<S extends Schema> = S extends StandardSchemaV1 ? StandardSchemaV1.InferOutput<S> : MeshEvent;
 
 /** Settings of a node. */
 export interface NodeOptions<ConfigSchema extends Schema, InputSchema extends Schema, State> {

@@ -4,11 +4,16 @@ import { test } from "node:test";
 import { drop, type MeshEvent, type NodeContext, node, type Output, output, type OutputOptions } from "meshloom";
 import { z } from "zod";
 
-/** Fails to compile unless the value's type is exactly the one given. */
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the one way to ask for equality, not for likeness
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
-function expectType<Expected>() {
-  return <Actual>(_: Actual, ..._same: Same<Actual, Expected> extends true ? [] : [never]): void => undefined;
-}
+
+/** Fails to compile unless the value's type is exactly the one given. */
+const expectType =
+  <Expected>() =>
+  <Actual>(value: Actual, ...same: Same<Actual, Expected> extends true ? [] : [never]): void => {
+    void value;
+    void same;
+  };
 
 const config = z.object({ limit: z.number().default(30), every: z.string().transform(Number) });
 const input = z.object({ sensor: z.string(), celsius: z.number().optional() });

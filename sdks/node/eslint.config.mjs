@@ -7,7 +7,9 @@ export default tseslint.config(
   {
     files: ["**/*.ts", "**/*.cts"],
     extends: [tseslint.configs.strictTypeChecked],
-    languageOptions: { parserOptions: { project: ["./tsconfig.json", "./test/tsconfig.json", "./examples/tsconfig.json"] } },
+    languageOptions: {
+      parserOptions: { project: ["./tsconfig.json", "./test/tsconfig.json", "./examples/tsconfig.json"] },
+    },
     rules: {
       // Numbers and bigints in messages are what they look like.
       "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true, allow: ["bigint"] }],

@@ -7,13 +7,13 @@ import { z } from "zod";
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the one way to ask for equality, not for likeness
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 
+type Expect<Expected> = <Actual>(value: Actual, ...same: Same<Actual, Expected> extends true ? [] : [never]) => void;
+
 /** Fails to compile unless the value's type is exactly the one given. */
 const expectType =
-  <Expected>() =>
-  <Actual>(value: Actual, ...same: Same<Actual, Expected> extends true ? [] : [never]): void => {
-    void value;
-    void same;
-  };
+  <Expected>(): Expect<Expected> =>
+  () =>
+    undefined;
 
 const config = z.object({ limit: z.number().default(30), every: z.string().transform(Number) });
 const input = z.object({ sensor: z.string(), celsius: z.number().optional() });

@@ -56,8 +56,13 @@ export type SourceHandler<Config, State, Checkpoint> = (
   context: SourceContext<Config, State, Checkpoint>,
 ) => Iterable<unknown> | AsyncIterable<unknown>;
 
+const NODE = Symbol.for("meshloom.Node");
+
 /** A node that knows what it does. */
 export class Node<F = unknown> {
+  /** Tells its kind, also between copies of this package. */
+  readonly [NODE] = true;
+
   /** @internal */
   constructor(
     /** The handler, as it was given: a plain function. */
@@ -181,7 +186,7 @@ export function serve(...args: readonly (Node | ServeOptions)[]): Promise<void> 
   const definitions: Definition[] = [];
   let options: ServeOptions = {};
   for (const arg of args) {
-    if (arg instanceof Node) definitions.push(arg.definition);
+    if (NODE in arg) definitions.push(arg.definition);
     else options = { ...options, ...arg };
   }
   return serveDefinitions(definitions, options);

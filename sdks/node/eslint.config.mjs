@@ -2,12 +2,14 @@ import js from "@eslint/js";
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["dist", "build", "src/gen"] },
+  { ignores: ["dist", "build", "docs", "src/gen"] },
   js.configs.recommended,
   {
     files: ["**/*.ts", "**/*.cts"],
     extends: [tseslint.configs.strictTypeChecked],
-    languageOptions: { parserOptions: { project: ["./tsconfig.json", "./test/tsconfig.json", "./examples/tsconfig.json"] } },
+    languageOptions: {
+      parserOptions: { project: ["./tsconfig.json", "./test/tsconfig.json", "./examples/tsconfig.json"] },
+    },
     rules: {
       // Numbers and bigints in messages are what they look like.
       "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true, allow: ["bigint"] }],

@@ -16,7 +16,9 @@ function checkedReason(reason: string): string {
 
 /** Throw it to make the event a dead letter now: no attempt will ever succeed. */
 export class Reject extends Error {
+  /** The class, as in the stack. */
   override readonly name: string = "Reject";
+  /** Tells its kind, also between copies of this package. */
   readonly [REJECT] = true;
   /** Stable code, 1 to 64 characters of [A-Z0-9_]. */
   readonly reason: string;
@@ -29,7 +31,9 @@ export class Reject extends Error {
 
 /** Throw it to have the event tried again later. Any other exception does the same, without the delay. */
 export class Retry extends Error {
+  /** The class, as in the stack. */
   override readonly name: string = "Retry";
+  /** Tells its kind, also between copies of this package. */
   readonly [RETRY] = true;
   /** Stable code, 1 to 64 characters of [A-Z0-9_]. */
   readonly reason: string;
@@ -75,10 +79,14 @@ export interface ConfigViolation {
 
 /** Throw it from set-up to refuse the config: the pipeline does not start, and its author reads the messages. */
 export class ConfigError extends Error {
+  /** The class, as in the stack. */
   override readonly name: string = "ConfigError";
+  /** Tells its kind, also between copies of this package. */
   readonly [CONFIG] = true;
+  /** What is wrong, field by field. */
   readonly violations: readonly ConfigViolation[];
 
+  /** `violations`: one message for the config as a whole, or one for each field. */
   constructor(violations: string | readonly ConfigViolation[]) {
     const list = typeof violations === "string" ? [{ field: "", message: violations }] : violations;
     super(list.map((v) => (v.field ? `${v.field}: ${v.message}` : v.message)).join("; "));
@@ -88,6 +96,7 @@ export class ConfigError extends Error {
 
 /** The node could not be served: bad address, port taken, bad certificate. */
 export class ServeError extends Error {
+  /** The class, as in the stack. */
   override readonly name: string = "ServeError";
   /** Exit status for a process that can do nothing else: 69 unavailable, 78 configuration, 70 a fault of the SDK. */
   readonly exitCode: number;

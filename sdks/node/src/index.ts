@@ -4,7 +4,18 @@
  * @packageDocumentation
  */
 export { node, Node, NodeBuilder, serve } from "./node.js";
-export type { BatchHandler, Handler, Many, NodeOptions, Result, SourceHandler } from "./node.js";
+export type {
+  BatchHandler,
+  ConfigOf,
+  Handler,
+  InputOf,
+  Many,
+  NodeOptions,
+  Result,
+  Schema,
+  SourceHandler,
+} from "./node.js";
+export type { MaybePromise } from "./util.js";
 export type { BatchContext, Context, NodeContext, SourceContext } from "./context.js";
 export type { NodeLimits, SetupContext, SourceOptions } from "./definition.js";
 export type { ServeOptions } from "./serving/serve.js";

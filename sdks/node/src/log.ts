@@ -5,9 +5,13 @@ export type LogFields = Record<string, unknown>;
 
 /** A logger: one line on standard error per call, stamped with node, event uid and trace. */
 export interface Logger {
+  /** For whoever looks for a fault. Not written by default. */
   debug(message: string, fields?: LogFields): void;
+  /** What happened. */
   info(message: string, fields?: LogFields): void;
+  /** What may need somebody. */
   warn(message: string, fields?: LogFields): void;
+  /** What needs somebody. */
   error(message: string, fields?: LogFields): void;
 }
 

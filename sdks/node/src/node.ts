@@ -10,9 +10,12 @@ import type { Emitter } from "./process/emitter.js";
 import { serveDefinitions, type ServeOptions } from "./serving/serve.js";
 import type { MaybePromise } from "./util.js";
 
-type Schema = StandardSchemaV1 | undefined;
-type ConfigOf<S extends Schema> = S extends StandardSchemaV1 ? StandardSchemaV1.InferOutput<S> : AnyConfig;
-type InputOf<S extends Schema> = S extends StandardSchemaV1 ? StandardSchemaV1.InferOutput<S> : MeshEvent;
+/** A Standard Schema, or none. */
+export type Schema = StandardSchemaV1 | undefined;
+/** The config that a handler is given. */
+export type ConfigOf<S extends Schema> = S extends StandardSchemaV1 ? StandardSchemaV1.InferOutput<S> : AnyConfig;
+/** What a handler of single events is given. */
+export type InputOf<S extends Schema> = S extends StandardSchemaV1 ? StandardSchemaV1.InferOutput<S> : MeshEvent;
 
 /** Settings of a node. */
 export interface NodeOptions<ConfigSchema extends Schema, InputSchema extends Schema, State> {
@@ -53,8 +56,13 @@ export type SourceHandler<Config, State, Checkpoint> = (
   context: SourceContext<Config, State, Checkpoint>,
 ) => Iterable<unknown> | AsyncIterable<unknown>;
 
+const NODE = Symbol.for("meshloom.Node");
+
 /** A node that knows what it does. */
 export class Node<F = unknown> {
+  /** Tells its kind, also between copies of this package. */
+  readonly [NODE] = true;
+
   /** @internal */
   constructor(
     /** The handler, as it was given: a plain function. */
@@ -178,7 +186,7 @@ export function serve(...args: readonly (Node | ServeOptions)[]): Promise<void> 
   const definitions: Definition[] = [];
   let options: ServeOptions = {};
   for (const arg of args) {
-    if (arg instanceof Node) definitions.push(arg.definition);
+    if (NODE in arg) definitions.push(arg.definition);
     else options = { ...options, ...arg };
   }
   return serveDefinitions(definitions, options);

@@ -49,11 +49,14 @@ export interface SourceOutputOptions<Checkpoint = unknown> extends Omit<OutputOp
 
 /** A value with attributes, made by `output`. */
 export class Output<T = unknown, O = OutputOptions> {
+  /** Tells its kind, also between copies of this package. */
   readonly [OUTPUT] = true;
 
   /** @internal */
   constructor(
+    /** The payload: any JSON value, bytes, or the input event. */
     readonly value: T,
+    /** Its attributes. */
     readonly options: O,
   ) {}
 }

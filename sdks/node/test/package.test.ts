@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { test } from "node:test";
 import * as esm from "meshloom";
+import { Client, start } from "./harness.js";
 
 const require = createRequire(import.meta.url);
 
@@ -51,6 +52,9 @@ test("what one copy throws and returns, the other understands", async () => {
   });
   const { values, dropped, rejected } = await run(mixed, [0, 1, 2]);
   assert.deepEqual([values, dropped, rejected[0]!.reason], [[{ fine: true }], [2], "BAD"]);
+  const { address } = await start(cjs.node("theirs").map((event) => esm.output(event, { key: "k" })));
+  const stream = await new Client(address).process({ handler: "theirs" });
+  assert.equal((await stream.handle([1])).outputs[0]!.key, "k");
 });
 
 test("the version is that of package.json", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { createServer } from "node:net";
 import { once } from "node:events";
 import { existsSync, writeFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { after, test } from "node:test";
 import { node, serve, ServeError } from "meshloom";
@@ -11,24 +11,28 @@ import { spawnFixture, spawnNode } from "./process.js";
 test("a handler that blocks the main thread stops neither health nor Progress", async () => {
   const { client } = await spawnNode("node.mjs");
   const stream = await client.process();
-  const sequence = stream.work(batchOf([{ do: "block", ms: 2800 }]));
+  const until = join(dirname(socketPath()), "go-on");
+  const sequence = stream.work(batchOf([{ do: "block", until }]));
   const first = await stream.until("progress");
-  assert.equal(await client.health(500), 1);
+  assert.equal(await client.health(), 1);
   const [call] = first.value.calls;
   assert.deepEqual([call!.sequence, call!.index], [sequence, 0]);
   const second = await stream.until("progress");
   assert.ok(second.value.calls[0]!.age!.seconds >= 1n);
   assert.equal((await client.describe()).handlers.length, 1);
+  writeFileSync(until, "");
   assert.deepEqual((await stream.answer(sequence)).outputs[0]!.value, { done: "block" });
 });
 
 test("SIGTERM drains: work in hand is answered, exit 0", async () => {
   const { child, client } = await spawnNode("node.mjs");
   const stream = await client.process();
-  const sequence = stream.work(batchOf([{ do: "wait", ms: 1500 }]));
+  const until = join(dirname(socketPath()), "go-on");
+  const sequence = stream.work(batchOf([{ do: "wait", until }]));
   await stream.until("progress");
   child.process.kill("SIGTERM");
   await eventually("NOT_SERVING", async () => (await client.health()) === 2);
+  writeFileSync(until, "");
   assert.equal((await stream.answer(sequence)).outputs.length, 1);
   assert.equal((await stream.status).code, 0);
   assert.deepEqual(await child.exit, [0, null]);
@@ -37,7 +41,7 @@ test("SIGTERM drains: work in hand is answered, exit 0", async () => {
 test("a second signal ends the process at once", async () => {
   const { child, client } = await spawnNode("node.mjs");
   const stream = await client.process();
-  stream.work(batchOf([{ do: "wait", ms: 60_000 }]));
+  stream.work(batchOf([{ do: "wait", until: "/no/such/file" }]));
   await stream.until("progress");
   child.process.kill("SIGTERM");
   await eventually("NOT_SERVING", async () => (await client.health()) === 2);
@@ -140,4 +144,17 @@ test("reflection lists the services, v1 and v1alpha", async () => {
     assert.match(answer.toString("latin1"), /meshloom\.v1\.NodeService/);
     assert.match(answer.toString("latin1"), /grpc\.health\.v1\.Health/);
   }
+});
+
+test("SIGTERM ends the process also where a client never closes its half of the connection", async () => {
+  const { child, address } = await spawnNode("node.mjs");
+  const socket = connect({ path: address.slice("unix:".length), allowHalfOpen: true });
+  socket.on("error", () => undefined);
+  after(() => socket.destroy());
+  await once(socket, "connect");
+  // The preface of HTTP/2 and empty SETTINGS; the answer says that the connection stands.
+  socket.write(Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Buffer.of(0, 0, 0, 4, 0, 0, 0, 0, 0)]));
+  await once(socket, "data");
+  child.process.kill("SIGTERM");
+  assert.deepEqual(await child.exit, [0, null]);
 });

@@ -11,6 +11,7 @@ const fixtures = join(fileURLToPath(new URL(".", import.meta.url)), "../test/fix
 export interface Child {
   readonly process: ChildProcess;
   readonly lines: string[];
+  /** Once it has ended and all its lines are there. */
   readonly exit: Promise<[code: number | null, signal: string | null]>;
 }
 
@@ -26,7 +27,7 @@ export function spawnFixture(file: string, env: Record<string, string> = {}): Ch
   after(() => child.kill("SIGKILL"));
   const lines: string[] = [];
   createInterface(child.stderr).on("line", (line) => lines.push(line));
-  return { process: child, lines, exit: once(child, "exit") as Child["exit"] };
+  return { process: child, lines, exit: once(child, "close") as Child["exit"] };
 }
 
 /** Starts the node of a fixture on a socket and waits until it serves. */

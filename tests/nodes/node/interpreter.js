@@ -3,7 +3,7 @@ import { drop, isMain, node, serve } from "meshloom";
 import { z } from "zod";
 import { NOTHING, obey, obeyRow, PASS } from "./interpreter/commands.js";
 import { Config } from "./interpreter/config.js";
-import { produce, Program } from "./interpreter/program.js";
+import { produce } from "./interpreter/program.js";
 import { counted } from "./interpreter/report.js";
 import { setup } from "./interpreter/setup.js";
 
@@ -47,10 +47,9 @@ export const batch = node("batch", routed).batch(
   }),
 );
 
-const sourceOptions = { ...options, config: Config.extend({ program: Program }) };
 const hooks = { checkpoint: z.int(), settled: (checkpoint, { state }) => state.log(`settled ${checkpoint}`) };
 
-export const source = node("source", sourceOptions).source(produce, hooks);
-export const queue = node("queue", sourceOptions).source(produce, { ...hooks, replays: false });
+export const source = node("source", options).source(produce, hooks);
+export const queue = node("queue", options).source(produce, { ...hooks, replays: false });
 
 if (isMain(import.meta)) await serve(map, filter, flatMap, narrow, sink, batch, source, queue);

@@ -2,6 +2,7 @@ const KIND = Symbol.for("meshloom.extension");
 
 /** Value of a CloudEvents extension of type URI, as it was written. */
 export class Uri {
+  /** Tells its kind, also between copies of this package. */
   readonly [KIND] = "uri";
 
   constructor(
@@ -9,9 +10,11 @@ export class Uri {
     readonly value: string,
   ) {}
 
+  /** As it was written. */
   toString(): string {
     return this.value;
   }
+  /** As it was written. */
   toJSON(): string {
     return this.value;
   }
@@ -19,6 +22,7 @@ export class Uri {
 
 /** Value of a CloudEvents extension of type URI-reference, as it was written. */
 export class UriReference {
+  /** Tells its kind, also between copies of this package. */
   readonly [KIND] = "uriReference";
 
   constructor(
@@ -26,9 +30,11 @@ export class UriReference {
     readonly value: string,
   ) {}
 
+  /** As it was written. */
   toString(): string {
     return this.value;
   }
+  /** As it was written. */
   toJSON(): string {
     return this.value;
   }
@@ -36,10 +42,14 @@ export class UriReference {
 
 /** Value of a CloudEvents extension of type Timestamp, to the nanosecond. */
 export class Timestamp {
+  /** Tells its kind, also between copies of this package. */
   readonly [KIND] = "timestamp";
 
-  /** `ns`: nanoseconds since the Unix epoch, UTC. Throws RangeError unless they fit 64 bits. */
-  constructor(readonly ns: bigint) {
+  /** Throws RangeError unless the nanoseconds fit 64 bits. */
+  constructor(
+    /** Nanoseconds since the Unix epoch, UTC. */
+    readonly ns: bigint,
+  ) {
     if (BigInt.asIntN(64, ns) !== ns) throw new RangeError(`a timestamp of ${ns} ns does not fit 64 bits`);
   }
 
@@ -55,6 +65,7 @@ export class Timestamp {
     const text = this.toDate().toISOString();
     return rest === 0n ? text : `${text.slice(0, -1)}${String(rest).padStart(6, "0")}Z`;
   }
+  /** The same. */
   toJSON(): string {
     return this.toString();
   }

@@ -2,7 +2,9 @@ const BRAND = Symbol.for("meshloom.PublishError");
 
 /** Why an event was not published. */
 export class PublishError extends Error {
+  /** The class, as in the stack. */
   override readonly name: string = "PublishError";
+  /** Tells its kind, also between copies of this package. */
   readonly [BRAND] = true;
 
   /** @internal */
@@ -21,6 +23,7 @@ export class PublishError extends Error {
 
 /** Not everything was acknowledged in time. */
 export class UnacknowledgedError extends PublishError {
+  /** The class, as in the stack. */
   override readonly name: string = "UnacknowledgedError";
 
   /** @internal */

@@ -2,15 +2,25 @@ import type { ExtensionInput } from "../columns/extensions.js";
 
 /** Attributes that a test may give an input, by `output(value, { key })`. */
 export interface TestEvent {
+  /** Ordering key. */
   key?: string;
+  /** CloudEvents `type`. */
   type?: string;
+  /** CloudEvents `subject`. */
   subject?: string;
+  /** CloudEvents `id`. */
   id?: string;
+  /** CloudEvents `source`. */
   source?: string;
+  /** The upstream, when the node has several. */
   from?: string;
+  /** CloudEvents `dataschema`. */
   dataSchema?: string;
+  /** Media type; by default application/json, for bytes application/octet-stream. */
   contentType?: string;
+  /** Time of occurrence: a Date, or nanoseconds since the Unix epoch. */
   time?: Date | bigint | null;
+  /** Extension attributes. */
   extensions?: Record<string, ExtensionInput>;
 }
 

@@ -7,15 +7,23 @@ export interface TestOutput {
   readonly parent: number;
   /** The payload as JSON; bytes when its media type is not JSON. */
   readonly value: unknown;
+  /** The payload's bytes. */
   readonly data: Buffer;
+  /** Media type. */
   readonly contentType: string | undefined;
+  /** Ordering key. */
   readonly key: string | undefined;
+  /** The route it takes; undefined: the default one. */
   readonly route: string | undefined;
+  /** CloudEvents `type`. */
   readonly type: string | undefined;
+  /** CloudEvents `subject`. */
   readonly subject: string | undefined;
+  /** CloudEvents `id`. */
   readonly id: string | undefined;
   /** Nanoseconds since the Unix epoch. */
   readonly timeNs: bigint | undefined;
+  /** Extension attributes, those of the input among them; null: removed. */
   readonly extensions: Record<string, ExtensionValue | null>;
 }
 
@@ -23,7 +31,9 @@ export interface TestOutput {
 export interface TestFailure {
   /** Index of the input; -1: a failure of the whole batch. */
   readonly input: number;
+  /** Its code. */
   readonly reason: string;
+  /** What went wrong, for a person. */
   readonly message: string;
   /** Retries: the delay asked for, milliseconds. */
   readonly afterMs: number | undefined;
@@ -38,11 +48,13 @@ export type Verdict = "output" | "drop" | `reject ${string}` | `retry ${string}`
 export interface RunResult {
   /** Values of the outputs, in order of their inputs. */
   readonly values: unknown[];
+  /** All outputs, in order of their inputs. */
   readonly outputs: TestOutput[];
   /** What became of each input. Of a sink, `drop` is delivered. */
   readonly verdicts: Verdict[];
   /** Indexes of inputs that ended on purpose with no output; for a sink: the delivered ones. */
   readonly dropped: number[];
+  /** Inputs that became dead letters. */
   readonly rejected: TestFailure[];
   /** Every retry that was asked for, also those after which the input was tried again. */
   readonly retried: TestFailure[];

@@ -3,10 +3,13 @@ import { hasProvider } from "../tracing/setup.js";
 
 /** A span that ended during a run. */
 export interface TestSpan {
+  /** `process NODE`, `send NODE`, or as the handler named it. */
   readonly name: string;
   /** Name of the span that it is nested in, when that is one of the run's. */
   readonly parent: string | undefined;
+  /** Its attributes at the end. */
   readonly attributes: Attributes;
+  /** Whether it failed. */
   readonly error: boolean;
 }
 

@@ -36,5 +36,4 @@ export type FromTransport =
   | { readonly kind: "message"; readonly stream: number; readonly message: Uint8Array }
   | { readonly kind: "halfClosed"; readonly stream: number }
   | { readonly kind: "gone"; readonly stream: number }
-  | { readonly kind: "sent"; readonly stream: number; readonly message: Uint8Array }
-  | { readonly kind: "closed" };
+  | { readonly kind: "sent"; readonly stream: number; readonly message: Uint8Array };

@@ -21,10 +21,8 @@ port.on("message", (message: ToTransport) => {
       server.notServing();
       break;
     case "close":
-      void server.close().then(() => {
-        post({ kind: "closed" });
-        port.close();
-      });
+      // Ends this thread alone, also where a client keeps its half of a closed connection open.
+      void server.close().then(() => process.exit());
       break;
   }
 });

@@ -1,21 +1,5 @@
 import { setTimeout } from "node:timers/promises";
 import { output } from "meshloom";
-import { z } from "zod";
-
-/** What a source does. */
-export const Program = z
-  .strictObject({
-    count: z.int().default(0),
-    checkpoint_every: z.int().default(1),
-    ids: z.boolean().default(false),
-    attributes: z.boolean().default(false),
-    traceparent: z.string().default(""),
-    pause_ms: z.number().default(0),
-    bytes: z.int().default(0),
-    fail_at: z.int().default(0),
-    repeat_checkpoint: z.int().default(0),
-  })
-  .prefault({});
 
 /** The events of a program, from behind a checkpoint on. */
 export async function* produce({ checkpoint = 0, config: { program }, state, signal }) {

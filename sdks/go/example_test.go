@@ -6,7 +6,7 @@ import (
 	"iter"
 	"strings"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 // The smallest node: events that are hot pass, others are dropped.

@@ -6,7 +6,7 @@ import (
 	"iter"
 	"os"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 // File says what to read.

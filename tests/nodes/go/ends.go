@@ -8,7 +8,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 type delivery struct {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 // program is what a source does. Events count from 1.

@@ -2,14 +2,16 @@ package meshloom_test
 
 import (
 	"context"
+	"encoding/json"
 	"net"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 	"github.com/meshloom/meshloom/sdks/go/internal/columns"
 	"github.com/meshloom/meshloom/sdks/go/internal/harness"
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
@@ -54,65 +56,134 @@ func serveBare(ctx context.Context, l net.Listener) error {
 	return server.Serve(l)
 }
 
-// BenchmarkHop measures events through one node over a Unix socket; client and node share the process. One operation is
-// one event.
-func BenchmarkHop(b *testing.B) {
-	payload := []byte(`{"sensor":"alpha","celsius":21.5,"time":"2010-01-01T08:00:00Z","note":"` + strings.Repeat("x", 30) + `"}`)
-	type reading struct {
-		Sensor  string  `json:"sensor"`
-		Celsius float64 `json:"celsius"`
-		Time    string  `json:"time"`
-		Note    string  `json:"note"`
+// hop is a node that is measured: works of 512 events, 4 in flight, over a Unix socket; client and node share the process.
+type hop struct {
+	stream *harness.Process
+	batch  *meshloomv1.Batch
+	sent   uint64
+}
+
+func newHop(b *testing.B, serve func(context.Context, net.Listener) error) *hop {
+	b.Helper()
+	served := harness.ServeUnix(b, filepath.Join(b.TempDir(), "n.sock"), serve)
+	payloads := make([][]byte, benchEvents)
+	for i := range payloads {
+		payloads[i] = benchPayload
 	}
-	node := func(h meshloom.Handler) func(context.Context, net.Listener) error {
-		return func(ctx context.Context, l net.Listener) error {
-			return meshloom.ServeListener(ctx, l, meshloom.New("n", h))
+	return &hop{stream: served.Process(b, &meshloomv1.OpenProcess{Pipeline: "p", Node: "n"}), batch: harness.Payloads(payloads...)}
+}
+
+// run sends works and waits for all answers.
+func (h *hop) run(b *testing.B, works int) {
+	b.Helper()
+	begun, outputs := h.sent, 0
+	for answered := 0; answered < works; {
+		for h.sent-begun < uint64(min(works, answered+benchInFlight)) {
+			h.sent++
+			h.stream.Send(b, &meshloomv1.Work{Sequence: h.sent, Batch: h.batch})
+		}
+		result := h.stream.Next(b)
+		if len(result.GetFailures()) > 0 {
+			b.Fatal(result.GetFailures()[0])
+		}
+		outputs += int(result.GetOutputs().GetCount())
+		if result.GetLast() {
+			answered++
 		}
 	}
+	if outputs != works*benchEvents {
+		b.Fatalf("%d outputs of %d works", outputs, works)
+	}
+}
+
+var benchPayload = []byte(`{"sensor":"alpha","celsius":21.5,"time":"2010-01-01T08:00:00Z","note":"` + strings.Repeat("x", 30) + `"}`)
+
+type benchReading struct {
+	Sensor  string  `json:"sensor"`
+	Celsius float64 `json:"celsius"`
+	Time    string  `json:"time"`
+	Note    string  `json:"note"`
+}
+
+func warmer(_ context.Context, in benchReading) (benchReading, error) {
+	in.Celsius++
+	return in, nil
+}
+
+func serveOnly(h meshloom.Handler) func(context.Context, net.Listener) error {
+	return func(ctx context.Context, l net.Listener) error {
+		return meshloom.ServeListener(ctx, l, meshloom.New("n", h))
+	}
+}
+
+// BenchmarkHop measures events through one node. One operation is one event.
+func BenchmarkHop(b *testing.B) {
 	for _, c := range []struct {
 		name  string
 		serve func(context.Context, net.Listener) error
 	}{
 		{"bare", serveBare},
-		{"filter", node(meshloom.Filter(func(_ context.Context, in []byte) (bool, error) { return len(in) > 0, nil }))},
-		{"map-bytes", node(meshloom.Map(func(_ context.Context, in []byte) ([]byte, error) { return in, nil }))},
-		{"batch-bytes", node(meshloom.MapBatch(func(_ context.Context, in *meshloom.Batch, out *meshloom.Emitter) error {
+		{"filter", serveOnly(meshloom.Filter(func(_ context.Context, in []byte) (bool, error) { return len(in) > 0, nil }))},
+		{"map-bytes", serveOnly(meshloom.Map(func(_ context.Context, in []byte) ([]byte, error) { return in, nil }))},
+		{"batch-bytes", serveOnly(meshloom.MapBatch(func(_ context.Context, in *meshloom.Batch, out *meshloom.Emitter) error {
 			for i := range in.Len() {
 				out.Emit(i, in.Data(i))
 			}
 			return nil
 		}))},
-		{"map-json", node(meshloom.Map(func(_ context.Context, in reading) (reading, error) { in.Celsius++; return in, nil }))},
+		{"map-json", serveOnly(meshloom.Map(warmer))},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			served := harness.ServeUnix(b, filepath.Join(b.TempDir(), "n.sock"), c.serve)
-			p := served.Process(b, &meshloomv1.OpenProcess{Pipeline: "p", Node: "n"})
-			payloads := make([][]byte, benchEvents)
-			for i := range payloads {
-				payloads[i] = payload
-			}
-			batch := harness.Payloads(payloads...)
+			h := newHop(b, c.serve)
 			b.ReportAllocs()
 			b.ResetTimer()
-			sent, answered, outputs := uint64(0), 0, 0
-			for want := (b.N + benchEvents - 1) / benchEvents; answered < want; {
-				for sent < uint64(want) && sent < uint64(answered)+benchInFlight {
-					sent++
-					p.Send(b, &meshloomv1.Work{Sequence: sent, Batch: batch})
-				}
-				result := p.Next(b)
-				if len(result.GetFailures()) > 0 {
-					b.Fatal(result.GetFailures()[0])
-				}
-				outputs += int(result.GetOutputs().GetCount())
-				if result.GetLast() {
-					answered++
-				}
-			}
-			if outputs != answered*benchEvents {
-				b.Fatalf("%d outputs of %d works", outputs, answered)
-			}
+			h.run(b, (b.N+benchEvents-1)/benchEvents)
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 		})
 	}
+}
+
+// BenchmarkTypedMap measures a map of typed JSON against the same function in a plain loop with the same codec, in turns, so
+// that what else the machine does strikes both. One operation is one event through both; `ratio` is the node's events/s over
+// the loop's.
+func BenchmarkTypedMap(b *testing.B) {
+	const turn = 16 // works, of 512 events each
+	h := newHop(b, serveOnly(meshloom.Map(warmer)))
+	h.run(b, turn) // warm
+	var inNode, inLoop time.Duration
+	events := 0
+	b.ResetTimer()
+	for events < b.N {
+		begun := time.Now()
+		h.run(b, turn)
+		inNode += time.Since(begun)
+		begun = time.Now()
+		for range turn * benchEvents {
+			if len(plain(b)) == 0 {
+				b.Fatal("no output")
+			}
+		}
+		inLoop += time.Since(begun)
+		events += turn * benchEvents
+	}
+	b.ReportMetric(float64(events)/inNode.Seconds(), "events/s")
+	b.ReportMetric(float64(events)/inLoop.Seconds(), "loop-events/s")
+	b.ReportMetric(inLoop.Seconds()/inNode.Seconds(), "ratio")
+}
+
+// plain does without an SDK what the node does with one event.
+func plain(b *testing.B) []byte {
+	var in benchReading
+	if err := json.Unmarshal(benchPayload, &in); err != nil {
+		b.Fatal(err)
+	}
+	out, err := warmer(b.Context(), in)
+	if err != nil {
+		b.Fatal(err)
+	}
+	encoded, err := json.Marshal(out)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return encoded
 }

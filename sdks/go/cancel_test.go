@@ -9,7 +9,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 	"github.com/meshloom/meshloom/sdks/go/internal/columns"
 	"github.com/meshloom/meshloom/sdks/go/internal/harness"
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
@@ -79,6 +79,7 @@ func TestADeafCallIsAnsweredWhenItsTimeIsUp(t *testing.T) {
 }
 
 func TestTimeoutEndsTheContext(t *testing.T) {
+	ended := make(chan error, 1)
 	p := serve(t, meshloom.New("n", meshloom.Map(func(ctx context.Context, _ string) (string, error) {
 		if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > time.Second {
 			return "", fmt.Errorf("deadline %v, %v", deadline, ok)
@@ -86,12 +87,16 @@ func TestTimeoutEndsTheContext(t *testing.T) {
 		derived, cancel := context.WithCancel(ctx)
 		defer cancel()
 		<-derived.Done()
+		ended <- derived.Err()
 		return "", fmt.Errorf("waiting: %w", derived.Err())
 	}))).Process(t, &meshloomv1.OpenProcess{Node: "n"})
 	work := workOf(1, `"a"`)
 	work.Timeout = durationpb.New(20 * time.Millisecond)
 	p.Send(t, work)
-	wantFailure(t, p.Collect(t, work), 0, retry, "TIMEOUT", "waiting")
+	wantFailure(t, p.Collect(t, work), 0, retry, "TIMEOUT", "")
+	if err := waitFor(t, ended, "the context's end"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the context ended with %v", err)
+	}
 }
 
 func TestALateAnswerIsATimeout(t *testing.T) {

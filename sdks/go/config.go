@@ -139,7 +139,7 @@ func (d *configDecoder) value(path string, data json.RawMessage, to reflect.Valu
 		var text string
 		if json.Unmarshal(data, &text) != nil {
 			d.refuse(path, "want a duration such as \"10s\", got %.60s", data)
-		} else if parsed, err := time.ParseDuration(text); err != nil {
+		} else if parsed, err := time.ParseDuration(text); err != nil || parsed < 0 {
 			d.refuse(path, "want a duration such as \"10s\", got %q", text)
 		} else {
 			to.SetInt(int64(parsed))

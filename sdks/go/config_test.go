@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
 )
 
@@ -41,8 +41,8 @@ func (s settings) Validate() error {
 	if s.Count < 0 {
 		wrong = append(wrong, meshloom.InvalidConfig("count", "must not be negative"))
 	}
-	if s.Every < 0 {
-		wrong = append(wrong, meshloom.InvalidConfig("every", "must not be negative"))
+	if s.Retry.Max < 0 {
+		wrong = append(wrong, meshloom.InvalidConfig("retry.max", "must not be negative"))
 	}
 	return errors.Join(wrong...)
 }
@@ -77,7 +77,8 @@ func TestConfigIsReadStrictly(t *testing.T) {
 		{"{\"label\":\"\xff\"}", "the config is not UTF-8"},
 		{`[]`, "want an object, got []"},
 		{`{"label":"a","count":-1}`, "count: must not be negative"},
-		{`{"label":"a","count":-1,"every":"-1s"}`, "count: must not be negative; every: must not be negative"},
+		{`{"label":"a","count":-1,"retry":{"max":-1}}`, "count: must not be negative; retry.max: must not be negative"},
+		{`{"label":"a","every":"-1s"}`, `every: want a duration such as "10s", got "-1s"`},
 	} {
 		_, err := s.TryProcess(t, &meshloomv1.OpenProcess{ConfigJson: []byte(c.json)})
 		if c.want == "" {

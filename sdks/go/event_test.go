@@ -4,7 +4,7 @@ import (
 	"context"
 	"testing"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 	"github.com/meshloom/meshloom/sdks/go/internal/harness"
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
 )

@@ -6,7 +6,7 @@ import (
 	"iter"
 	"strings"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 // The smallest node: events that are hot pass, others are dropped.
@@ -66,13 +66,8 @@ func ExampleMapBatch() {
 
 // A source that resumes after the checkpoint that it is given.
 func ExampleSource() {
-	meshloom.New("numbers", meshloom.Source(func(ctx context.Context, from meshloom.Checkpoint) iter.Seq2[meshloom.Record, error] {
+	meshloom.New("numbers", meshloom.Source(func(ctx context.Context, last int) iter.Seq2[meshloom.Record, error] {
 		return func(yield func(meshloom.Record, error) bool) {
-			last := 0
-			if err := from.Decode(&last); err != nil {
-				yield(meshloom.Record{}, err)
-				return
-			}
 			for i := last + 1; ctx.Err() == nil; i++ {
 				if !yield(meshloom.Record{Data: i, Checkpoint: i}, nil) {
 					return

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 	"github.com/meshloom/meshloom/sdks/go/internal/harness"
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
 )
@@ -27,6 +27,7 @@ import (
 // TestMain lets the test binary be a node process of its own.
 func TestMain(m *testing.M) {
 	if os.Getenv("MESHLOOM_TEST_NODE") == "1" {
+		meshloom.BePatient()
 		meshloom.Main(meshloom.New("n", meshloom.Map(handleMap)))
 	}
 	os.Exit(m.Run())

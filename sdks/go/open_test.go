@@ -12,7 +12,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 	"github.com/meshloom/meshloom/sdks/go/internal/harness"
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
 )

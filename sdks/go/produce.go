@@ -17,12 +17,11 @@ import (
 // produceStream serves one Produce stream: it runs the source's iterator and frames what it yields by demand.
 type produceStream struct {
 	stream   grpc.BidiStreamingServer[meshloomv1.ProduceRequest, meshloomv1.ProduceResponse]
-	source   *sourceBody
+	run      producer
 	ctx      context.Context // of the user's code, done on Stop
 	cancel   context.CancelFunc
 	producer *telemetry.Producer
 	settler  *settler
-	from     Checkpoint
 
 	ids   identity // used by the iterator's goroutine alone
 	arena arena
@@ -38,8 +37,8 @@ type produceStream struct {
 	last     []byte // the last checkpoint sent or resumed from, nil: none
 }
 
-func newProduceStream(stream grpc.BidiStreamingServer[meshloomv1.ProduceRequest, meshloomv1.ProduceResponse], source *sourceBody, replica Replica, from []byte, producer *telemetry.Producer) *produceStream {
-	p := &produceStream{stream: stream, source: source, producer: producer, from: Checkpoint{from}, ids: newIdentity(from), last: from, arena: arena{keeps: true}}
+func newProduceStream(stream grpc.BidiStreamingServer[meshloomv1.ProduceRequest, meshloomv1.ProduceResponse], source *sourceBody, run producer, replica Replica, from []byte, tracer *telemetry.Producer) *produceStream {
+	p := &produceStream{stream: stream, run: run, producer: tracer, ids: newIdentity(from), last: from, arena: arena{keeps: true}}
 	p.ctx, p.cancel = context.WithCancel(context.WithValue(stream.Context(), scopeKey{}, &scope{replica: replica}))
 	p.settler = newSettler(p.ctx, source.settled)
 	p.room.L = &p.mu
@@ -124,7 +123,7 @@ func (p *produceStream) stop() {
 func (p *produceStream) produce() error {
 	var failed error
 	err := contained(func() error {
-		for record, err := range p.source.produce(p.ctx, p.from) {
+		for record, err := range p.run(p.ctx) {
 			if err == nil {
 				err = p.take(&record)
 			}

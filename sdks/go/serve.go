@@ -27,9 +27,11 @@ import (
 const (
 	windowBytes  = 8 << 20
 	keepaliveMin = 5 * time.Second // the coordinator pings every 20 s
-	flushTimeout = 2 * time.Second // for spans at the end; the coordinator kills after 5 s
 	closeTimeout = time.Second     // for the last bytes of ended streams
 )
+
+// flushTimeout is for spans at the end; the coordinator kills after 5 s. Tests have more patience.
+var flushTimeout = 2 * time.Second
 
 // Main serves the nodes until SIGTERM or SIGINT, drains and exits: 0 after a drain, 69 when the address is taken, 78
 // when the environment is wrong, 130 on a second signal, 1 for anything else. It does not return. Since the process is

@@ -96,8 +96,12 @@ func (s *nodeServer) Produce(stream grpc.BidiStreamingServer[meshloomv1.ProduceR
 	if err := checkCheckpoint(request.Checkpoint); err != nil {
 		return sourceStatus(err)
 	}
+	run, err := body.source.resume(Checkpoint{request.Checkpoint})
+	if err != nil {
+		return sourceStatus(err)
+	}
 	replica := replicaOf(request)
-	p := newProduceStream(stream, body.source, replica, request.Checkpoint,
+	p := newProduceStream(stream, body.source, run, replica, request.Checkpoint,
 		telemetry.ForProduce(replica.Pipeline, replica.Node, replica.Name(), request.GetTrace()))
 	if err := stream.Send(&meshloomv1.ProduceResponse{Response: &meshloomv1.ProduceResponse_Opened{Opened: opened}}); err != nil {
 		return err

@@ -108,9 +108,12 @@ func (SourceHandler) role() meshloomv1.HandlerRole {
 func (h SourceHandler) body() body { return h.b }
 
 type sourceBody struct {
-	produce func(ctx context.Context, from Checkpoint) iter.Seq2[Record, error]
+	resume  func(from Checkpoint) (producer, error) // fails for a checkpoint that does not fit
 	settled func(ctx context.Context, upTo Checkpoint) error
 }
+
+// producer runs a source from the position that it was made for.
+type producer func(ctx context.Context) iter.Seq2[Record, error]
 
 // SourceOption sets a property of a source that may depend on its set-up.
 type SourceOption func(*sourceBody)
@@ -122,11 +125,22 @@ func OnSettled(commit func(ctx context.Context, upTo Checkpoint) error) SourceOp
 	return func(b *sourceBody) { b.settled = commit }
 }
 
-// Source makes a handler that produces events from a checkpoint on. The iterator is called once per stream; it blocks in
-// yield while the pipeline has no room, and must end when ctx is done. An iterator that ends while ctx is not done says
-// that the source is exhausted for good. An error that it yields ends the stream; the coordinator opens it again later.
-func Source(produce func(ctx context.Context, from Checkpoint) iter.Seq2[Record, error], opts ...SourceOption) SourceHandler {
-	b := &sourceBody{produce: produce}
+// Source makes a handler that produces events from a checkpoint on, which is read from JSON into a Position: its zero value is
+// the start; [Checkpoint] takes it as it is. A checkpoint that does not fit is refused, and the pipeline does not start.
+//
+// The iterator is called once per stream; it blocks in yield while the pipeline has no room, and must end when ctx is done. An
+// iterator that ends while ctx is not done says that the source is exhausted for good. An error that it yields ends the stream;
+// the coordinator opens it again later.
+func Source[Position any](produce func(ctx context.Context, from Position) iter.Seq2[Record, error], opts ...SourceOption) SourceHandler {
+	b := &sourceBody{resume: func(from Checkpoint) (producer, error) {
+		var position Position
+		if raw, ok := any(&position).(*Checkpoint); ok {
+			*raw = from
+		} else if err := from.Decode(&position); err != nil {
+			return nil, err
+		}
+		return func(ctx context.Context) iter.Seq2[Record, error] { return produce(ctx, position) }, nil
+	}}
 	for _, set := range opts {
 		set(b)
 	}

@@ -14,7 +14,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 	"github.com/meshloom/meshloom/sdks/go/internal/columns"
 	"github.com/meshloom/meshloom/sdks/go/internal/harness"
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
@@ -280,6 +280,16 @@ func TestSourceRefusesAForeignCheckpoint(t *testing.T) {
 	wantViolation(t, err, "checkpoint", "is no JSON")
 	_, err = s.TryProduce(t, &meshloomv1.OpenProduce{Node: "s", Checkpoint: make([]byte, columns.MaxCheckpointBytes+1)})
 	wantViolation(t, err, "checkpoint", "the limit is 65536")
+	typed := serve(t, meshloom.New("s", meshloom.Source(func(_ context.Context, from int) iter.Seq2[meshloom.Record, error] {
+		return func(yield func(meshloom.Record, error) bool) { yield(meshloom.Record{Data: from}, nil) }
+	})))
+	_, err = typed.TryProduce(t, &meshloomv1.OpenProduce{Node: "s", Checkpoint: []byte(`"words"`)}) // before it opens
+	wantViolation(t, err, "checkpoint", "does not fit *int")
+	resumed := typed.Produce(t, &meshloomv1.OpenProduce{Node: "s", Checkpoint: []byte(`7`)})
+	resumed.Demand(t, 10, 1<<20)
+	if got := idsOf(t, frames(t, resumed)); got != "7=7#1" {
+		t.Errorf("got %s", got)
+	}
 	gone := meshloom.New("s", meshloom.Source(func(context.Context, meshloom.Checkpoint) iter.Seq2[meshloom.Record, error] {
 		return func(yield func(meshloom.Record, error) bool) {
 			yield(meshloom.Record{}, &meshloom.CheckpointError{Err: errors.New("the log was cut")})

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 func TestVerdictsAreErrorsOfTheirOwnTypes(t *testing.T) {

@@ -185,7 +185,8 @@ func (w *work) expire() {
 	for _, one := range w.workers {
 		one.mu.Lock()
 		one.clock.expire()
-		if one.calling && one.answered == nil && w.overdue(w.age()-one.began) {
+		// A batch call answers for its rows when it returns.
+		if w.stream.body.batch == nil && one.calling && one.answered == nil && w.overdue(w.age()-one.began) {
 			one.answered = w.timedOut(one.index)
 			w.taken = append(w.taken, one.answered)
 		}

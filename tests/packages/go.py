@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The Go module as a proxy serves it: `go get` in an empty module outside the repository, then the README's first snippet.
+"""The Go module as a proxy serves it: `go get` in an empty module elsewhere, then the README's first snippet.
 
 Other modules come from the module cache of this machine, and from the usual proxy where they are not in it.
 """

@@ -144,9 +144,11 @@ def lint_rust() -> list[Step]:
 
 def lint_go() -> list[Step]:
     gofmt = f'found=$(gofmt -l {" ".join(GO_MODULES)}); [ -z "$found" ] || {{ echo "make fmt: $found"; exit 1; }}'
-    tool = "go tool -modfile=tools/go.mod -n staticcheck"
-    staticcheck = f'tool=$(cd sdks/go && {tool}); cd "$0"; go vet ./...; "$tool" ./...'
-    modules = [Step("lint", f"vet {module}", ["sh", "-euc", staticcheck, module]) for module in GO_MODULES]
+    tool = "go tool -modfile=tools/go.mod -n"
+    found = f"staticcheck=$(cd sdks/go && {tool} staticcheck); revive=$(cd sdks/go && {tool} revive)"
+    rules = '"$revive" -config "$OLDPWD/sdks/go/revive.toml" -exclude ./internal/pb/... ./...'
+    checks = f'{found}; cd "$0"; go vet ./...; "$staticcheck" ./...; {rules}'
+    modules = [Step("lint", f"vet {module}", ["sh", "-euc", checks, module]) for module in GO_MODULES]
     return [_shell("lint", "gofmt", gofmt), *modules]
 
 

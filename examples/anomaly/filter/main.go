@@ -6,7 +6,7 @@ import (
 	"bytes"
 	"context"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 var node = meshloom.New("filter", meshloom.Map(normalise), meshloom.Description("raw sensor lines to readings in Celsius and UTC"))

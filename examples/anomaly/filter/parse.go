@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 // Reading is a normalised line.

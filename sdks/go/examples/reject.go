@@ -3,7 +3,7 @@ package examples
 import (
 	"context"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 // snippet:start

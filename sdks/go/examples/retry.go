@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 // errBusy is what the lookup service says when it has too much to do.

@@ -8,7 +8,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 // snippet:start

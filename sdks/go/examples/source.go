@@ -6,7 +6,7 @@ import (
 	"iter"
 	"os"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 // File says what to read.
@@ -20,13 +20,9 @@ var rows = meshloom.NewWith("rows", func(_ context.Context, cfg File) (meshloom.
 
 // snippet:start
 
-func (f File) rows(_ context.Context, from meshloom.Checkpoint) iter.Seq2[meshloom.Record, error] {
+// done is the checkpoint to go on from: how many lines need not come again, 0 at the start.
+func (f File) rows(_ context.Context, done int) iter.Seq2[meshloom.Record, error] {
 	return func(yield func(meshloom.Record, error) bool) {
-		done := 0 // lines that need not come again
-		if err := from.Decode(&done); err != nil {
-			yield(meshloom.Record{}, err)
-			return
-		}
 		file, err := os.Open(f.Path)
 		if err != nil {
 			yield(meshloom.Record{}, err) // the source is opened again later

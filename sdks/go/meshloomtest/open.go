@@ -9,7 +9,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/status"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 	"github.com/meshloom/meshloom/sdks/go/internal/harness"
 	meshloomv1 "github.com/meshloom/meshloom/sdks/go/internal/pb/meshloom/v1"
 )

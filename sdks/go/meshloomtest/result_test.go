@@ -15,7 +15,7 @@ type told struct {
 	cleanups []func()
 }
 
-func (*told) Helper()           {}
+func (*told) Helper()             {}
 func (f *told) Failed() bool      { return len(f.errors) > 0 }
 func (f *told) Cleanup(do func()) { f.cleanups = append(f.cleanups, do) }
 func (f *told) Errorf(format string, args ...any) {

@@ -11,7 +11,7 @@ import (
 
 	"go.opentelemetry.io/otel"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 	"github.com/meshloom/meshloom/sdks/go/meshloomtest"
 )
 

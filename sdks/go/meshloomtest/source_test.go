@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 	"github.com/meshloom/meshloom/sdks/go/meshloomtest"
 )
 

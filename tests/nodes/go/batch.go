@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 func newBatch(_ context.Context, cfg config) (meshloom.BatchHandler, error) {

@@ -8,7 +8,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 type delivery struct {
@@ -43,13 +43,8 @@ func newSink(_ context.Context, cfg config) (meshloom.SinkHandler, error) {
 }
 
 func newSource(_ context.Context, cfg config) (meshloom.SourceHandler, error) {
-	return meshloom.Source(func(_ context.Context, from meshloom.Checkpoint) iter.Seq2[meshloom.Record, error] {
+	return meshloom.Source(func(_ context.Context, last int) iter.Seq2[meshloom.Record, error] {
 		return func(yield func(meshloom.Record, error) bool) {
-			last := 0
-			if err := from.Decode(&last); err != nil {
-				yield(meshloom.Record{}, err)
-				return
-			}
 			for i := last + 1; i <= cfg.Count; i++ {
 				if !yield(meshloom.Record{Data: input{N: i, Do: "pass"}, Checkpoint: i}, nil) {
 					return

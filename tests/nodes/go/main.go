@@ -8,7 +8,7 @@ import (
 	"iter"
 	"os"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 type config struct {

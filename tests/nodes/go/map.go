@@ -5,7 +5,7 @@ import (
 
 	"go.opentelemetry.io/otel"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 func newMap(_ context.Context, cfg config) (meshloom.MapHandler, error) {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 // newQueue is a source that cannot replay, in front of a queue: what it is told to forget it never gives again, and it has

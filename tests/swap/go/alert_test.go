@@ -17,7 +17,7 @@ var anomaly = map[string]any{"sensor": "alpha", "celsius": 41.5, "time": "2010-0
 func TestAlertPosts(t *testing.T) {
 	var got struct{ Text string }
 	var key string
-	webhook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	webhook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		key = r.Header.Get("Idempotency-Key")
 		if err := json.NewDecoder(r.Body).Decode(&got); err != nil {
 			t.Error(err)

@@ -8,7 +8,7 @@ import (
 
 	"go.opentelemetry.io/otel"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 // errNothing asks a handler to answer with nothing at all.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 // newBatch obeys each row in turn, through the emitter.

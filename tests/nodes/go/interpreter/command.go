@@ -3,7 +3,7 @@ package main
 import (
 	"encoding/json"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 // command is what a payload asks for.

@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 type config struct {

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"iter"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 func newMap(in *interpreter) meshloom.MapHandler {

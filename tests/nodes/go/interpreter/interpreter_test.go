@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 	"github.com/meshloom/meshloom/sdks/go/meshloomtest"
 )
 

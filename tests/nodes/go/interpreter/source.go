@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 // program is what a source does. Events count from 1.
@@ -35,14 +35,10 @@ func newSource(in *interpreter) meshloom.SourceHandler {
 	}))
 }
 
-func (in *interpreter) produce(ctx context.Context, from meshloom.Checkpoint) iter.Seq2[meshloom.Record, error] {
+// produce goes on behind the event whose number is the checkpoint.
+func (in *interpreter) produce(ctx context.Context, last int) iter.Seq2[meshloom.Record, error] {
 	p := in.Program
 	return func(yield func(meshloom.Record, error) bool) {
-		last := 0
-		if err := from.Decode(&last); err != nil {
-			yield(meshloom.Record{}, err)
-			return
-		}
 		for i := last + 1; p.Count == 0 || i <= p.Count; i++ {
 			if i > last+1 && !pause(ctx, time.Duration(p.PauseMS)*time.Millisecond) {
 				return

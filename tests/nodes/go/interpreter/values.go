@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 // extension is an extension attribute with its type.

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/meshloom/meshloom/sdks/go"
+	meshloom "github.com/meshloom/meshloom/sdks/go"
 )
 
 // patience is for everything to be acknowledged, over a restart of the pipeline too.

@@ -14,6 +14,7 @@ mod fault;
 mod malformed;
 mod node;
 mod outputs;
+mod read;
 mod report;
 pub mod rules;
 mod run;

@@ -3,12 +3,17 @@
 mod batch;
 mod cancel;
 mod describe;
+mod handlers;
 mod limits;
 mod malformed;
 mod open;
+mod order;
 mod outputs;
+mod process;
 mod serve;
+mod source;
 mod trace;
+mod versions;
 mod work;
 
 use std::collections::HashMap;
@@ -33,7 +38,12 @@ pub(crate) const ALL: &[&[Check]] = &[
     outputs::CHECKS,
     cancel::CHECKS,
     limits::CHECKS,
+    handlers::CHECKS,
+    order::CHECKS,
+    source::CHECKS,
     trace::CHECKS,
+    versions::CHECKS,
+    process::CHECKS,
 ];
 
 /// A status with this code and ErrorInfo; its metadata.

@@ -158,7 +158,7 @@ async fn drain_idle(context: &Context) -> Outcome {
 }
 
 /// Waits for the process to end with 0.
-async fn exits(context: &Context) -> Outcome {
+pub(super) async fn exits(context: &Context) -> Outcome {
     match tokio::time::timeout(context.patience, context.process()?.wait()).await {
         Ok(status) => same("how the process ends after SIGTERM", &"exit status: 0".to_owned(), &status),
         Err(_) => Err(Fault::new("the process ends after SIGTERM", "it lives on")),

@@ -91,10 +91,28 @@ impl Context {
         Ok(report)
     }
 
+    /// Waits until no call runs that an earlier stream has left behind, and empties the report.
+    pub(crate) async fn quiet(&self) -> Outcome {
+        let deadline = tokio::time::Instant::now() + self.patience;
+        // The report is a call itself.
+        while self.report().await?["most"].as_u64() != Some(1) {
+            if tokio::time::Instant::now() > deadline {
+                return Err(Fault::new("no calls but the report's own once all streams have ended", "others run on"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
     /// The process, where the kit has started it.
     pub(crate) fn process(&self) -> Outcome<&Process> {
         let process = self.node.process();
         process.ok_or_else(|| Fault::NotCheckable("the kit must start the node itself: --run COMMAND".into()))
+    }
+
+    /// Another process of the node.
+    pub(crate) async fn another(&self) -> Outcome<Self> {
+        self.other(None, &self.exporter).await
     }
 
     /// Another process of the node, whose spans go elsewhere.

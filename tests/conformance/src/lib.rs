@@ -12,6 +12,7 @@ mod context;
 mod event;
 mod fault;
 mod malformed;
+mod model;
 mod node;
 mod outputs;
 mod read;
@@ -19,6 +20,7 @@ mod report;
 pub mod rules;
 mod run;
 mod spans;
+mod vectors;
 
 pub use self::{
     check::{Check, Level, catalogue, choose},

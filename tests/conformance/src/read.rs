@@ -84,10 +84,12 @@ fn texts(batch: &v1::Batch, events: &mut [Event]) -> Result<(), String> {
     for (name, column, place, limit) in columns {
         let cells =
             columns::read_strings(column.as_ref(), events.len()).map_err(|error| format!("`{name}`: {error}"))?;
+        // A value that no index names is still checked.
+        let values = column.as_ref().and_then(|column| column.values.as_ref()).map(columns::read_values).transpose()?;
+        if values.into_iter().flatten().any(|value| value.len() > limit) {
+            return Err(format!("`{name}` has a value beyond {limit} bytes"));
+        }
         for (event, cell) in events.iter_mut().zip(cells) {
-            if cell.as_ref().is_some_and(|cell| cell.len() > limit) {
-                return Err(format!("`{name}` has a value beyond {limit} bytes"));
-            }
             *place(event) = cell;
         }
     }

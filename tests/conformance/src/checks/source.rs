@@ -59,21 +59,20 @@ fn numbers(events: &[Event]) -> Vec<u64> {
 }
 
 /// Everything of a bounded source.
-async fn all(stream: &Produce) -> Outcome<Vec<Event>> {
-    stream.wait("`exhausted`", |record| record.exhausted.then_some(())).await?;
-    stream.ends_ok("S8").await?;
+async fn all(stream: &mut Produce) -> Outcome<Vec<Event>> {
+    stream.exhausts().await?;
     Ok(stream.record().events().cloned().collect())
 }
 
 async fn runs_out(context: &Context) -> Outcome {
-    let stream = context.produce("source").config(&program(json!({"count": 2500}))).start().await?;
+    let mut stream = context.produce("source").config(&program(json!({"count": 2500}))).start().await?;
     stream.demand(10_000, ROOM);
-    same("the numbers of the events", &(1..=2500).collect::<Vec<u64>>(), &numbers(&all(&stream).await?))
+    same("the numbers of the events", &(1..=2500).collect::<Vec<u64>>(), &numbers(&all(&mut stream).await?))
 }
 
 async fn credit(context: &Context) -> Outcome {
     let mut random = SmallRng::seed_from_u64(context.seed);
-    let stream = context.produce("source").config(&program(json!({"count": 300, "bytes": 200}))).start().await?;
+    let mut stream = context.produce("source").config(&program(json!({"count": 300, "bytes": 200}))).start().await?;
     // Credit that is used up is a frame's end: what has come is known without a clock.
     let mut expected = 0;
     while expected < 300 {
@@ -83,17 +82,17 @@ async fn credit(context: &Context) -> Outcome {
         stream.events(expected).await?;
     }
     stream.demand(1, ROOM);
-    same("the number of events", &300, &all(&stream).await?.len())
+    same("the number of events", &300, &all(&mut stream).await?.len())
 }
 
 async fn one_byte(context: &Context) -> Outcome {
-    let stream = context.produce("source").config(&program(json!({"count": 5, "bytes": 5000}))).start().await?;
+    let mut stream = context.produce("source").config(&program(json!({"count": 5, "bytes": 5000}))).start().await?;
     stream.demand(1000, 1);
     for count in 1..=5 {
         stream.events(count).await?;
         stream.demand(0, 1);
     }
-    same("the numbers of the events", &(1..=5).collect::<Vec<u64>>(), &numbers(&all(&stream).await?))
+    same("the numbers of the events", &(1..=5).collect::<Vec<u64>>(), &numbers(&all(&mut stream).await?))
 }
 
 async fn slow(context: &Context) -> Outcome {
@@ -105,9 +104,10 @@ async fn slow(context: &Context) -> Outcome {
 }
 
 async fn attributes(context: &Context) -> Outcome {
-    let stream = context.produce("source").config(&program(json!({"count": 7, "attributes": true}))).start().await?;
+    let mut stream =
+        context.produce("source").config(&program(json!({"count": 7, "attributes": true}))).start().await?;
     stream.demand(100, ROOM);
-    for event in all(&stream).await? {
+    for event in all(&mut stream).await? {
         let n = number(&event);
         let part = Value::Integer((n % 2) as i32);
         let expected = (Some(format!("k{}", n % 3)), Some("test".to_owned()), Some(n as i64), Some(part));
@@ -120,11 +120,11 @@ async fn attributes(context: &Context) -> Outcome {
 
 async fn checkpoints(context: &Context) -> Outcome {
     let config = program(json!({"count": 40, "checkpoint_every": 3}));
-    let stream = context.produce("source").config(&config).start().await?;
+    let mut stream = context.produce("source").config(&config).start().await?;
     for _ in 0..50 {
         stream.demand(1, ROOM);
     }
-    all(&stream).await?;
+    all(&mut stream).await?;
     for frame in &stream.record().frames {
         let last = frame.events.last().map(number).unwrap_or_default();
         let expected = (last >= 3).then(|| (last / 3 * 3).to_string());
@@ -136,9 +136,9 @@ async fn checkpoints(context: &Context) -> Outcome {
 
 async fn no_checkpoint(context: &Context) -> Outcome {
     let config = program(json!({"count": 10, "checkpoint_every": 0}));
-    let stream = context.produce("source").config(&config).start().await?;
+    let mut stream = context.produce("source").config(&config).start().await?;
     stream.demand(100, ROOM);
-    all(&stream).await?;
+    all(&mut stream).await?;
     let given = stream.record().frames.iter().find_map(|frame| frame.checkpoint.clone());
     same("the checkpoint of a source that gives none", &None, &given)
 }
@@ -154,19 +154,20 @@ async fn resumes(context: &Context) -> Outcome {
     for checkpoint in [0, 1, 6, 9] {
         let config = program(json!({"count": 9}));
         let given = (checkpoint > 0).then(|| Bytes::from(checkpoint.to_string()));
-        let stream = context.produce("source").config(&config).checkpoint(given).start().await?;
+        let mut stream = context.produce("source").config(&config).checkpoint(given).start().await?;
         stream.demand(100, ROOM);
         let what = format!("the events behind checkpoint {checkpoint}");
-        same(&what, &(checkpoint + 1..=9).collect::<Vec<u64>>(), &numbers(&all(&stream).await?))?;
+        same(&what, &(checkpoint + 1..=9).collect::<Vec<u64>>(), &numbers(&all(&mut stream).await?))?;
     }
     Ok(())
 }
 
 async fn unreadable(context: &Context) -> Outcome {
     for checkpoint in [&b"\xff\xfe"[..], b"{\"n\":", b"\"text\""] {
+        let place = format!("the checkpoint {}", String::from_utf8_lossy(checkpoint));
         let open = context.produce("source").checkpoint(Some(Bytes::copy_from_slice(checkpoint)));
-        refuses(&open.refused().await?, &["checkpoint"])
-            .map_err(|fault| fault.at(&String::from_utf8_lossy(checkpoint)))?;
+        let status = open.refused().await.map_err(|fault| fault.at(&place))?;
+        refuses(&status, &["checkpoint"]).map_err(|fault| fault.at(&place))?;
     }
     Ok(())
 }
@@ -183,11 +184,11 @@ async fn ids(context: &Context) -> Outcome {
         let starts = [0, every, every * 2];
         for start in starts {
             let given = (start > 0).then(|| Bytes::from(start.to_string()));
-            let stream = context.produce("source").config(&config).checkpoint(given).start().await?;
+            let mut stream = context.produce("source").config(&config).checkpoint(given).start().await?;
             for _ in 0..40 {
                 stream.demand(random.random_range(1..=5), ROOM);
             }
-            for event in all(&stream).await? {
+            for event in all(&mut stream).await? {
                 let n = number(&event);
                 let what = format!("the id of event {n}, checkpoints every {every}, from {start}");
                 same(&what, &Some(expected(n)), &event.id)?;
@@ -198,9 +199,9 @@ async fn ids(context: &Context) -> Outcome {
 }
 
 async fn own_ids(context: &Context) -> Outcome {
-    let stream = context.produce("source").config(&program(json!({"count": 5, "ids": true}))).start().await?;
+    let mut stream = context.produce("source").config(&program(json!({"count": 5, "ids": true}))).start().await?;
     stream.demand(100, ROOM);
-    let ids: Vec<_> = all(&stream).await?.into_iter().map(|event| event.id.unwrap_or_default()).collect();
+    let ids: Vec<_> = all(&mut stream).await?.into_iter().map(|event| event.id.unwrap_or_default()).collect();
     same("the ids", &vec!["e1", "e2", "e3", "e4", "e5"], &ids.iter().map(String::as_str).collect())
 }
 
@@ -297,9 +298,9 @@ async fn settled(context: &Context) -> Outcome {
 
 async fn queue(context: &Context) -> Outcome {
     same("whether `queue` replays", &false, &context.handler("queue")?.replays)?;
-    let stream = context.produce("queue").config(&program(json!({"count": 50}))).start().await?;
+    let mut stream = context.produce("queue").config(&program(json!({"count": 50}))).start().await?;
     stream.demand(100, ROOM);
-    same("the numbers of the events", &(1..=50).collect::<Vec<u64>>(), &numbers(&all(&stream).await?))
+    same("the numbers of the events", &(1..=50).collect::<Vec<u64>>(), &numbers(&all(&mut stream).await?))
 }
 
 async fn queue_settled(context: &Context) -> Outcome {
@@ -326,10 +327,10 @@ fn sampled(rule: Rule) -> impl FnOnce(&mut v1::OpenProduce) {
 
 async fn sampling(context: &Context) -> Outcome {
     for (rule, expected) in [(Rule::Ratio(1.0), 20), (Rule::Ratio(0.0), 0), (Rule::Rate(0.0), 0)] {
-        let stream =
+        let mut stream =
             context.produce("source").config(&program(json!({"count": 20}))).with(sampled(rule)).start().await?;
         stream.demand(100, ROOM);
-        let events = all(&stream).await?;
+        let events = all(&mut stream).await?;
         let spans: Vec<Span> = events.iter().filter_map(|event| event.span).collect();
         same(&format!("sampled events of 20 at {rule:?}"), &expected, &spans.len())?;
         for span in spans {
@@ -342,9 +343,9 @@ async fn sampling(context: &Context) -> Outcome {
 
 async fn sampled_before(context: &Context) -> Outcome {
     let config = program(json!({"count": 3, "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}));
-    let stream = context.produce("source").config(&config).with(sampled(Rule::Ratio(0.0))).start().await?;
+    let mut stream = context.produce("source").config(&config).with(sampled(Rule::Ratio(0.0))).start().await?;
     stream.demand(100, ROOM);
-    for event in all(&stream).await? {
+    for event in all(&mut stream).await? {
         let trace = event.span.map(|span| crate::event::hex(&span.trace_id));
         same(
             "the trace of an event with a sampled context",

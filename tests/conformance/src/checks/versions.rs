@@ -1,7 +1,6 @@
 //! V, O7: what an older side does not know.
 
 use meshloom_proto::v1;
-use prost::Message as _;
 use serde_json::json;
 
 use super::fared;
@@ -68,9 +67,9 @@ async fn request(context: &Context) -> Outcome {
 }
 
 async fn produce_request(context: &Context) -> Outcome {
-    let stream = context.produce("source").config(&json!({"program": {"count": 3}})).start().await?;
+    let mut stream = context.produce("source").config(&json!({"program": {"count": 3}})).start().await?;
     stream.send_bytes(member(99, b"\x08\x01"));
     stream.demand(10, 1 << 20);
     stream.events(3).await?;
-    stream.ends_ok("V2").await
+    stream.exhausts().await
 }

@@ -296,6 +296,15 @@ impl Produce {
         .await
     }
 
+    /// Waits for `exhausted`, settles everything and half-closes, as a coordinator does; the stream ends OK.
+    pub(crate) async fn exhausts(&mut self) -> Outcome {
+        self.wait("`exhausted`", |record| record.exhausted.then_some(())).await?;
+        let frames = self.record().frames.clone();
+        frames.iter().for_each(|frame| self.settled(frame));
+        self.half_close();
+        self.ends_ok("S8").await
+    }
+
     /// How the stream ends.
     pub(crate) async fn ended(&self) -> Outcome<Status> {
         self.wait("the end of the stream", |record| record.ended.clone()).await

@@ -10,7 +10,8 @@ use serde_json::{Value as Json, json};
 use tonic::transport::Channel;
 
 use crate::{
-    client::{Open, Shared, Work, describe},
+    Options, Target,
+    client::{Open, OpenSource, Shared, Work, describe},
     fault::{Fault, Outcome},
     node::{Node, Process},
     spans::Spans,
@@ -22,6 +23,9 @@ pub(crate) struct Context {
     pub(crate) described: v1::DescribeResponse,
     /// What it has exported.
     pub(crate) spans: Arc<Spans>,
+    target: Target,
+    /// Where spans go.
+    exporter: String,
     /// Time for any one thing that is waited for.
     pub(crate) patience: Duration,
     /// Of what is random.
@@ -32,15 +36,12 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) async fn new(
-        node: Node,
-        spans: Arc<Spans>,
-        patience: Duration,
-        seed: u64,
-        cases: u32,
-    ) -> Result<Self, Fault> {
+    pub(crate) async fn new(options: &Options, node: Node, spans: Arc<Spans>, exporter: &str) -> Result<Self, Fault> {
+        let Options { target, patience, seed, cases, .. } = options.clone();
         let described = v1::DescribeResponse::default();
-        let mut context = Self { node, described, spans, patience, seed, cases, streams: Mutex::default() };
+        let exporter = exporter.to_owned();
+        let mut context =
+            Self { node, described, spans, target, exporter, patience, seed, cases, streams: Mutex::default() };
         context.described = context.describe().await?;
         Ok(context)
     }
@@ -74,6 +75,11 @@ impl Context {
         Open::new(self, handler)
     }
 
+    /// Opens a Produce stream.
+    pub(crate) fn produce(&self, handler: &str) -> OpenSource<'_> {
+        OpenSource::new(self, handler)
+    }
+
     /// What has happened in the process since the last report; empties cancellations and notes.
     pub(crate) async fn report(&self) -> Outcome<Json> {
         let mut stream = self.open("map").start().await?;
@@ -85,10 +91,56 @@ impl Context {
         Ok(report)
     }
 
+    /// Waits until no call runs that an earlier stream has left behind, and empties the report.
+    pub(crate) async fn quiet(&self) -> Outcome {
+        let deadline = tokio::time::Instant::now() + self.patience;
+        // The report is a call itself.
+        while self.report().await?["most"].as_u64() != Some(1) {
+            if tokio::time::Instant::now() > deadline {
+                return Err(Fault::new("no calls but the report's own once all streams have ended", "others run on"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
     /// The process, where the kit has started it.
     pub(crate) fn process(&self) -> Outcome<&Process> {
         let process = self.node.process();
         process.ok_or_else(|| Fault::NotCheckable("the kit must start the node itself: --run COMMAND".into()))
+    }
+
+    /// Another process of the node.
+    pub(crate) async fn another(&self) -> Outcome<Self> {
+        self.other(None, &self.exporter).await
+    }
+
+    /// Another process of the node, whose spans go elsewhere.
+    pub(crate) async fn again(&self, exporter: &str) -> Outcome<Self> {
+        self.other(None, exporter).await
+    }
+
+    /// Another process of the node, which listens at an address.
+    pub(crate) async fn elsewhere(&self, listen: &str) -> Outcome<Self> {
+        self.other(Some(listen), &self.exporter).await
+    }
+
+    async fn other(&self, listen: Option<&str>, exporter: &str) -> Outcome<Self> {
+        let node = Node::start(&self.target, listen, exporter, self.patience).await;
+        let node = node.map_err(|error| Fault::new("another process of the node", error.to_string()))?;
+        let mut other = Self {
+            node,
+            described: v1::DescribeResponse::default(),
+            spans: self.spans.clone(),
+            target: self.target.clone(),
+            exporter: exporter.to_owned(),
+            patience: self.patience,
+            seed: self.seed,
+            cases: self.cases,
+            streams: Mutex::default(),
+        };
+        other.described = other.describe().await?;
+        Ok(other)
     }
 
     /// Keeps an eye on a stream.

@@ -12,12 +12,15 @@ mod context;
 mod event;
 mod fault;
 mod malformed;
+mod model;
 mod node;
 mod outputs;
+mod read;
 mod report;
 pub mod rules;
 mod run;
 mod spans;
+mod vectors;
 
 pub use self::{
     check::{Check, Level, catalogue, choose},

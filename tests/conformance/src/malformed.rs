@@ -28,7 +28,8 @@ const MANY_EXTENSIONS: &[&str] = &["BATCH_MALFORMED", "TOO_MANY_EXTENSIONS"];
 
 /// Two events that are well-formed.
 fn good() -> v1::Batch {
-    batch(&[Event::new("one"), Event::new("two")], Style::Short)
+    let event = |n: u8, payload| Event { uid: [n; 16], ..Event::new(payload) };
+    batch(&[event(1, "one"), event(2, "two")], Style::Short)
 }
 
 fn raw(data: &'static [u8], ends: Bytes) -> Values {

@@ -98,8 +98,13 @@ pub(crate) struct Process {
 }
 
 impl Node {
-    /// Reaches or starts it.
-    pub(crate) async fn start(target: &Target, exporter: &str, patience: Duration) -> Result<Self, NodeError> {
+    /// Reaches it, or starts it: on a socket of its own, or at `listen`.
+    pub(crate) async fn start(
+        target: &Target,
+        listen: Option<&str>,
+        exporter: &str,
+        patience: Duration,
+    ) -> Result<Self, NodeError> {
         match target {
             Target::Address(address) => {
                 let node = Self { endpoint: endpoint(address)?, address: address.clone(), process: None };
@@ -108,16 +113,22 @@ impl Node {
                     Err(why) => Err(NodeError::Unreachable { address: address.clone(), why }),
                 }
             }
-            Target::Command(command) => Self::spawn(command, exporter, patience).await,
+            Target::Command(command) => Self::spawn(command, listen, exporter, patience).await,
         }
     }
 
-    async fn spawn(command: &[String], exporter: &str, patience: Duration) -> Result<Self, NodeError> {
+    async fn spawn(
+        command: &[String],
+        listen: Option<&str>,
+        exporter: &str,
+        patience: Duration,
+    ) -> Result<Self, NodeError> {
         let shown = command.join(" ");
         let failed = |why: std::io::Error| NodeError::Spawn { command: shown.clone(), why: why.to_string() };
         let folder = tempfile::Builder::new().prefix("conform").tempdir().map_err(failed)?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).map_err(failed)?;
-        let listen = format!("unix:{}", folder.path().join("node.sock").display());
+        let socket = || format!("unix:{}", folder.path().join("node.sock").display());
+        let listen = listen.map_or_else(socket, str::to_owned);
         let mut process = Command::new(&command[0]);
         process.args(&command[1..]).env("MESHLOOM_LISTEN", &listen).env("OTEL_EXPORTER_OTLP_ENDPOINT", exporter);
         process.env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc").env("OTEL_BSP_SCHEDULE_DELAY", "200");

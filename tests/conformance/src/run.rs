@@ -102,10 +102,9 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     async fn context(&self) -> Result<Context, NodeError> {
-        let Options { target, patience, seed, cases, .. } = self.options;
-        let node = Node::start(target, &self.exporter, *patience).await?;
+        let node = Node::start(&self.options.target, None, &self.exporter, self.options.patience).await?;
         let address = node.address().to_owned();
-        let context = Context::new(node, self.spans.clone(), *patience, *seed, *cases).await;
+        let context = Context::new(self.options, node, self.spans.clone(), &self.exporter).await;
         context
             .map_err(|fault| NodeError::Unreachable { address, why: format!("it does not answer Describe: {fault:?}") })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use meshloom_proto::v1;
 use serde_json::{Value as Json, json};
 
 use super::fared;
@@ -12,10 +13,12 @@ use crate::{
     context::Context,
     event::{Event, Value},
     fault::{Fault, Outcome, holds, same},
+    vectors,
 };
 
 area! {
     "batch.columns" Core Shared ["B11", "B2", "B3", "B4"] "a handler sees what the columns say, however they are written" => columns;
+    "batch.vectors" Core Shared ["B11", "B4", "B6", "B7"] "the golden batches are seen as their files say" => vectors;
     "batch.times" Core Shared ["B11", "B5"] "times reach the handler to the nanosecond" => times;
     "batch.extensions" Core Shared ["B11", "B6", "B7"] "extensions reach the handler with their types" => extensions;
     "batch.empty-and-absent" Core Shared ["B11", "B4"] "empty is not absent" => empty;
@@ -68,7 +71,7 @@ async fn sees(context: &Context, events: Vec<Event>) -> Outcome {
 }
 
 /// An event that has everything.
-pub(super) fn full(n: u32) -> Event {
+pub(crate) fn full(n: u32) -> Event {
     Event {
         content_type: Some("text/plain; charset=utf-8".into()),
         time: Some(1_700_000_000_123_456_789 + i64::from(n)),
@@ -111,6 +114,19 @@ async fn columns(context: &Context) -> Outcome {
     .await?;
     let mixed = (0..7).map(|n| if n % 3 == 1 { Event::new(vec![0, 159, 146, 150]) } else { full(n) });
     sees(context, mixed.collect()).await
+}
+
+async fn vectors(context: &Context) -> Outcome {
+    let mut stream = context.open("map").config(&json!({"command": {"do": "context"}})).start().await?;
+    for vector in vectors::batches() {
+        let work = v1::Work { batch: Some(vector.batch), ..v1::Work::default() };
+        let work = stream.send_work(work, vector.events.clone());
+        let found = told(&stream.answer(work).await?, vector.events.len())?;
+        for (event, told) in vector.events.iter().zip(&found) {
+            matches(&event.to_context(), told).map_err(|fault| fault.at(&vector.name))?;
+        }
+    }
+    stream.finish().await
 }
 
 async fn times(context: &Context) -> Outcome {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{fared, serve::in_hand, work::cancelled};
+use super::{fared, patiently, serve::in_hand, work::cancelled};
 use crate::{
     check::area,
     client::Work,
@@ -95,10 +95,14 @@ async fn others(context: &Context) -> Outcome {
 }
 
 async fn timeout(context: &Context) -> Outcome {
+    patiently!(slow => timeout_of(context, 2 * slow))
+}
+
+async fn timeout_of(context: &Context, seconds: u64) -> Outcome {
     let mut stream = context.open("map").concurrency(4).start().await?;
     let events = [sleep(), Event::command(&json!({"do": "pass"})), sleep()];
-    let answer = stream.work(Work::new(events).timeout(Duration::from_secs(2))).await?;
-    fared("calls of which two are over 2 s", &answer, &["RETRY TIMEOUT", "out", "RETRY TIMEOUT"])?;
+    let answer = stream.work(Work::new(events).timeout(Duration::from_secs(seconds))).await?;
+    fared("calls of which two are over their time", &answer, &["RETRY TIMEOUT", "out", "RETRY TIMEOUT"])?;
     fared("the next work", &stream.work(Work::commands(&[json!({"do": "pass"})])).await?, &["out"])?;
     stream.finish().await
 }
@@ -115,16 +119,25 @@ async fn cancels(context: &Context) -> Outcome {
 }
 
 async fn from_start(context: &Context) -> Outcome {
-    // One after the other they take 6 s; each alone has ten times what it needs.
+    patiently!(slow => from_start_of(context, slow))
+}
+
+async fn from_start_of(context: &Context, slow: u64) -> Outcome {
+    // One after the other they take longer than the time of one.
     let mut stream = context.open("map").concurrency(1).start().await?;
-    let work = Work::commands(&vec![json!({"do": "sleep", "ms": 400}); 15]).timeout(Duration::from_secs(4));
-    fared("calls of 400 ms one after the other, 4 s each", &stream.work(work).await?, &["out"; 15])?;
+    let work =
+        Work::commands(&vec![json!({"do": "sleep", "ms": 400 * slow}); 15]).timeout(Duration::from_secs(4 * slow));
+    fared("calls one after the other, each with ten times its time", &stream.work(work).await?, &["out"; 15])?;
     stream.finish().await
 }
 
 async fn blocked(context: &Context) -> Outcome {
+    patiently!(slow => blocked_for(context, 6000 * slow))
+}
+
+async fn blocked_for(context: &Context, ms: u64) -> Outcome {
     let mut stream = context.open("map").concurrency(2).start().await?;
-    let event = Event::command(&json!({"do": "block", "ms": 6000}));
+    let event = Event::command(&json!({"do": "block", "ms": ms}));
     let work = stream.send(Work::new([event]).timeout(Duration::from_millis(100)));
     let call = in_hand(&stream, work).await?;
     let answered = stream.record().answer(work).is_some();

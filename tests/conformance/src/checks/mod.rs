@@ -3,12 +3,17 @@
 mod batch;
 mod cancel;
 mod describe;
+mod handlers;
 mod limits;
 mod malformed;
 mod open;
+mod order;
 mod outputs;
+mod process;
 mod serve;
+mod source;
 mod trace;
+mod versions;
 mod work;
 
 use std::collections::HashMap;
@@ -22,6 +27,8 @@ use crate::{
     fault::{Fault, Outcome},
 };
 
+pub(crate) use self::batch::full as full_event;
+
 /// Every area's checks.
 pub(crate) const ALL: &[&[Check]] = &[
     serve::CHECKS,
@@ -33,8 +40,49 @@ pub(crate) const ALL: &[&[Check]] = &[
     outputs::CHECKS,
     cancel::CHECKS,
     limits::CHECKS,
+    handlers::CHECKS,
+    order::CHECKS,
+    source::CHECKS,
     trace::CHECKS,
+    versions::CHECKS,
+    process::CHECKS,
+    crate::model::CHECKS,
 ];
+
+/// Tries a check that takes the machine's time for granted again, with more of it: a machine may stop for seconds. A node
+/// that breaks the rule does so each time.
+macro_rules! patiently {
+    ($slow:ident => $try:expr) => {{
+        let mut found = Ok(());
+        for $slow in [1, 4, 12] {
+            found = $try.await;
+            if found.is_ok() {
+                break;
+            }
+        }
+        found
+    }};
+}
+use patiently;
+
+/// The same for a check that ends its process: each further try has one of its own.
+macro_rules! patiently_fresh {
+    ($context:ident, $slow:ident => $try:expr) => {{
+        let mut found = {
+            let $slow = 1;
+            $try.await
+        };
+        for $slow in [4, 12] {
+            if found.is_err() {
+                let another = $context.another().await?;
+                let $context = &another;
+                found = $try.await;
+            }
+        }
+        found
+    }};
+}
+use patiently_fresh;
 
 /// A status with this code and ErrorInfo; its metadata.
 fn error_info(status: &Status, code: Code, reason: &str) -> Outcome<HashMap<String, String>> {

@@ -112,7 +112,8 @@ async fn config_type(context: &Context) -> Outcome {
     for (config, field) in
         [(json!({"label": 5}), "label"), (json!({"setup": true}), "setup"), (json!({"command": 7}), "command")]
     {
-        let status = context.open("map").config(&config).refused().await?;
+        let place = config.to_string();
+        let status = context.open("map").config(&config).refused().await.map_err(|fault| fault.at(&place))?;
         refuses(&status, &[field]).map_err(|fault| fault.at(&config.to_string()))?;
     }
     Ok(())
@@ -173,7 +174,7 @@ async fn capabilities(context: &Context) -> Outcome {
 
 async fn concurrency(context: &Context) -> Outcome {
     for calls in [1, 2, 4] {
-        context.report().await?;
+        context.quiet().await?;
         let mut stream = context.open("map").concurrency(calls).start().await?;
         let commands = vec![json!({"do": "sleep", "ms": 150}); 8];
         let (first, second) = (stream.send(Work::commands(&commands)), stream.send(Work::commands(&commands)));

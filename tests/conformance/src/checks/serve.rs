@@ -13,7 +13,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use super::fared;
+use super::{fared, patiently, patiently_fresh};
 use crate::{
     check::area,
     client::{Process, Work, describe},
@@ -65,12 +65,21 @@ async fn reflection(context: &Context) -> Outcome {
 async fn large_payload(context: &Context) -> Outcome {
     // The command stands in the config, so that the payload can be anything.
     let mut stream = context.open("map").config(&json!({"command": {"do": "copy"}})).start().await?;
-    let payload = vec![b'x'; 16 << 20];
-    let event = Event { content_type: Some("application/octet-stream".into()), ..Event::new(payload.clone()) };
-    let answer = stream.work(Work::new([event])).await?;
-    fared("a payload of 16 MiB that is copied", &answer, &["out"])?;
+    let own = context.handler("map")?.limits.unwrap_or_default().max_batch_bytes;
+    let event =
+        |bytes| Event { content_type: Some("application/octet-stream".into()), ..Event::new(vec![b'x'; bytes]) };
+    if own != 0 && own < 17 << 20 {
+        // A node may take less, and says so; the message itself must not end the stream.
+        let answer = stream.work(Work::new([event(16 << 20)])).await?;
+        fared("a payload of 16 MiB beyond the node's own limit", &answer, &["RETRY BATCH_TOO_LARGE"])?;
+    }
+    let bytes = if own == 0 { 16 << 20 } else { (own as usize).saturating_sub(1024).min(16 << 20) };
+    let answer = stream.work(Work::new([event(bytes)])).await?;
+    fared(&format!("a payload of {bytes} bytes that is copied"), &answer, &["out"])?;
     let got = &answer.rows[0].event.payload;
-    holds(*got == payload, "the same 16 MiB", || format!("{} bytes, or others", got.len()))?;
+    holds(*got == event(bytes).payload, format!("the same {bytes} bytes"), || {
+        format!("{} bytes, or others", got.len())
+    })?;
     stream.finish().await
 }
 
@@ -90,18 +99,25 @@ async fn streams(context: &Context) -> Outcome {
 }
 
 async fn blocked(context: &Context) -> Outcome {
+    patiently!(slow => blocked_for(context, 4000 * slow))
+}
+
+async fn blocked_for(context: &Context, ms: u32) -> Outcome {
+    // Its set-up is done, and shared (O5): what is opened later needs no code of the user's.
+    let other = context.open("filter").start().await?;
     let mut busy = context.open("map").concurrency(1).start().await?;
-    let work = busy.send(Work::commands(&[json!({"do": "block", "ms": 4000})]));
+    let work = busy.send(Work::commands(&[json!({"do": "block", "ms": ms})]));
     in_hand(&busy, work).await?;
     health(context).await.map_err(|fault| fault.at("beside a blocked handler"))?;
     context.describe().await.map_err(|fault| fault.at("beside a blocked handler"))?;
     let stream = context.open("filter").start().await.map_err(|fault| fault.at("beside a blocked handler"))?;
     let early = busy.record().answer(work).is_some();
-    holds(!early, "health, Describe and a new stream while a handler blocks for 4 s", || {
+    holds(!early, "health, Describe and a new stream while a handler blocks", || {
         "they were answered once it had ended".into()
     })?;
     fared("`block`", &busy.answer(work).await?, &["out"])?;
     stream.finish().await?;
+    other.finish().await?;
     busy.finish().await
 }
 
@@ -113,10 +129,14 @@ pub(super) async fn in_hand(stream: &Process, work: u64) -> Outcome<v1::HandlerC
 }
 
 async fn drain(context: &Context) -> Outcome {
+    patiently_fresh!(context, slow => drain_within(context, 5000 * slow))
+}
+
+async fn drain_within(context: &Context, ms: u32) -> Outcome {
     let process = context.process()?;
     let mut busy = context.open("map").start().await?;
     let idle = context.open("filter").start().await?;
-    let work = busy.send(Work::commands(&[json!({"do": "sleep", "ms": 5000})]));
+    let work = busy.send(Work::commands(&[json!({"do": "sleep", "ms": ms})]));
     in_hand(&busy, work).await?;
     process.signal(Signal::TERM);
     // Until it has gone there is time: the work sleeps on.
@@ -158,7 +178,7 @@ async fn drain_idle(context: &Context) -> Outcome {
 }
 
 /// Waits for the process to end with 0.
-async fn exits(context: &Context) -> Outcome {
+pub(super) async fn exits(context: &Context) -> Outcome {
     match tokio::time::timeout(context.patience, context.process()?.wait()).await {
         Ok(status) => same("how the process ends after SIGTERM", &"exit status: 0".to_owned(), &status),
         Err(_) => Err(Fault::new("the process ends after SIGTERM", "it lives on")),

@@ -2,9 +2,11 @@
 
 mod codec;
 mod process;
+mod produce;
 mod record;
 
 pub(crate) use self::{
     process::{Open, Process, Shared, Work, describe},
+    produce::{Frame, OpenSource, Produce},
     record::{Answer, Verdict, duration},
 };

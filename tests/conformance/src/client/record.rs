@@ -123,11 +123,6 @@ impl Record {
         self.works.get(&sequence).filter(|held| held.last).map(|held| held.answer.clone())
     }
 
-    /// The answer so far.
-    pub(crate) fn partial(&self, sequence: u64) -> Option<&Answer> {
-        self.works.get(&sequence).map(|held| &held.answer)
-    }
-
     /// A work is over for the kit: its events need no memory any more.
     pub(crate) fn forget(&mut self, sequence: u64) {
         if let Some(held) = self.works.get_mut(&sequence) {

@@ -26,7 +26,7 @@ if [ ! -f "$built/interpreter.jar" ]; then
     mvn --batch-mode --quiet "-Dmeshloom.target=$building/target" package >&2
     mkdir "$building/node"
     mv "$building/target/interpreter.jar" "$building/target/lib" "$building/node"
-    mv "$building/node" "$built" 2>/dev/null || [ -f "$built/interpreter.jar" ]
+    [ -d "$built" ] || mv "$building/node" "$built"
 fi
 
 echo "$java -jar $built/interpreter.jar"

@@ -7,6 +7,8 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.ThreadFactory;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 import meshloom.foreign.interpreter.Interpreter;
 import meshloom.foreign.work.Handler;
 import meshloom.foreign.work.Opening;
@@ -15,9 +17,14 @@ import meshloom.foreign.work.Opening;
 public final class Main {
     private static final int CANNOT_LISTEN = 1;
 
+    /** Kept, as the log manager holds loggers weakly. */
+    private static final Logger NETTY_BOOTSTRAP = Logger.getLogger("io.grpc.netty.shaded.io.netty.bootstrap");
+
     private Main() {}
 
     public static void main(String[] args) throws InterruptedException {
+        // grpc-java sets SO_KEEPALIVE, and Netty warns on every connection that Unix sockets have none.
+        NETTY_BOOTSTRAP.setLevel(Level.SEVERE);
         NodeServer server;
         try {
             server = start();

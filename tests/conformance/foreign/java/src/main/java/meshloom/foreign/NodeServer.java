@@ -19,7 +19,8 @@ import meshloom.v1.NodeServiceGrpc;
 /** The gRPC server: the section "Serving". */
 final class NodeServer {
     private static final int WINDOW_BYTES = 8 << 20;
-    private static final long CLOSE_SECONDS = 5;
+    /** How long connections may take to close once no stream is left on them. */
+    private static final long CLOSE_SECONDS = 1;
 
     private final Server server;
     private final HealthStatusManager health;

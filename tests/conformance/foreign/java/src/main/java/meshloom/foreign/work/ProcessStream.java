@@ -35,7 +35,6 @@ public final class ProcessStream implements StreamObserver<ProcessRequest> {
     private final Opening opening;
     private final Sdk sdk;
     private final ScheduledExecutorService timer;
-    private final Consumer<ProcessStream> whenEnded;
     private final Responses responses;
     private final Map<Long, WorkInHand> works = new LinkedHashMap<>();
     private Session session;
@@ -43,15 +42,19 @@ public final class ProcessStream implements StreamObserver<ProcessRequest> {
     /** No work is expected any more: the stream ends once what is in hand has been answered. */
     private boolean ending;
 
-    /** @param whenEnded is told when the stream has ended or broken, perhaps again */
+    /** @param whenGone is told when the stream has broken, or has ended and all that was sent is on its way */
     public ProcessStream(ServerCallStreamObserver<ProcessResponse> observer, Opening opening, Sdk sdk,
-            ScheduledExecutorService timer, Consumer<ProcessStream> whenEnded) {
+            ScheduledExecutorService timer, Consumer<ProcessStream> whenGone) {
         this.opening = opening;
         this.sdk = sdk;
         this.timer = timer;
-        this.whenEnded = whenEnded;
         this.responses = new Responses(observer);
-        observer.setOnCancelHandler(this::broke);
+        // The one when all has been sent, the other when it cannot be.
+        observer.setOnCloseHandler(() -> whenGone.accept(this));
+        observer.setOnCancelHandler(() -> {
+            broke();
+            whenGone.accept(this);
+        });
     }
 
     @Override
@@ -94,17 +97,18 @@ public final class ProcessStream implements StreamObserver<ProcessRequest> {
         int protocol = Opening.negotiate(open.hasProtocol(), open.getProtocol());
         Session opened = opening.open(open);
         synchronized (responses) {
+            if (responses.ended()) {
+                return;
+            }
             session = opened;
+            progress = timer.scheduleAtFixedRate(
+                    this::tellProgress, PROGRESS_MILLIS, PROGRESS_MILLIS, TimeUnit.MILLISECONDS);
             responses.send(ProcessResponse.newBuilder()
                     .setOpened(Opened.newBuilder()
                             .setProtocol(protocol)
                             .setSdk(sdk)
                             .setLimits(opened.handler().limits()))
                     .build());
-            if (!responses.ended()) {
-                progress = timer.scheduleAtFixedRate(
-                        this::tellProgress, PROGRESS_MILLIS, PROGRESS_MILLIS, TimeUnit.MILLISECONDS);
-            }
         }
     }
 
@@ -219,7 +223,6 @@ public final class ProcessStream implements StreamObserver<ProcessRequest> {
         if (progress != null) {
             progress.cancel(false);
         }
-        whenEnded.accept(this);
     }
 
     private void tellProgress() {

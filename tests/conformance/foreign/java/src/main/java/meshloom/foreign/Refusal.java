@@ -14,6 +14,9 @@ import java.util.Map;
 /** The statuses that end a stream, with their details in grpc-status-details-bin. */
 public final class Refusal {
     private static final String DOMAIN = "meshloom"; // O8
+    /** Details and message go in the trailers, of which gRPC libraries take 8 KiB, and Base64 adds a third. */
+    private static final int DETAIL_BYTES = 4 << 10;
+    private static final int BRIEF_CHARACTERS = 200;
 
     /** A violation of one field; an empty field is the whole. */
     public record Violation(String field, String description) {}
@@ -37,11 +40,21 @@ public final class Refusal {
     public static StatusRuntimeException badRequest(String message, List<Violation> violations) {
         BadRequest.Builder detail = BadRequest.newBuilder();
         for (Violation violation : violations) {
-            detail.addFieldViolations(FieldViolation.newBuilder()
-                    .setField(violation.field())
-                    .setDescription(violation.description()));
+            FieldViolation added = FieldViolation.newBuilder()
+                    .setField(brief(violation.field()))
+                    .setDescription(violation.description())
+                    .build();
+            if (detail.build().getSerializedSize() + added.getSerializedSize() > DETAIL_BYTES) {
+                break;
+            }
+            detail.addFieldViolations(added);
         }
         return status(Code.INVALID_ARGUMENT, message, Any.pack(detail.build()));
+    }
+
+    /** What somebody else wrote, as far as there is room for it. */
+    public static String brief(String text) {
+        return text.length() <= BRIEF_CHARACTERS ? text : text.substring(0, BRIEF_CHARACTERS) + "...";
     }
 
     private static StatusRuntimeException status(Code code, String message, Any detail) {

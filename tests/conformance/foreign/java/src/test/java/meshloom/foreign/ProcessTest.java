@@ -255,6 +255,7 @@ class ProcessTest {
         assertEquals(List.of("label", "other", "command"),
                 violations(withConfig("{\"label\": 1, \"other\": 1, \"command\": []}").ended()));
         assertEquals(List.of(""), violations(withConfig("[]").ended()));
+        assertEquals(1, violations(withConfig("{\"" + "x".repeat(20_000) + "\": 1}").ended()).size());
         assertEquals(List.of("setup"), violations(withConfig("{\"setup\": \"refuse\"}").ended()));
     }
 

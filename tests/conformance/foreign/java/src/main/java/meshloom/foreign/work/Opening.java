@@ -20,7 +20,7 @@ public final class Opening {
 
     private static final int DEFAULT_CONCURRENCY = 16;
     /** Each call takes a thread. */
-    private static final int MOST_CONCURRENCY = 1024;
+    private static final int MOST_CONCURRENCY = 256;
 
     private final Map<String, Handler> handlers;
     private final Executor executor;
@@ -77,7 +77,7 @@ public final class Opening {
         Handler handler = handlers.get(name);
         if (handler == null) {
             throw Refusal.of(Code.NOT_FOUND, Reason.HANDLER_UNKNOWN,
-                    (name.isEmpty() ? "open names no handler" : "there is no handler `" + name + "`") + "; there are: "
+                    (name.isEmpty() ? "open names no handler" : "there is no handler `" + Refusal.brief(name) + "`") + "; there are: "
                             + String.join(", ", handlers.keySet()));
         }
         return handler;

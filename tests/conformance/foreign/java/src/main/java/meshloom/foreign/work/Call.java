@@ -119,11 +119,11 @@ public final class Call {
         return timeoutNanos != null && elapsedNanos() > timeoutNanos;
     }
 
-    HandlerCall describe(long sequence) {
+    HandlerCall describe(long sequence, long nowNanos) {
         return HandlerCall.newBuilder()
                 .setSequence(sequence)
                 .setIndex(input)
-                .setAge(Durations.fromNanos(elapsedNanos()))
+                .setAge(Durations.fromNanos(nowNanos - startedNanos))
                 .build();
     }
 }

@@ -275,6 +275,8 @@ class ProcessTest {
         Coordinator idle = opened("map");
         Coordinator busy = opened("map");
         busy.send(1, batch(FOREVER));
+        // Once the second has been answered the first is in hand.
+        busy.work(2, batch(PASS));
         CompletableFuture<Void> drained = CompletableFuture.runAsync(() -> {
             try {
                 drain.drain();
@@ -286,7 +288,7 @@ class ProcessTest {
         assertEquals(Status.Code.OK, idle.ended().getCode());
         assertEquals(Status.Code.UNAVAILABLE, open(validOpen("map")).ended().getCode());
         // Until the drain has come to this stream its works are handled.
-        long sequence = 2;
+        long sequence = 3;
         List<WorkResult> answer;
         do {
             answer = busy.work(sequence++, batch(PASS));

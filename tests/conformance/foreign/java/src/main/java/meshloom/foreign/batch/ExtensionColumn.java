@@ -12,16 +12,12 @@ import java.util.BitSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.regex.Pattern;
 import meshloom.foreign.ProtocolLimits;
 import meshloom.v1.BatchOuterClass.Extension;
 import meshloom.v1.BatchOuterClass.ExtensionType;
 
 /** One extension attribute of all or some events, checked as B6 and B7 say. */
 final class ExtensionColumn {
-    /** What the name of an extension is. */
-    static final Pattern NAME = Pattern.compile("[a-z0-9]{1,64}");
-
     private final String name;
     private final ExtensionType type;
     private final ValuesColumn values;
@@ -62,7 +58,7 @@ final class ExtensionColumn {
 
     private static ExtensionColumn read(Extension extension, int count) throws MalformedBatch {
         String name = extension.getName();
-        if (!NAME.matcher(name).matches()) {
+        if (!ExtensionValue.isName(name)) {
             throw new MalformedBatch(BATCH_MALFORMED, "extension \"" + name + "\": a name is 1 to 64 characters of [a-z0-9]");
         }
         String column = "extension " + name;

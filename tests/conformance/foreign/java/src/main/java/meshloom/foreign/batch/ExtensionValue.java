@@ -3,10 +3,18 @@ package meshloom.foreign.batch;
 import com.google.protobuf.ByteString;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.regex.Pattern;
 import meshloom.v1.BatchOuterClass.ExtensionType;
 
 /** A value of a CloudEvents extension attribute: its type and its bytes as on the wire. */
 public record ExtensionValue(ExtensionType type, ByteString bytes) {
+
+    private static final Pattern NAME = Pattern.compile("[a-z0-9]{1,64}");
+
+    /** Whether an extension may be called so. */
+    public static boolean isName(String name) {
+        return NAME.matcher(name).matches();
+    }
 
     public static ExtensionValue ofBoolean(boolean value) {
         return new ExtensionValue(ExtensionType.EXTENSION_TYPE_BOOLEAN,

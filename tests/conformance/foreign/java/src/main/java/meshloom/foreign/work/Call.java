@@ -69,7 +69,7 @@ public final class Call {
      * @throws java.util.concurrent.CancellationException if the call is over its time or taken back
      */
     public void emit(Output output) throws Failure, InterruptedException {
-        output.check(event, session.handler().routeSet());
+        output.check(event, session.handler().routes());
         if (heldBytes >= ResultParts.GATHERED_BYTES) {
             // One output at least stays behind, so that a later result always has one that ends `continued`.
             work.sendHeld(this);

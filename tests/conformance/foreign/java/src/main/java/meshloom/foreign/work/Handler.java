@@ -2,7 +2,6 @@ package meshloom.foreign.work;
 
 import com.google.protobuf.ByteString;
 import java.util.List;
-import java.util.Set;
 import meshloom.foreign.ProtocolLimits;
 import meshloom.v1.Node.HandlerRole;
 import meshloom.v1.Session.Limits;
@@ -43,10 +42,6 @@ public record Handler(String name, HandlerRole role, List<String> routes, Limits
          * @throws Failure to reject the event or have it tried again; whatever else is thrown has it tried again
          */
         void handle(Call call) throws Exception;
-    }
-
-    Set<String> routeSet() {
-        return Set.copyOf(routes);
     }
 
     public meshloom.v1.Node.Handler describe() {

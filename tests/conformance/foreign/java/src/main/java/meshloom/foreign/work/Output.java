@@ -8,11 +8,11 @@ import static meshloom.foreign.Reason.ROUTE_UNDECLARED;
 import static meshloom.foreign.Reason.TOO_MANY_EXTENSIONS;
 
 import com.google.protobuf.ByteString;
+import java.util.Collection;
 import java.util.HashSet;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
-import java.util.regex.Pattern;
 import meshloom.foreign.ProtocolLimits;
 import meshloom.foreign.batch.Event;
 import meshloom.foreign.batch.ExtensionValue;
@@ -44,14 +44,12 @@ public record Output(
     public static final Output UNCHANGED =
             new Output(null, null, null, null, null, TIME_OF_PARENT, null, null, null, Map.of());
 
-    private static final Pattern EXTENSION_NAME = Pattern.compile("[a-z0-9]{1,64}");
-
     /**
      * Checks that the protocol can carry the output (W19).
      *
      * @throws Failure a REJECT of the event that the output came from
      */
-    void check(Event parent, Set<String> routes) throws Failure {
+    void check(Event parent, Collection<String> routes) throws Failure {
         if (payload != null && payload.size() > ProtocolLimits.PAYLOAD_BYTES) {
             throw Failure.reject(EVENT_TOO_LARGE, "the payload of an output has " + payload.size() + " bytes; at most "
                     + ProtocolLimits.PAYLOAD_BYTES);
@@ -100,7 +98,7 @@ public record Output(
         Set<String> names = new HashSet<>(parent.extensions().keySet());
         for (Map.Entry<String, Optional<ExtensionValue>> extension : extensions.entrySet()) {
             String name = extension.getKey();
-            if (!EXTENSION_NAME.matcher(name).matches()) {
+            if (!ExtensionValue.isName(name)) {
                 throw Failure.reject(OUTPUT_INVALID, "extension \"" + name + "\" of an output: a name is 1 to 64 characters of [a-z0-9]");
             }
             if (extension.getValue().isEmpty()) {

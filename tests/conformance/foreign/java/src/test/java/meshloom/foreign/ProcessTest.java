@@ -18,7 +18,6 @@ import io.grpc.Status;
 import io.grpc.inprocess.InProcessChannelBuilder;
 import io.grpc.inprocess.InProcessServerBuilder;
 import io.grpc.protobuf.StatusProto;
-import io.grpc.stub.StreamObserver;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
@@ -26,20 +25,14 @@ import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
-import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
-import java.util.function.Predicate;
 import meshloom.foreign.interpreter.Interpreter;
 import meshloom.foreign.work.Handler;
 import meshloom.foreign.work.Opening;
-import meshloom.v1.BatchOuterClass.Batch;
-import meshloom.v1.NodeServiceGrpc;
-import meshloom.v1.Process.Cancel;
 import meshloom.v1.Process.EventFailure;
 import meshloom.v1.Process.FailureAction;
 import meshloom.v1.Process.OpenProcess;
@@ -58,7 +51,7 @@ class ProcessTest {
     private static final String PASS = "{\"do\": \"pass\"}";
     private static final String FOREVER = "{\"do\": \"sleep\", \"ms\": 86400000}";
     /** For a node that has stopped, not for one that is slow. */
-    private static final long PATIENCE_SECONDS = 60;
+    static final long PATIENCE_SECONDS = 60;
 
     private final ExecutorService calls = Executors.newCachedThreadPool();
     private final ScheduledExecutorService timer = Executors.newScheduledThreadPool(1);
@@ -218,7 +211,7 @@ class ProcessTest {
 
     @Test
     void requestsThatAreOutOfOrderEndTheStream() throws Exception {
-        Coordinator early = new Coordinator();
+        Coordinator early = new Coordinator(channel);
         early.cancel(1);
         assertEquals("PROTOCOL_VIOLATION", info(early.ended()).getReason());
 
@@ -312,7 +305,7 @@ class ProcessTest {
     }
 
     private Coordinator open(OpenProcess.Builder open) {
-        Coordinator coordinator = new Coordinator();
+        Coordinator coordinator = new Coordinator(channel);
         coordinator.requests.onNext(ProcessRequest.newBuilder().setOpen(open).build());
         return coordinator;
     }
@@ -360,64 +353,5 @@ class ProcessTest {
         assertEquals(Status.Code.INVALID_ARGUMENT, status.getCode());
         return StatusProto.fromThrowable(status.getCause()).getDetails(0).unpack(BadRequest.class)
                 .getFieldViolationsList().stream().map(BadRequest.FieldViolation::getField).toList();
-    }
-
-    /** One Process stream, seen from the other side. */
-    private final class Coordinator implements StreamObserver<ProcessResponse> {
-        private final BlockingQueue<ProcessResponse> responses = new LinkedBlockingQueue<>();
-        private final CompletableFuture<Status> end = new CompletableFuture<>();
-        private final StreamObserver<ProcessRequest> requests = NodeServiceGrpc.newStub(channel).process(this);
-
-        void send(long sequence, Batch.Builder batch) {
-            requests.onNext(ProcessRequest.newBuilder()
-                    .setWork(Work.newBuilder().setSequence(sequence).setBatch(batch))
-                    .build());
-        }
-
-        void cancel(long sequence) {
-            requests.onNext(ProcessRequest.newBuilder().setCancel(Cancel.newBuilder().setSequence(sequence)).build());
-        }
-
-        List<WorkResult> work(long sequence, Batch.Builder batch) throws InterruptedException {
-            send(sequence, batch);
-            return results(sequence);
-        }
-
-        /** The results of a work, up to its last. */
-        List<WorkResult> results(long sequence) throws InterruptedException {
-            List<WorkResult> results = new ArrayList<>();
-            do {
-                results.add(next(response -> response.getResult().getSequence() == sequence).getResult());
-            } while (!results.get(results.size() - 1).getLast());
-            return results;
-        }
-
-        ProcessResponse next(Predicate<ProcessResponse> wanted) throws InterruptedException {
-            ProcessResponse response;
-            do {
-                response = responses.poll(PATIENCE_SECONDS, TimeUnit.SECONDS);
-                assertNotNull(response, "the node says nothing any more");
-            } while (!wanted.test(response));
-            return response;
-        }
-
-        Status ended() throws Exception {
-            return end.get(PATIENCE_SECONDS, TimeUnit.SECONDS);
-        }
-
-        @Override
-        public void onNext(ProcessResponse response) {
-            responses.add(response);
-        }
-
-        @Override
-        public void onError(Throwable cause) {
-            end.complete(Status.fromThrowable(cause).withCause(cause));
-        }
-
-        @Override
-        public void onCompleted() {
-            end.complete(Status.OK);
-        }
     }
 }

@@ -1,8 +1,9 @@
 """The Rust SDK as it would be published: the crates that `cargo package` makes, in an empty project outside the checkout.
 
-What crates.io would do is done by [patch]: the project asks for `meshloom` by its version, and the unpacked .crate files
-answer. All other dependencies are those of the checkout's Cargo.lock. The program is the first snippet of the README. The
-reference documentation is built from the same files, as docs.rs does it, and warnings fail.
+What crates.io would do is done by [patch]: the project asks for `meshloom` by its version, and the unpacked .crate
+files answer. All other dependencies are those of the checkout's Cargo.lock, which a build of it has brought. The
+program is the first snippet of the README. The reference documentation is built from the same files, as docs.rs does
+it, and warnings fail.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def package(into: Path) -> dict[str, Path]:
     """Packages the crates and unpacks them; the folder of each."""
     # Each can find the one before it among the others that are packaged with it, as in a registry.
     names = [word for crate in CRATES for word in ("-p", crate)]
-    sh("cargo", "package", *names, "--allow-dirty", "--no-verify", "--locked", "--target-dir", into / "target", cwd=ROOT)
+    sh("cargo", "package", *names, "--allow-dirty", "--no-verify", "--locked", "--offline", "--target-dir", into / "target", cwd=ROOT)
     folders = {}
     for crate in CRATES:
         [archive] = [

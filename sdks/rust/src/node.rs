@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tower::{BoxError, Layer, Service};
 
 use crate::{
+    columns::limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
     config::ConfigError,
     context::{BatchCall, EventCall, Opening, Session, SetupCall, SourceCall},
     error::Error,
@@ -31,10 +32,10 @@ use crate::{
 const DEFAULT_CONCURRENCY: usize = 64;
 /// Works in hand at one time.
 const DEFAULT_WORKS: u32 = 8;
-/// Events per work.
-const DEFAULT_EVENTS: u32 = 4096;
-/// Bytes per work.
-const DEFAULT_BYTES: u64 = 4 << 20;
+/// Events per work: what the protocol allows. The pipeline file's `batch` says how many it usually is.
+const DEFAULT_EVENTS: u32 = MAX_BATCH_EVENTS as u32;
+/// Bytes per work: what the protocol allows.
+const DEFAULT_BYTES: u64 = MAX_BATCH_BYTES as u64;
 
 /// Starts a node. Its name, `[a-z][a-z0-9_-]*`, is what a pipeline file's `handler` says; a process with one handler
 /// is found under any.
@@ -323,15 +324,16 @@ impl Node {
         self
     }
 
-    /// Sets how many events a work may hold (4,096 by default, at most 65,536).
+    /// Sets how many events a work may hold (65,536 by default, which is also the most).
     pub fn max_batch_events(mut self, events: u32) -> Self {
-        self.limits.max_batch_events = events.clamp(1, 65_536);
+        self.limits.max_batch_events = events.clamp(1, DEFAULT_EVENTS);
         self
     }
 
-    /// Sets how many bytes a work may have (4 MiB by default, at most 32 MiB).
+    /// Sets how many bytes a work may have (32 MiB by default, which is also the most). An event that alone has more becomes
+    /// a dead letter (EVENT_TOO_LARGE).
     pub fn max_batch_bytes(mut self, bytes: u64) -> Self {
-        self.limits.max_batch_bytes = bytes.clamp(1, 32 << 20);
+        self.limits.max_batch_bytes = bytes.clamp(1, DEFAULT_BYTES);
         self
     }
 

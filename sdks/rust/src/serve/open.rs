@@ -1,13 +1,16 @@
 //! Opening a stream: protocol range, handler, config.
 
-use std::sync::Arc;
+use std::{sync::Arc, thread};
 
 use bytes::Bytes;
 use meshloom_proto::v1::{self, HandlerRole, Ordering, ProtocolRange, Replica};
-use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
-use super::status::{because, refuse};
+use super::{
+    describe::Service,
+    status::{because, refuse},
+};
 use crate::{
     context::Opening,
     handler::{OpenError, Ready},
@@ -94,20 +97,32 @@ impl Request {
     }
 
     /// Opens the handler in the application's runtime, but on a thread of its own: set-up may block, and threads that
-    /// handlers block keep no stream from opening.
-    pub(crate) async fn open(&self, node: &Node, app: &Handle) -> Result<Ready, Status> {
-        let handler = Arc::clone(&node.handler);
-        let opening = Arc::new(self.opening(node));
-        let runtime = app.clone();
-        match app.spawn_blocking(move || runtime.block_on(handler.open(opening))).await {
-            Ok(Ok(ready)) => Ok(ready),
-            Ok(Err(OpenError::Config(error))) => Err(error.to_status()),
-            Ok(Err(error @ OpenError::Setup(_))) => {
+    /// handlers block keep no stream from opening. A drain does not wait for it.
+    pub(crate) async fn open(&self, node: &Node, service: &Service) -> Result<Ready, Status> {
+        let (handler, opening) = (Arc::clone(&node.handler), Arc::new(self.opening(node)));
+        let (runtime, draining) = (service.app.clone(), service.draining.clone());
+        let (tell, opened) = oneshot::channel();
+        let open = move || {
+            // Dropped when the node drains, lest it lives on in a runtime that ends.
+            let opened = runtime.block_on(async { draining.run_until_cancelled(handler.open(opening)).await });
+            // The stream may be gone; what was set up serves the next one.
+            let _ = tell.send(opened);
+        };
+        let no_thread = |error| Status::unavailable(format!("there is no thread for set-up: {error}"));
+        thread::Builder::new().name("meshloom-setup".to_owned()).spawn(open).map_err(no_thread)?;
+        let opened = tokio::select! {
+            opened = opened => opened.ok().flatten(),
+            () = service.draining.cancelled() => None,
+        };
+        match opened {
+            Some(Ok(ready)) => Ok(ready),
+            Some(Err(OpenError::Config(error))) => Err(error.to_status()),
+            Some(Err(error @ OpenError::Setup(_))) => {
                 let message = format!("node `{}`: {error}", node.name);
                 tracing::error!("{message}");
                 Err(because(Code::Unavailable, "SETUP_FAILED", message, []))
             }
-            Err(_) => Err(Status::unavailable("the node's runtime has ended")),
+            None => Err(Status::unavailable("the node is draining")),
         }
     }
 }

@@ -133,7 +133,7 @@ async fn open(
     let OpenProcess { pipeline, node: name, replica, config_json, concurrency, .. } = open;
     let request = open::Request { pipeline, node: name, replica, config_json, ordering, concurrency };
     let ready = tokio::select! {
-        ready = request.open(node, &service.app) => ready?,
+        ready = request.open(node, service) => ready?,
         () = responses.closed() => return Ok(None),
     };
     let Ready::Process(process) = ready else { unreachable!("`find` gives no source") };

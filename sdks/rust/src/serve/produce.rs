@@ -158,7 +158,7 @@ async fn open(
         concurrency: 0,
     };
     let ready = tokio::select! {
-        ready = request.open(node, &service.app) => ready?,
+        ready = request.open(node, service) => ready?,
         () = responses.closed() => return Ok(None),
     };
     let Ready::Source(source) = ready else { unreachable!("`find` gives only sources") };

@@ -56,7 +56,7 @@ impl Service<Call> for Measured {
                 Ok(_) => "outputs".to_owned(),
                 Err(error) => error.reason().to_owned(),
             };
-            notes.0.lock().unwrap().push(format!("{what} {attempt}: {how}"));
+            notes.0.lock().expect("no panic beside").push(format!("{what} {attempt}: {how}"));
             ended
         })
     }

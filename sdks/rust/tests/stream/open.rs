@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tonic::{Code, Status};
 use tonic_types::{ErrorInfo, StatusExt as _};
 
-use crate::common::{batch, open, open_source, produce, serve, try_open};
+use crate::common::{batch, open, open_channel, open_source, produce, serve, try_open};
 
 async fn pass(event: Event) -> Event {
     event
@@ -207,4 +207,35 @@ async fn a_config_that_is_no_object_is_refused_as_a_whole() {
         let status = refusal(node("m").map(labelled), open(config)).await;
         assert_eq!(status.get_details_bad_request().expect("BadRequest").field_violations[0].field, "", "{config}");
     }
+}
+
+#[tokio::test]
+async fn a_set_up_that_does_not_end_keeps_no_node_from_draining() {
+    // One waits, one blocks its thread until the drain is over.
+    let (over, is_over) = std::sync::mpsc::channel::<()>();
+    let is_over = std::sync::Mutex::new(is_over);
+    let begun = Arc::new(tokio::sync::Semaphore::new(0));
+    let (waits, blocks) = (Arc::clone(&begun), Arc::clone(&begun));
+    let wait = move || {
+        waits.add_permits(1);
+        std::future::pending::<Result<()>>()
+    };
+    let block = move || {
+        blocks.add_permits(1);
+        let ended = is_over.lock().expect("one set-up").recv_timeout(Duration::from_secs(60));
+        async move { ended }
+    };
+    let mut served = serve([node("waits").setup(wait).map(pass), node("blocks").setup(block).map(pass)]).await;
+    let named = |handler: &str| OpenProcess { handler: handler.to_owned(), ..open("") };
+    let (one, two) = (served.channel().await, served.channel().await);
+    let (waiting, blocking, ()) =
+        tokio::join!(open_channel(one, named("waits")), open_channel(two, named("blocks")), async {
+            begun.acquire_many(2).await.expect("both have begun").forget();
+            served.drain();
+        });
+    for refused in [waiting, blocking] {
+        assert_eq!(refused.err().expect("refused").code(), Code::Unavailable);
+    }
+    served.ended().await.expect("drained");
+    over.send(()).expect("waiting");
 }

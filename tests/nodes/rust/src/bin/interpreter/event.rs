@@ -11,13 +11,13 @@ use serde::Serialize;
 
 use crate::{
     obey::Call,
-    out::{Base64, Extension, Nanos},
+    out::{Base64, Extension, Nanos, Setter},
 };
 
 /// An output that sets everything to what was read of the event.
 pub(crate) fn copy(event: &Event) -> Output {
     let mut output = Output::bytes(event.bytes());
-    let texts: [(Option<&str>, fn(Output, String) -> Output); 6] = [
+    let texts: [(Option<&str>, Setter); 6] = [
         (event.content_type(), Output::content_type),
         (event.kind(), Output::kind),
         (event.subject(), Output::subject),

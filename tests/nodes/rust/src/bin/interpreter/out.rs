@@ -7,6 +7,9 @@ use meshloom::{ExtensionValue, Output};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 
+/// Sets a text of an output.
+pub(crate) type Setter = fn(Output, String) -> Output;
+
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Out {
     #[serde(default, deserialize_with = "given")]
@@ -39,7 +42,7 @@ impl From<Out> for Output {
             (.., Some(Base64(bytes))) => Output::bytes(bytes),
             (None, None, None) => Output::unchanged(),
         };
-        let texts: [(Option<String>, fn(Output, String) -> Output); 7] = [
+        let texts: [(Option<String>, Setter); 7] = [
             (out.content_type, Output::content_type),
             (out.r#type, Output::kind),
             (out.subject, Output::subject),

@@ -11,6 +11,11 @@ pub(super) fn refusal(node: &str, status: &Status) -> RunError {
     match status.code() {
         Code::InvalidArgument => {
             let violations = details.bad_request().map(|bad| bad.field_violations.as_slice()).unwrap_or_default();
+            if let Some(refused) = violations.iter().find(|violation| violation.field == "checkpoint") {
+                let message = format!("the node cannot read its last checkpoint: {}", refused.description);
+                return RunError::node(node, "CHECKPOINT_REFUSED", message)
+                    .with_remedy("run the version of the node that wrote it, or start anew under another node name");
+            }
             let mut message = String::from("the node refuses its config (`with`)");
             if violations.is_empty() {
                 message = format!("{message}: {}", status.message());
@@ -33,5 +38,53 @@ pub(super) fn refusal(node: &str, status: &Status) -> RunError {
             RunError::node(node, "PROTOCOL_UNSUPPORTED", status.message().to_owned()).with_remedy(remedy)
         }
         code => RunError::node(node, "OPEN_FAILED", format!("it did not open: {code:?}: {}", status.message())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn said(code: Code, details: ErrorDetails) -> (&'static str, String, String) {
+        let error = refusal("rows", &Status::with_error_details(code, "the node's words", details));
+        (error.code, error.message, error.remedy)
+    }
+
+    #[test]
+    fn a_refused_config_names_each_field() {
+        let mut details = ErrorDetails::with_bad_request_violation("limit", "must be below 10");
+        details.add_bad_request_violation("", "is no object");
+        let (code, message, _) = said(Code::InvalidArgument, details);
+        assert_eq!(code, "CONFIG_REFUSED");
+        assert!(message.ends_with("\n  limit: must be below 10\n  with: is no object"), "{message}");
+    }
+
+    #[test]
+    fn a_refused_checkpoint_is_not_taken_for_a_config() {
+        let details = ErrorDetails::with_bad_request_violation("checkpoint", "line 7 is behind the end");
+        let (code, message, remedy) = said(Code::InvalidArgument, details);
+        assert_eq!(code, "CHECKPOINT_REFUSED");
+        assert_eq!(message, "the node cannot read its last checkpoint: line 7 is behind the end");
+        assert!(remedy.contains("another node name"), "{remedy}");
+    }
+
+    #[test]
+    fn the_side_that_is_too_old_is_named() {
+        let metadata = [("upgrade", "node"), ("to", "4")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let details = ErrorDetails::with_error_info("PROTOCOL_UNSUPPORTED", "meshloom", metadata);
+        let (code, message, remedy) = said(Code::FailedPrecondition, details);
+        assert_eq!((code, message.as_str()), ("PROTOCOL_UNSUPPORTED", "the node's words"));
+        assert_eq!(remedy, "upgrade the node to one that speaks protocol 4");
+        let (_, _, remedy) = said(Code::FailedPrecondition, ErrorDetails::new());
+        assert_eq!(remedy, "upgrade the older of node and coordinator");
+    }
+
+    #[test]
+    fn a_role_and_anything_else_are_told_as_they_are() {
+        let details = ErrorDetails::with_error_info("HANDLER_ROLE_MISMATCH", "meshloom", []);
+        assert_eq!(said(Code::FailedPrecondition, details).0, "ROLE_MISMATCH");
+        assert_eq!(said(Code::Unavailable, ErrorDetails::new()).0, "OPEN_FAILED");
     }
 }

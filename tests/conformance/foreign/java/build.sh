@@ -9,8 +9,13 @@ javac=${JAVA_HOME:+$JAVA_HOME/bin/}javac
 java=${JAVA_HOME:+$JAVA_HOME/bin/}java
 version=$("$javac" -version 2>&1 | sed -n 's/^javac \([0-9][0-9]*\).*/\1/p') || version=
 if [ "${version:-0}" -lt 17 ] || ! command -v mvn >/dev/null 2>&1; then
-    echo "foreign/java is built with a JDK of version 17 or later and Maven 3.8.2 or later: apt-get install openjdk-17-jdk maven" >&2
-    exit 69
+    packages="openjdk-17-jdk-headless maven"
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        echo "foreign/java is built with a JDK of version 17 or later and Maven 3.8.2 or later: apt-get install $packages" >&2
+        exit 69
+    fi
+    # shellcheck disable=SC2086 # Words, each a package.
+    { apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends $packages; } >&2
 fi
 
 hash=$(find pom.xml build.sh src "$proto/meshloom" -type f -exec sha256sum {} + | LC_ALL=C sort | sha256sum | cut -c 1-16)

@@ -37,8 +37,8 @@ type produceStream struct {
 	last     []byte // the last checkpoint sent or resumed from, nil: none
 }
 
-func newProduceStream(stream grpc.BidiStreamingServer[meshloomv1.ProduceRequest, meshloomv1.ProduceResponse], source *sourceBody, run producer, replica Replica, from []byte, tracer *telemetry.Producer) *produceStream {
-	p := &produceStream{stream: stream, run: run, producer: tracer, ids: newIdentity(from), last: from, arena: arena{keeps: true}}
+func newProduceStream(stream grpc.BidiStreamingServer[meshloomv1.ProduceRequest, meshloomv1.ProduceResponse], source *sourceBody, run producer, volatile bool, replica Replica, from []byte, tracer *telemetry.Producer) *produceStream {
+	p := &produceStream{stream: stream, run: run, producer: tracer, ids: newIdentity(from, volatile), last: from, arena: arena{keeps: true}}
 	p.ctx, p.cancel = context.WithCancel(context.WithValue(stream.Context(), scopeKey{}, &scope{replica: replica}))
 	p.settler = newSettler(p.ctx, source.settled)
 	p.room.L = &p.mu

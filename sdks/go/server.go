@@ -89,7 +89,7 @@ func (s *nodeServer) Produce(stream grpc.BidiStreamingServer[meshloomv1.ProduceR
 	if request == nil {
 		return protocolViolation("the first request of a Produce stream must be open")
 	}
-	_, body, opened, err := s.open(stream.Context(), request, true)
+	node, body, opened, err := s.open(stream.Context(), request, true)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (s *nodeServer) Produce(stream grpc.BidiStreamingServer[meshloomv1.ProduceR
 		return sourceStatus(err)
 	}
 	replica := replicaOf(request)
-	p := newProduceStream(stream, body.source, run, replica, request.Checkpoint,
+	p := newProduceStream(stream, body.source, run, node.options.volatile, replica, request.Checkpoint,
 		telemetry.ForProduce(replica.Pipeline, replica.Node, replica.Name(), request.GetTrace()))
 	if err := stream.Send(&meshloomv1.ProduceResponse{Response: &meshloomv1.ProduceResponse_Opened{Opened: opened}}); err != nil {
 		return err

@@ -149,14 +149,15 @@ func Source[Position any](produce func(ctx context.Context, from Position) iter.
 
 // identity numbers events from the last checkpoint on: C#n, n from 1, the same after a replay.
 type identity struct {
+	volatile   bool   // nothing comes again: a number would be that of another event after a restart, so none is given
 	checkpoint []byte // the last one before the event, nil at the start
 	prefix     []byte // C#
 	count      uint64 // events since
 	text       []byte
 }
 
-func newIdentity(from []byte) identity {
-	return identity{checkpoint: from, prefix: idPrefix(from)}
+func newIdentity(from []byte, volatile bool) identity {
+	return identity{volatile: volatile, checkpoint: from, prefix: idPrefix(from)}
 }
 
 // longCheckpoint is the length above which a checkpoint stands in ids as its SHA-256.
@@ -210,7 +211,7 @@ func encodeRecord(a *arena, r *Record, ids *identity) (row columns.Row, checkpoi
 			*set.to = columns.SetTo(set.value)
 		}
 	}
-	if id := ids.next(); r.ID == "" {
+	if id := ids.next(); r.ID == "" && !ids.volatile {
 		meta.ID = columns.SetTo(id)
 	}
 	if !r.Time.IsZero() {

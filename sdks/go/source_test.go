@@ -90,6 +90,14 @@ func TestSourceIdsAreTheSameAfterAReplay(t *testing.T) {
 	}
 }
 
+func TestSourceThatDoesNotReplayMakesUpNoIds(t *testing.T) {
+	p := serve(t, meshloom.New("s", counting(4), meshloom.Volatile())).Produce(t, &meshloomv1.OpenProduce{Node: "s"})
+	p.Demand(t, 100, 1<<20)
+	if got, want := idsOf(t, frames(t, p)), "1= 2= 3= 4="; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestSourceFrameCarriesTheLastCheckpointEvenIfItIsOfAFrameBefore(t *testing.T) {
 	p := serve(t, meshloom.New("s", counting(5))).Produce(t, &meshloomv1.OpenProduce{Node: "s"})
 	var got []string

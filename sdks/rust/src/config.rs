@@ -1,9 +1,9 @@
 //! Typed config of a node: read strictly, refused with a message per field.
 
-use std::{collections::BTreeMap, ops::Deref, sync::Arc};
+use std::{collections::HashSet, ops::Deref, sync::Arc};
 
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
@@ -81,29 +81,50 @@ impl ConfigError {
     }
 }
 
-/// Reads a config strictly; empty JSON counts as an empty object. All that can be found wrong is told at once: what stops
-/// the reading at one key leaves the others to be read alone.
+const MISSING: &str = "required, but missing";
+
+/// Reads a config strictly; empty JSON counts as an empty object. All that can be found wrong is told at once: what is wrong
+/// is taken out, and the rest is read again.
 pub(crate) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, ConfigError> {
     let json = if json.is_empty() { b"{}" } else { json };
-    let members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(json).map_err(|error| {
+    let mut rest: Map<String, Value> = serde_json::from_slice(json).map_err(|error| {
         ConfigError::field("", format!("a config is a JSON object with keys of its own, in UTF-8 ({error})"))
     })?;
-    let mut violations = match read(json) {
+    let mut wrong = match read::<T>(json) {
         Ok(value) => return Ok(value),
         Err(violations) => violations,
     };
-    for (key, value) in &members {
-        let name = serde_json::Value::from(key.as_str());
-        let alone = read::<T>(format!("{{{name}:{value}}}").as_bytes()).err().unwrap_or_default();
-        let of_key =
-            |field: &str| field.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-        for (field, message) in alone {
-            if of_key(&field) && violations.iter().all(|(known, _)| *known != field) {
+    let mut violations: Vec<(String, String)> = Vec::new();
+    let mut taken_out: HashSet<String> = HashSet::new();
+    loop {
+        let mut goes_on = false;
+        for (field, message) in wrong {
+            // What lacks a field is taken out as a whole; of a list nothing is, for that would move what is behind it.
+            let is_missing = message == MISSING;
+            let place = if is_missing { field.rsplit_once('.').map_or("", |(place, _)| place) } else { &field };
+            let place = place.split('[').next().unwrap_or_default().to_owned();
+            goes_on |= take_out(&mut rest, &place);
+            let follows = is_missing && taken_out.contains(&field);
+            if !follows && violations.iter().all(|(known, _)| *known != field) {
                 violations.push((field, message));
             }
+            taken_out.insert(place);
+        }
+        wrong = match read::<T>(Value::Object(rest.clone()).to_string().as_bytes()) {
+            Err(more) if goes_on => more,
+            _ => return Err(ConfigError { violations }),
+        };
+    }
+}
+
+/// Takes out what stands at a path of names; whether there was something.
+fn take_out(from: &mut Map<String, Value>, path: &str) -> bool {
+    match path.split_once('.') {
+        None => from.remove(path).is_some(),
+        Some((first, rest)) => {
+            from.get_mut(first).and_then(Value::as_object_mut).is_some_and(|inner| take_out(inner, rest))
         }
     }
-    Err(ConfigError { violations })
 }
 
 /// Reads it once: up to the first misfit, and all unknown keys before it.
@@ -146,8 +167,8 @@ fn violation(path: &str, error: &serde_json::Error) -> (String, String) {
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
     let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
     match missing {
-        Some(field) if path.is_empty() => (field.to_owned(), "required, but missing".to_owned()),
-        Some(field) => (format!("{path}.{field}"), "required, but missing".to_owned()),
+        Some(field) if path.is_empty() => (field.to_owned(), MISSING.to_owned()),
+        Some(field) => (format!("{path}.{field}"), MISSING.to_owned()),
         None => (path.to_owned(), message.to_owned()),
     }
 }
@@ -280,7 +301,9 @@ mod tests {
         let found = refusal(r#"{"wait": "soon", "model": {"paths": 1, "more": 2}, "room": true, "other": 3}"#);
         let mut fields: Vec<&str> = found.iter().map(|(field, _)| field.as_str()).collect();
         fields.sort_unstable();
-        assert_eq!(fields, ["model.paths", "other", "room", "wait"]);
+        assert_eq!(fields, ["label", "model.more", "model.paths", "other", "room", "wait"]);
+        let found = refusal(r#"{"model": {}, "room": true}"#);
+        assert_eq!(found.iter().map(|(field, _)| field.as_str()).collect::<Vec<_>>(), ["model.paths", "room", "label"]);
     }
 
     #[test]

@@ -36,8 +36,8 @@ impl Record {
     /// event is durable: acknowledge a message, delete a file.
     ///
     /// It runs beside the source, up to 64 at a time, and may end with `()` or a `Result` of it; an error is logged. An
-    /// event that does not settle, because the process ends before, is dropped without it. One that blocks its thread
-    /// belongs into `tokio::task::spawn_blocking`.
+    /// event that does not settle while the source's stream is open is dropped without it: a source in front of a queue has no
+    /// end of its own, but waits. What blocks its thread belongs into `tokio::task::spawn_blocking`.
     ///
     /// ```
     /// # use meshloom::{Output, Record};

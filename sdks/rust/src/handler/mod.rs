@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use meshloom_proto::v1::{Produced, WorkResult};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use batch::Batches;
 pub(crate) use credit::Credit;
@@ -98,6 +98,8 @@ pub(crate) struct SourceTask {
     pub(crate) credit: Arc<Credit>,
     pub(crate) stopping: tokio_util::sync::CancellationToken,
     pub(crate) frames: mpsc::Sender<(Produced, Vec<Receipt>)>,
+    /// Told once the user's function has been called.
+    pub(crate) begun: Option<oneshot::Sender<()>>,
 }
 
 /// How a source ended.

@@ -73,6 +73,10 @@ where
         let call = SourceCall { context };
         let stream = self.function.call(&call, &self.prepared)?;
         drop(call);
+        if let Some(begun) = task.begun.take() {
+            // A stream that is gone stops the source, too.
+            let _ = begun.send(());
+        }
         let mut stream = pin!(stream);
         let mut framer = Framer::new(task.checkpoint.take());
         let mut carried: Option<Record> = None;

@@ -6,7 +6,10 @@ use meshloom_proto::v1::{
     Exhausted, OpenProduce, Opened, Ordering, ProduceRequest, ProduceResponse, produce_request,
     produce_response::Response,
 };
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
@@ -56,20 +59,34 @@ async fn serve(
     mut requests: Streaming<ProduceRequest>,
     responses: &Responses,
 ) -> Result<(), Status> {
-    let Some((source, open)) = open(service, &mut requests, responses).await? else {
+    let Some((source, open, opened)) = open(service, &mut requests, responses).await? else {
         return Ok(());
     };
     let credit = Arc::new(Credit::default());
     let stopping = CancellationToken::new();
     let (frames_in, mut frames) = mpsc::channel(WAITING_FRAMES);
+    let (begun_in, begun) = oneshot::channel();
     let task = SourceTask {
         checkpoint: open.checkpoint,
         sampling: Sampler::new(open.trace),
         credit: Arc::clone(&credit),
         stopping: stopping.clone(),
         frames: frames_in,
+        begun: Some(begun_in),
     };
     let mut running = Running { task: service.app.spawn(Arc::clone(&source).run(task)), stopping };
+    // A source that cannot begin, for instance with its checkpoint, refuses to open.
+    let begun = tokio::select! {
+        begun = begun => begun.is_ok(),
+        () = service.draining.cancelled() => return Err(Status::unavailable("the node is draining")),
+    };
+    if !begun {
+        let ended = (&mut running.task).await.map_err(|panic| Status::internal(panic.to_string()))?;
+        return ended.map(|_| ()).map_err(|error| source_failed(&error));
+    }
+    if send(responses, Response::Opened(opened)).await.is_err() {
+        return Ok(());
+    }
     let settled = spawn_hook(service, source);
     let mut unsettled: Unsettled = HashMap::new();
     let mut reading = true;
@@ -91,10 +108,9 @@ async fn serve(
                 match ended.map_err(|panic| Status::internal(panic.to_string()))? {
                     Ok(End::Stopped) => return Ok(()),
                     Ok(End::Exhausted) => {
-                        if send(responses, Response::Exhausted(Exhausted {})).await.is_err() {
-                            return Ok(());
-                        }
-                        break;
+                        // A coordinator that is gone does not miss it.
+                        let _ = send(responses, Response::Exhausted(Exhausted {})).await;
+                        return Ok(());
                     }
                     Err(error) => return Err(source_failed(&error)),
                 }
@@ -109,30 +125,13 @@ async fn serve(
             },
         }
     }
-    // An exhausted source still learns what settles, until the coordinator ends the stream.
-    loop {
-        tokio::select! {
-            () = responses.closed() => return Ok(()),
-            () = service.draining.cancelled() => return Ok(()),
-            request = requests.message(), if reading => match request {
-                Ok(Some(request)) => {
-                    let stops = matches!(request.request, Some(produce_request::Request::Stop(_)));
-                    handle(request, &credit, &running.stopping, &mut unsettled, &settled)?;
-                    if stops {
-                        return Ok(());
-                    }
-                }
-                Ok(None) | Err(_) => return Ok(()),
-            },
-        }
-    }
 }
 
 async fn open(
     service: &Service,
     requests: &mut Streaming<ProduceRequest>,
     responses: &Responses,
-) -> Result<Option<(Arc<dyn Source>, OpenProduce)>, Status> {
+) -> Result<Option<(Arc<dyn Source>, OpenProduce, Opened)>, Status> {
     let request = tokio::select! {
         biased;
         () = service.draining.cancelled() => return Err(Status::unavailable("the node is draining")),
@@ -163,7 +162,7 @@ async fn open(
     };
     let Ready::Source(source) = ready else { unreachable!("`find` gives only sources") };
     let opened = Opened { protocol, sdk: Some(sdk()), capabilities: Vec::new(), limits: None };
-    Ok(send(responses, Response::Opened(opened)).await.is_ok().then_some((source, open)))
+    Ok(Some((source, open, opened)))
 }
 
 fn handle(

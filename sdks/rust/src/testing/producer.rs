@@ -129,6 +129,7 @@ impl Producer {
             credit: Arc::clone(&credit),
             stopping: stopping.clone(),
             frames: frames_in,
+            begun: None,
         };
         let mut known = task.checkpoint.clone();
         let running = tokio::spawn(Arc::clone(&source).run(task));

@@ -57,7 +57,7 @@ async fn a_refused_config_names_every_field() {
     assert_eq!(status.code(), Code::InvalidArgument);
     let details = status.get_details_bad_request().expect("BadRequest");
     let fields: Vec<&str> = details.field_violations.iter().map(|violation| violation.field.as_str()).collect();
-    assert_eq!(fields, ["inner.prt", "inner.port", "extra"]);
+    assert_eq!(fields, ["inner.prt", "inner.port", "extra", "label"]);
     let status = refusal(node("m").map(labelled), open("{}")).await;
     assert_eq!(status.get_details_bad_request().expect("BadRequest").field_violations[0].field, "label");
     let status = refusal(node("m").map(pass), open(r#"{"label": "x"}"#)).await;

@@ -54,6 +54,7 @@ async fn a_source_sends_what_credit_allows_and_ends() {
     assert_eq!((payloads(&second), second.sequence), (["4", "5", "6", "7"].map(str::to_owned).to_vec(), 2));
     assert_eq!(second.checkpoint.as_deref(), Some(&b"6"[..]));
     assert!(matches!(source.next().await.expect("no error"), Some(Response::Exhausted(_))));
+    assert!(source.next().await.expect("ends OK").is_none());
 }
 
 #[tokio::test]
@@ -82,11 +83,11 @@ async fn a_source_resumes_after_its_checkpoint_with_the_same_ids() {
     let frame = source.frame().await;
     assert_eq!(payloads(&frame), ["5", "6", "7", "8", "9"]);
     assert_eq!(ids(&frame), ["4#1", "4#2", "6#1", "6#2", "8#1"]);
-    let status = open_source(&served, OpenProduce { checkpoint: Some("\"what\"".into()), ..untraced() }).await;
-    let mut stream = status.expect("opened");
-    let refused = stream.next().await.expect_err("refused");
+    let refused = open_source(&served, OpenProduce { checkpoint: Some("\"what\"".into()), ..untraced() }).await;
+    let refused = refused.err().expect("refused");
     assert_eq!(refused.code(), Code::InvalidArgument);
-    assert!(refused.message().contains("checkpoint"), "{}", refused.message());
+    use tonic_types::StatusExt as _;
+    assert_eq!(refused.get_details_bad_request().expect("BadRequest").field_violations[0].field, "checkpoint");
 }
 
 #[tokio::test]

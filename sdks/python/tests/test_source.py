@@ -38,6 +38,21 @@ def read(stream: wire.Produce) -> tuple[list[bytes], list[str | None], bytes | N
     return values, ids, checkpoint
 
 
+def test_a_source_that_does_not_replay_makes_up_no_ids(serving: Any) -> None:
+    node = Node("s")
+
+    @node.source(replays=False)
+    def rows() -> Iterator[Output[int]]:
+        yield Output(1)
+        yield Output(2, id="own")
+
+    stream = wire.Produce(serving(node))
+    stream.opened()
+    stream.demand(100)
+    assert read(stream)[1] == [None, "own"], "after a restart they would be those of other events"
+    stream.close()
+
+
 def test_resume_and_ids(serving: Any) -> None:
     channel = serving(counting(7, every=3))
     first = wire.Produce(channel)

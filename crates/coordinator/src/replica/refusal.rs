@@ -14,7 +14,7 @@ pub(super) fn refusal(node: &str, status: &Status) -> RunError {
             if let Some(refused) = violations.iter().find(|violation| violation.field == "checkpoint") {
                 let message = format!("the node cannot read its last checkpoint: {}", refused.description);
                 return RunError::node(node, "CHECKPOINT_REFUSED", message)
-                    .with_remedy("run the version of the node that wrote it, or start anew under another node name");
+                    .with_remedy("run the version of the node that wrote it, or start over with `meshloom run --fresh`");
             }
             let mut message = String::from("the node refuses its config (`with`)");
             if violations.is_empty() {
@@ -67,7 +67,7 @@ mod tests {
         let (code, message, remedy) = said(Code::InvalidArgument, details);
         assert_eq!(code, "CHECKPOINT_REFUSED");
         assert_eq!(message, "the node cannot read its last checkpoint: line 7 is behind the end");
-        assert!(remedy.contains("another node name"), "{remedy}");
+        assert!(remedy.contains("--fresh"), "{remedy}");
     }
 
     #[test]

@@ -53,11 +53,18 @@ class Row:
 
 
 class RowMaker:
-    """Makes rows of what a source yields, with ids `C#n`: C the last checkpoint before the event, n counted from 1."""
+    """Makes rows of what a source yields.
 
-    def __init__(self, opening: Opening, resumed: bytes | None, sampler: _tracing.Sampler) -> None:
+    If it replays, they have ids `C#n`: C the last checkpoint before the event, n counted from 1. Of one that does not
+    such an id would be that of another event after a restart.
+    """
+
+    def __init__(
+        self, opening: Opening, resumed: bytes | None, sampler: _tracing.Sampler, *, replays: bool = True
+    ) -> None:
         self._opening = opening
         self._sampler = sampler
+        self._replays = replays
         self._last = resumed
         self._prefix = _prefix(resumed)
         self._count = 0
@@ -71,12 +78,13 @@ class RowMaker:
             )
         row = encode_row(output)
         self._count += 1
-        event_id = row.texts.setdefault("id", f"{self._prefix}#{self._count}")
+        if self._replays:
+            row.texts.setdefault("id", f"{self._prefix}#{self._count}")
         if output.checkpoint is not UNSET and output.checkpoint is not None:
             self._mark(row, output.checkpoint)
         brought = _tracing.incoming(row.extensions)
         if brought is not None or self._sampler.wants():
-            row.span = _tracing.send_span(self._opening, event_id, brought)
+            row.span = _tracing.send_span(self._opening, row.texts.get("id"), brought)
         return row
 
     def _mark(self, row: Row, checkpoint: Any) -> None:

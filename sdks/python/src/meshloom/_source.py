@@ -35,7 +35,7 @@ class SourceSession:
         self._checkpoint_type = bound.node.checkpoint_type
         checkpoint = None if resumed is None else decode_checkpoint(resumed, self._checkpoint_type)
         self._context: SourceContext[Any, Any] = SourceContext(opening, checkpoint, self._stopping)
-        self._maker = RowMaker(opening, resumed, sampler)
+        self._maker = RowMaker(opening, resumed, sampler, replays=bound.node.replays)
         self._framer = Framer(resumed)
         self._changed = threading.Condition()
         self._first_at = 0.0

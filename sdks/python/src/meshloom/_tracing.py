@@ -287,10 +287,13 @@ def incoming(extensions: Mapping[str, Any] | None) -> SpanContext | None:
     return context if context.is_valid and context.trace_flags.sampled else None
 
 
-def send_span(opening: Opening, event_id: str, parent: SpanContext | None) -> tuple[bytes, bytes, str]:
+def send_span(opening: Opening, event_id: str | None, parent: SpanContext | None) -> tuple[bytes, bytes, str]:
     """Opens and ends `send NODE` for a sampled event; its trace id, span id and tracestate."""
     from opentelemetry import context, trace
 
+    known = _attributes(opening, "send", "send")
+    if event_id:
+        known[attributes.EVENT_ID] = event_id
     ambient = context.Context()
     if parent is not None:
         ambient = trace.set_span_in_context(trace.NonRecordingSpan(parent), ambient)
@@ -298,7 +301,7 @@ def send_span(opening: Opening, event_id: str, parent: SpanContext | None) -> tu
         f"send {opening.name}",
         context=ambient,
         kind=trace.SpanKind.PRODUCER,
-        attributes=_attributes(opening, "send", "send") | {attributes.EVENT_ID: event_id},
+        attributes=known,
     )
     made = span.get_span_context()
     span.end()

@@ -33,6 +33,9 @@ pub(crate) struct Framer {
     checkpoint: Option<Bytes>,
     checkpoint_in_id: String,
     since_checkpoint: u64,
+    /// Whether events come again, and need ids that are then the same. Of others a made-up id would be that of another
+    /// event after a restart.
+    replays: bool,
     id: String,
 }
 
@@ -65,7 +68,7 @@ impl Frame {
     }
 
     /// Adds an event that has passed [`check_output`] and [`excess_extension`](Self::excess_extension).
-    pub(crate) fn add(&mut self, output: &Output, id: &str) {
+    pub(crate) fn add(&mut self, output: &Output, id: Option<&str>) {
         let row = self.len();
         match &output.payload {
             Payload::Owned(data) => self.payload.push(data),
@@ -91,7 +94,9 @@ impl Frame {
                 }
             }
         }
-        columns.set_text(row, Text::Id, id);
+        if let Some(id) = id {
+            columns.set_text(row, Text::Id, id);
+        }
     }
 
     pub(crate) fn finish(self) -> v1::Batch {
@@ -134,7 +139,7 @@ pub(crate) fn check_output(output: &Output) -> Result<(), Error> {
 
 impl Framer {
     /// Starts after the checkpoint that the source resumes from.
-    pub(crate) fn new(checkpoint: Option<Bytes>) -> Self {
+    pub(crate) fn new(checkpoint: Option<Bytes>, replays: bool) -> Self {
         let checkpoint_in_id = checkpoint.as_deref().map_or_else(String::new, in_id);
         Self {
             sequence: 0,
@@ -144,6 +149,7 @@ impl Framer {
             checkpoint,
             checkpoint_in_id,
             since_checkpoint: 0,
+            replays,
             id: String::new(),
         }
     }
@@ -166,7 +172,7 @@ impl Framer {
     }
 
     /// Adds a record. What breaks a limit ends the source: there is no verdict for an event that was never accepted.
-    pub(crate) fn push(&mut self, record: Record, span: impl FnOnce(&str) -> Option<SentSpan>) -> Result<(), Error> {
+    pub(crate) fn push(&mut self, record: Record, span: impl FnOnce(Option<&str>) -> Option<SentSpan>) -> Result<(), Error> {
         let Record { output, checkpoint, settled } = record;
         check_output(&output)?;
         let checkpoint = self.check(checkpoint)?;
@@ -176,12 +182,12 @@ impl Framer {
             )));
         }
         self.since_checkpoint += 1;
-        let own_id = output.own_id();
-        if own_id.is_none() {
+        let mut id = output.own_id();
+        if id.is_none() && self.replays {
             self.id.clear();
             write!(self.id, "{}#{}", self.checkpoint_in_id, self.since_checkpoint).expect("writing to a string");
+            id = Some(&self.id);
         }
-        let id = own_id.unwrap_or(&self.id);
         if let Some(span) = span(id) {
             self.spans.push((self.frame.len() as u32, span));
         }

@@ -94,6 +94,7 @@ pub(crate) trait Source: Send + Sync {
 /// A source to run.
 pub(crate) struct SourceTask {
     pub(crate) checkpoint: Option<Bytes>,
+    pub(crate) replays: bool,
     pub(crate) sampling: crate::trace::Sampler,
     pub(crate) credit: Arc<Credit>,
     pub(crate) stopping: tokio_util::sync::CancellationToken,

@@ -78,7 +78,7 @@ where
             let _ = begun.send(());
         }
         let mut stream = pin!(stream);
-        let mut framer = Framer::new(task.checkpoint.take());
+        let mut framer = Framer::new(task.checkpoint.take(), task.replays);
         let mut carried: Option<Record> = None;
         loop {
             tokio::select! {

@@ -66,7 +66,7 @@ impl Waiting {
                 break;
             }
             let Some(entry) = self.waiting.pop_front() else { break };
-            frame.add(&entry.output, &entry.id);
+            frame.add(&entry.output, Some(&entry.id));
             self.waiting_bytes -= entry.bytes;
             entries.push(entry);
         }

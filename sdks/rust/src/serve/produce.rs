@@ -59,7 +59,7 @@ async fn serve(
     mut requests: Streaming<ProduceRequest>,
     responses: &Responses,
 ) -> Result<(), Status> {
-    let Some((source, open, opened)) = open(service, &mut requests, responses).await? else {
+    let Some(Open { source, request, replays, opened }) = open(service, &mut requests, responses).await? else {
         return Ok(());
     };
     let credit = Arc::new(Credit::default());
@@ -67,8 +67,9 @@ async fn serve(
     let (frames_in, mut frames) = mpsc::channel(WAITING_FRAMES);
     let (begun_in, begun) = oneshot::channel();
     let task = SourceTask {
-        checkpoint: open.checkpoint,
-        sampling: Sampler::new(open.trace),
+        checkpoint: request.checkpoint,
+        replays,
+        sampling: Sampler::new(request.trace),
         credit: Arc::clone(&credit),
         stopping: stopping.clone(),
         frames: frames_in,
@@ -91,7 +92,12 @@ async fn serve(
     let mut unsettled: Unsettled = HashMap::new();
     let mut reading = true;
     let mut framing = true;
+    let mut exhausted = false;
     loop {
+        // After its end a source still hears what has settled, until the coordinator has had enough.
+        if exhausted && (!reading || running.stopping.is_cancelled()) {
+            return Ok(());
+        }
         tokio::select! {
             () = responses.closed() => return Ok(()),
             () = service.draining.cancelled(), if !running.stopping.is_cancelled() => running.stopping.cancel(),
@@ -104,13 +110,13 @@ async fn serve(
                 }
                 None => framing = false,
             },
-            ended = &mut running.task, if !framing => {
+            ended = &mut running.task, if !framing && !exhausted => {
                 match ended.map_err(|panic| Status::internal(panic.to_string()))? {
                     Ok(End::Stopped) => return Ok(()),
                     Ok(End::Exhausted) => {
                         // A coordinator that is gone does not miss it.
                         let _ = send(responses, Response::Exhausted(Exhausted {})).await;
-                        return Ok(());
+                        exhausted = true;
                     }
                     Err(error) => return Err(source_failed(&error)),
                 }
@@ -127,11 +133,19 @@ async fn serve(
     }
 }
 
+/// A stream that can begin.
+struct Open {
+    source: Arc<dyn Source>,
+    request: OpenProduce,
+    replays: bool,
+    opened: Opened,
+}
+
 async fn open(
     service: &Service,
     requests: &mut Streaming<ProduceRequest>,
     responses: &Responses,
-) -> Result<Option<(Arc<dyn Source>, OpenProduce, Opened)>, Status> {
+) -> Result<Option<Open>, Status> {
     let request = tokio::select! {
         biased;
         () = service.draining.cancelled() => return Err(Status::unavailable("the node is draining")),
@@ -162,7 +176,7 @@ async fn open(
     };
     let Ready::Source(source) = ready else { unreachable!("`find` gives only sources") };
     let opened = Opened { protocol, sdk: Some(sdk()), capabilities: Vec::new(), limits: None };
-    Ok(Some((source, open, opened)))
+    Ok(Some(Open { source, request: open, replays: node.replays, opened }))
 }
 
 fn handle(

@@ -125,6 +125,7 @@ impl Producer {
         let (frames_in, mut frames) = mpsc::channel(2);
         let task = SourceTask {
             checkpoint: self.checkpoint.map(|value| Bytes::from(value.to_string())),
+            replays: self.node.replays,
             sampling: Sampler::new(Some(TraceSampling { rule: Some(Rule::Ratio(0.0)) })),
             credit: Arc::clone(&credit),
             stopping: stopping.clone(),

@@ -214,7 +214,7 @@ impl Runner {
         attempt: u32,
         run: &mut Run,
     ) -> Result<(), TestError> {
-        let mut framer = Framer::new(None);
+        let mut framer = Framer::new(None, true);
         for &event in events {
             framer
                 .push(self.events[event].clone().into(), |_| None)

@@ -138,10 +138,10 @@ impl Spans {
     }
 
     /// The span of an event at its source; without a parent it begins a trace.
-    pub(crate) fn send(&self, parent: Option<SpanContext>, id: &str) -> SentSpan {
+    pub(crate) fn send(&self, parent: Option<SpanContext>, id: Option<&str>) -> SentSpan {
         let parent_context =
             parent.clone().map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
-        let attributes = self.attributes(names::SEND, [KeyValue::new(names::EVENT_ID, id.to_owned())]);
+        let attributes = self.attributes(names::SEND, id.map(|id| KeyValue::new(names::EVENT_ID, id.to_owned())));
         let builder =
             SpanBuilder::from_name(self.send.clone()).with_kind(SpanKind::Producer).with_attributes(attributes);
         let span = self.tracer.build_with_context(builder, &parent_context);

@@ -54,7 +54,17 @@ async fn a_source_sends_what_credit_allows_and_ends() {
     assert_eq!((payloads(&second), second.sequence), (["4", "5", "6", "7"].map(str::to_owned).to_vec(), 2));
     assert_eq!(second.checkpoint.as_deref(), Some(&b"6"[..]));
     assert!(matches!(source.next().await.expect("no error"), Some(Response::Exhausted(_))));
+    source.half_close();
     assert!(source.next().await.expect("ends OK").is_none());
+}
+
+#[tokio::test]
+async fn a_source_that_does_not_replay_makes_up_no_ids() {
+    let served = serve([node("s").source(count(3)).replays(false)]).await;
+    let mut source = open_source(&served, untraced()).await.expect("opened");
+    source.demand(3, 1000).await;
+    let frame = source.frame().await;
+    assert_eq!(frame.batch.expect("a batch").id, None, "after a restart they would be those of other events");
 }
 
 #[tokio::test]

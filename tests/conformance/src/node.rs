@@ -136,8 +136,10 @@ impl Node {
         process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = process.spawn().map_err(failed)?;
         let said = Arc::default();
-        tokio::spawn(keep(child.stdout.take(), Arc::clone(&said)));
-        tokio::spawn(keep(child.stderr.take(), Arc::clone(&said)));
+        let readers = [
+            tokio::spawn(keep(child.stdout.take(), Arc::clone(&said))),
+            tokio::spawn(keep(child.stderr.take(), Arc::clone(&said))),
+        ];
         let pid =
             child.id().and_then(|pid| Pid::from_raw(pid as i32)).expect("a child that was not waited for has a pid");
         let process = Process { pid, child: AsyncMutex::new(child), said, _folder: folder };
@@ -155,7 +157,14 @@ impl Node {
         };
         match ended {
             None => Ok(node),
-            Some(status) => Err(NodeError::Ended { command: shown, status, listen, said: process.said() }),
+            Some(status) => {
+                // What it has started may hold its outputs open; all that it said is to be told.
+                process.end();
+                for reader in readers {
+                    let _ = tokio::time::timeout(patience, reader).await;
+                }
+                Err(NodeError::Ended { command: shown, status, listen, said: process.said() })
+            }
         }
     }
 
@@ -256,6 +265,12 @@ impl Process {
         let _ = kill_process(self.pid, signal);
     }
 
+    /// Ends its group.
+    fn end(&self) {
+        // A group that is gone needs no signal.
+        let _ = kill_process_group(self.pid, Signal::KILL);
+    }
+
     /// Waits for its end.
     pub(crate) async fn wait(&self) -> String {
         match self.child.lock().await.wait().await {
@@ -272,7 +287,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = kill_process_group(self.pid, Signal::KILL);
+        self.end();
     }
 }
 

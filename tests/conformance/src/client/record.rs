@@ -325,3 +325,93 @@ pub(crate) fn duration(duration: &prost_types::Duration) -> Option<Duration> {
     let nanos = u32::try_from(duration.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
     Some(Duration::new(duration.seconds.try_into().ok()?, nanos))
 }
+
+#[cfg(test)]
+mod tests {
+    use meshloom_proto::v1::process_response::Response;
+
+    use super::*;
+    use crate::columns::{u32s, values};
+
+    /// A stream of a handler with one work of three inputs in hand.
+    fn record(role: HandlerRole) -> Record {
+        let mut record = Record { role, routes: vec!["left".into()], ..Record::default() };
+        record.take(v1::ProcessResponse { response: Some(Response::Opened(v1::Opened::default())) });
+        record.sent(1, ["a", "b", "c"].map(Event::new).into(), 3);
+        record
+    }
+
+    fn result(outputs: Option<v1::Outputs>, consumed: u32, last: bool) -> v1::WorkResult {
+        v1::WorkResult { sequence: 1, outputs, consumed, last, ..v1::WorkResult::default() }
+    }
+
+    /// Outputs of these inputs that carry nothing new.
+    fn passed(parents: &[u32]) -> Option<v1::Outputs> {
+        let parent = u32s(parents.iter().copied());
+        Some(v1::Outputs { count: parents.len() as u32, parent, ..v1::Outputs::default() })
+    }
+
+    fn failure(index: u32, reason: &str) -> v1::EventFailure {
+        let action = FailureAction::Retry.into();
+        v1::EventFailure { index, action, reason: reason.into(), ..v1::EventFailure::default() }
+    }
+
+    /// The rule that these results break.
+    fn broken(role: HandlerRole, results: Vec<v1::WorkResult>) -> Option<&'static str> {
+        let mut record = record(role);
+        for result in results {
+            record.take(v1::ProcessResponse { response: Some(Response::Result(result)) });
+        }
+        match record.broken? {
+            Fault::Broken { rule, .. } => rule,
+            Fault::NotCheckable(_) => None,
+        }
+    }
+
+    #[test]
+    fn an_answer_that_keeps_the_rules_is_taken() {
+        let first = v1::WorkResult { failures: vec![failure(1, "BUSY")], ..result(passed(&[0]), 0, false) };
+        assert_eq!(broken(HandlerRole::Map, vec![first, result(None, 1, true)]), None);
+        let goes_on = v1::Outputs { continued: true, ..passed(&[0, 0]).unwrap() };
+        let rest = result(passed(&[0, 1, 2]), 0, true);
+        assert_eq!(broken(HandlerRole::FlatMap, vec![result(Some(goes_on), 0, false), rest]), None);
+        let whole = v1::WorkResult { failures: vec![failure(WHOLE, "TIMEOUT")], ..result(None, 0, true) };
+        assert_eq!(broken(HandlerRole::Batch, vec![whole]), None);
+    }
+
+    #[test]
+    fn an_answer_that_breaks_a_rule_names_it() {
+        use HandlerRole::{Batch, Filter, FlatMap, Map, Sink};
+        let all = || result(passed(&[0, 1, 2]), 0, true);
+        let with = |failure| v1::WorkResult { failures: vec![failure], ..result(None, 2, true) };
+        let new = v1::Outputs { payload: Some(values(["x", "y", "z"])), ..passed(&[0, 1, 2]).unwrap() };
+        let routed = v1::Strings { values: Some(values(["up"])), ..v1::Strings::default() };
+        let routed = v1::Outputs { route: Some(routed), ..passed(&[0, 1, 2]).unwrap() };
+        let subject = v1::Strings { values: Some(values(["new"])), ..v1::Strings::default() };
+        let changed = v1::Outputs { subject: Some(subject), ..passed(&[0, 1, 2]).unwrap() };
+        let continued = v1::Outputs { continued: true, ..passed(&[0, 1, 2]).unwrap() };
+        let cases: Vec<(&str, HandlerRole, Vec<v1::WorkResult>)> = vec![
+            ("W2", Map, vec![result(passed(&[0, 1]), 0, true)]),
+            ("W2", Map, vec![result(passed(&[0, 1, 2]), 1, true)]),
+            ("W2", Map, vec![all(), result(None, 0, true)]),
+            ("W2", Map, vec![result(passed(&[0]), 0, false), result(passed(&[0, 1, 2]), 0, true)]),
+            ("W2", Map, vec![result(passed(&[0, 1, 2]), 3, false)]),
+            ("W1", Map, vec![v1::WorkResult { sequence: 2, ..all() }]),
+            ("W3", FlatMap, vec![result(passed(&[1, 0, 2]), 0, true)]),
+            ("W3", FlatMap, vec![result(passed(&[0, 1, 3]), 0, true)]),
+            ("W3", FlatMap, vec![result(Some(continued), 0, true)]),
+            ("W5", Map, vec![result(Some(new), 0, true)]),
+            ("W6", Map, vec![result(passed(&[0, 0, 1, 2]), 0, true)]),
+            ("W6", Sink, vec![all()]),
+            ("W6", Filter, vec![result(Some(changed), 0, true)]),
+            ("W7", Map, vec![with(failure(0, "not a reason"))]),
+            ("W7", Map, vec![with(v1::EventFailure { action: 0, ..failure(0, "BUSY") })]),
+            ("W7", Map, vec![with(v1::EventFailure { message: "m".repeat(5000), ..failure(0, "BUSY") })]),
+            ("W9", Batch, vec![with(failure(WHOLE, "TIMEOUT"))]),
+            ("W19", Map, vec![result(Some(routed), 0, true)]),
+        ];
+        for (at, (rule, role, results)) in cases.into_iter().enumerate() {
+            assert_eq!(broken(role, results), Some(rule), "case {at}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 # Verbs only: what they do stands in scripts and crates/xtask. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint fmt generate check-generate e2e packages chaos mutants bench test-rust test-go test-python test-node tools clean
+.PHONY: help demo test build lint fmt generate check-generate e2e packages conform-long chaos mutants bench test-rust test-go test-python test-node tools clean
 
 PYTHON ?= python3
 run = $(PYTHON) tests/run.py
@@ -34,6 +34,9 @@ e2e: ## end-to-end tests over real processes
 
 packages: ## build the packages of the SDKs, install them elsewhere and run their quick starts
 	@$(run) packages
+
+conform-long: ## the conformance kit against the four SDKs with many random cases (SEED=n for the same again, CASES=n)
+	@$(run) conform-long
 
 chaos: ## random faults against the oracle, 1,000 of them or 30 minutes (SEED=n for the same again, ROUNDS=1 for one round)
 	@$(run) chaos

@@ -156,7 +156,8 @@ def lint_python() -> list[Step]:
     return [
         *_ruff("lint", "ruff", "check"),
         *_ruff("lint", "ruff format", "format", "--check"),
-        Step("lint", "mypy", [str(VENV), "-m", "mypy"], SDK_PYTHON),
+        Step("lint", "mypy and pyright", ["sh", "types.sh"], SDK_PYTHON),
+        Step("lint", "pdoc", ["sh", "docs.sh", str(ROOT / "target" / "docs" / "python")], SDK_PYTHON),
     ]
 
 
@@ -256,6 +257,10 @@ def verb_chaos() -> Stages:
     return _become("chaos/run.sh")
 
 
+def verb_conform_long() -> Stages:
+    return _become("conformance/long.sh")
+
+
 def verb_mutants() -> Stages:
     return _become("mutants/run.sh")
 
@@ -286,6 +291,7 @@ VERBS = {
     "node": lambda: [_set_up(setup_node()), Stage([node()])],
     "bench": verb_bench,
     "chaos": verb_chaos,
+    "conform-long": verb_conform_long,
     "mutants": verb_mutants,
     "clean": verb_clean,
 }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use meshloom_e2e::{Project, lines, processes, toolchain::Language, wait};
+use meshloom_e2e::{
+    Project, lines, processes,
+    toolchain::{self, Language},
+    wait,
+};
 use serde_json::json;
 
 /// Events beside the one that blocks.
@@ -19,7 +23,7 @@ fn a_blocked_handler_is_told_of_by_name_and_everything_else_flows() {
             "  {name}: {{ run: {}, handler: map, from: {name}-in, replicas: 2, batch: {{ events: 1 }}, timeout: 900s }}
   {name}-in: {{ use: file, with: {{ path: '{{dir}}/{name}.ndjson' }} }}
   {name}-out: {{ use: 'null', from: {name} }}\n",
-            language.interpreter()
+            toolchain::list(language.interpreter())
         )
     };
     let nodes: Vec<(&str, Language, &str)> = vec![

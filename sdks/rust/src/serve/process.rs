@@ -101,8 +101,6 @@ async fn serve(
             break;
         }
     }
-    // Whatever is left belongs to a coordinator that is gone.
-    hand.cancel_all();
     Ok(())
 }
 

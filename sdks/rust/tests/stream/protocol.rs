@@ -1,13 +1,17 @@
 //! The stream itself: opening, malformed works, cancellation, timeouts, order, drain.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering as Atomic},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering as Atomic},
+    },
     time::Duration,
 };
 
 use crate::common::{SOON, WHOLE, batch, column, open, serve, soon, start, try_open};
-use meshloom::{Batch, Context, Emitter, Event, Output, Result, node, reject, retry};
+use meshloom::{Batch, Context, Emitter, Event, Node, Output, Result, node, reject, retry};
 use meshloom_proto::v1::{OpenProcess, Ordering, Work, process_request};
+use tokio::sync::Notify;
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt as _;
@@ -278,24 +282,43 @@ async fn a_drain_says_so_answers_what_is_held_and_ends() {
     assert!(!path.exists(), "the socket is removed");
 }
 
-#[tokio::test]
-async fn a_client_that_vanishes_cancels_its_works() {
-    static DROPPED: tokio::sync::Notify = tokio::sync::Notify::const_new();
-    struct Tell;
+/// A sink that waits for ever, and tells when it is dropped.
+fn endless(dropped: &Arc<Notify>) -> Node {
+    struct Tell(Arc<Notify>);
     impl Drop for Tell {
         fn drop(&mut self) {
-            DROPPED.notify_one();
+            self.0.notify_one();
         }
     }
-    async fn forever(_: Event) {
-        let _tell = Tell;
-        std::future::pending::<()>().await;
-    }
-    let (_served, mut stream) = start(node("s").sink(forever), "").await;
+    let dropped = Arc::clone(dropped);
+    node("s").sink(move |_: Event| {
+        let tell = Tell(Arc::clone(&dropped));
+        async move {
+            let _tell = tell;
+            std::future::pending::<()>().await;
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_cancels_its_works() {
+    let dropped = Arc::new(Notify::new());
+    let (_served, mut stream) = start(endless(&dropped), "").await;
     stream.send(batch(&["a"])).await;
     assert_eq!(stream.progress().await.calls.len(), 1);
     drop(stream);
-    soon(DROPPED.notified()).await;
+    soon(dropped.notified()).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_by_a_violation_cancels_its_works() {
+    let dropped = Arc::new(Notify::new());
+    let (_served, mut stream) = start(endless(&dropped), "").await;
+    let sequence = stream.send(batch(&["a"])).await;
+    assert_eq!(stream.progress().await.calls.len(), 1);
+    stream.request(process_request::Request::Work(Work { sequence, batch: Some(batch(&["b"])), ..Work::default() })).await;
+    assert_eq!(stream.end().await.expect_err("a violation").code(), Code::InvalidArgument);
+    soon(dropped.notified()).await;
 }
 
 #[tokio::test]

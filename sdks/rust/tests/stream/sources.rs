@@ -54,7 +54,7 @@ async fn a_source_sends_what_credit_allows_and_ends() {
     assert_eq!((payloads(&second), second.sequence), (["4", "5", "6", "7"].map(str::to_owned).to_vec(), 2));
     assert_eq!(second.checkpoint.as_deref(), Some(&b"6"[..]));
     assert!(matches!(source.next().await.expect("no error"), Some(Response::Exhausted(_))));
-    source.half_close();
+    source.send(Request::Stop(Stop {})).await;
     assert!(source.next().await.expect("ends OK").is_none());
 }
 

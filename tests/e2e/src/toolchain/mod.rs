@@ -2,6 +2,7 @@
 
 mod cargo;
 mod go;
+mod java;
 mod lock;
 mod node;
 mod python;
@@ -12,6 +13,7 @@ use std::process::Command;
 pub use self::{
     cargo::{meshloom, rust_ingest, rust_interpreter, rust_test_node, rust_test_publisher},
     go::go_program,
+    java::java_interpreter,
     node::node_folder,
     python::{anomaly_model, python},
     tools::{grpcurl, jaeger},
@@ -54,13 +56,13 @@ impl Language {
         }
     }
 
-    /// The `run` value of the interpreter of this language, a YAML flow list.
-    pub fn interpreter(self) -> String {
+    /// The command of the interpreter of the conformance kit in this language.
+    pub fn interpreter(self) -> Vec<std::path::PathBuf> {
         match self {
-            Self::Rust => list([rust_interpreter()]),
-            Self::Go => list([go_program("tests/nodes/go/interpreter")]),
-            Self::Python => list([python(), crate::root().join("tests/nodes/python/interpreter.py")]),
-            Self::Node => list(["node".into(), node_folder("tests/nodes/node").join("interpreter.js")]),
+            Self::Rust => vec![rust_interpreter()],
+            Self::Go => vec![go_program("tests/nodes/go/interpreter")],
+            Self::Python => vec![python(), crate::root().join("tests/nodes/python/interpreter.py")],
+            Self::Node => vec!["node".into(), node_folder("tests/nodes/node").join("interpreter.js")],
         }
     }
 

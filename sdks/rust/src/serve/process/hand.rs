@@ -22,6 +22,15 @@ pub(super) struct Hand {
     works: HashMap<u64, InHand>,
 }
 
+/// However the stream ended: what is left in hand has nobody who reads its answers.
+impl Drop for Hand {
+    fn drop(&mut self) {
+        for work in self.works.values() {
+            work.signal.raise();
+        }
+    }
+}
+
 struct InHand {
     events: u32,
     timeout: Option<Duration>,
@@ -59,12 +68,6 @@ impl Hand {
         {
             work.signal.raise();
             work.overdue = Some(Instant::now() + GRACE);
-        }
-    }
-
-    pub(super) fn cancel_all(&self) {
-        for work in self.works.values() {
-            work.signal.raise();
         }
     }
 

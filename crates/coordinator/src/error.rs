@@ -35,7 +35,9 @@ impl RunError {
     /// A failure of a node.
     pub(crate) fn node(node: &str, code: &'static str, message: impl Into<String>) -> Self {
         let kind = match code {
-            "CHECKPOINT_REFUSED" | "CONFIG_REFUSED" | "HANDLER_UNKNOWN" | "ROLE_MISMATCH" | "ROUTE_UNDECLARED" => FailureKind::Config,
+            "CHECKPOINT_REFUSED" | "CONFIG_REFUSED" | "HANDLER_UNKNOWN" | "ROLE_MISMATCH" | "ROUTE_UNDECLARED" => {
+                FailureKind::Config
+            }
             "DEMAND_EXCEEDED" | "FRAME_REFUSED" | "PROTOCOL_UNSUPPORTED" => FailureKind::Protocol,
             _ => FailureKind::Unavailable,
         };

@@ -201,19 +201,26 @@ fn span(row: usize, span: Span) -> v1::SpanContext {
     }
 }
 
+/// The extensions of one name and type: rows, and a value for each.
+#[derive(Default)]
+struct Column {
+    rows: Vec<u32>,
+    values: Vec<Vec<u8>>,
+}
+
 fn extensions(events: &[Event], style: Style) -> Vec<v1::Extension> {
-    let mut columns: BTreeMap<(&str, i32), (Vec<u32>, Vec<Vec<u8>>)> = BTreeMap::new();
+    let mut columns: BTreeMap<(&str, i32), Column> = BTreeMap::new();
     for (row, event) in events.iter().enumerate() {
         for (name, value) in &event.extensions {
-            let (rows, values) = columns.entry((name, value.kind().into())).or_default();
-            rows.push(row as u32);
-            values.push(value.encode());
+            let column = columns.entry((name, value.kind().into())).or_default();
+            column.rows.push(row as u32);
+            column.values.push(value.encode());
         }
     }
-    let column = |((name, kind), (rows, values)): ((&str, i32), (Vec<u32>, Vec<Vec<u8>>))| {
+    let encode = |((name, kind), Column { rows, values }): ((&str, i32), Column)| {
         let all = rows.len() == events.len() && style != Style::Dictionary;
         let index = if all { Bytes::new() } else { columns::u32s(rows) };
         v1::Extension { name: name.to_owned(), r#type: kind, values: Some(columns::values(values)), index }
     };
-    columns.into_iter().map(column).collect()
+    columns.into_iter().map(encode).collect()
 }

@@ -112,8 +112,11 @@ fn payloads(cases: &mut Cases) {
     cases.add("B3", "large-value", LARGE_EVENT, v1::Batch { payload: Some(values([&large[..], b""])), ..good() });
 }
 
+/// A good batch but for this column.
+type WithColumn = fn(Strings) -> v1::Batch;
+
 fn strings(cases: &mut Cases) {
-    let columns: [(&str, fn(Strings) -> v1::Batch); 8] = [
+    let columns: [(&str, WithColumn); 8] = [
         ("content-type", |column| v1::Batch { content_type: Some(column), ..good() }),
         ("id", |column| v1::Batch { id: Some(column), ..good() }),
         ("source", |column| v1::Batch { source: Some(column), ..good() }),

@@ -167,10 +167,13 @@ fn a_node_that_opens_and_then_hangs() {
 #[test]
 fn another_protocol_version() {
     let finished = with_rogue("newer", "", &["pass"]).run();
-    finished.assert_fails(69 + 1, &["error[PROTOCOL_UNSUPPORTED]", "protocol 2 to 3", "1 to 1", "upgrade the coordinator"]);
-    let finished = with_rogue("newer-open", "", &["pass"]).run();
     finished
-        .assert_fails(70, &["error[PROTOCOL_UNSUPPORTED]", "protocol 2 to 3", "upgrade the coordinator to one that speaks protocol 2"]);
+        .assert_fails(69 + 1, &["error[PROTOCOL_UNSUPPORTED]", "protocol 2 to 3", "1 to 1", "upgrade the coordinator"]);
+    let finished = with_rogue("newer-open", "", &["pass"]).run();
+    finished.assert_fails(
+        70,
+        &["error[PROTOCOL_UNSUPPORTED]", "protocol 2 to 3", "upgrade the coordinator to one that speaks protocol 2"],
+    );
     let finished = with_rogue("chooses-9", "", &["pass"]).run();
     finished.assert_fails(70, &["error[PROTOCOL_UNSUPPORTED]", "protocol 9", "not offered", "upgrade the node's SDK"]);
 }

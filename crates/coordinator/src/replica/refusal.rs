@@ -13,8 +13,9 @@ pub(super) fn refusal(node: &str, status: &Status) -> RunError {
             let violations = details.bad_request().map(|bad| bad.field_violations.as_slice()).unwrap_or_default();
             if let Some(refused) = violations.iter().find(|violation| violation.field == "checkpoint") {
                 let message = format!("the node cannot read its last checkpoint: {}", refused.description);
-                return RunError::node(node, "CHECKPOINT_REFUSED", message)
-                    .with_remedy("run the version of the node that wrote it, or start over with `meshloom run --fresh`");
+                return RunError::node(node, "CHECKPOINT_REFUSED", message).with_remedy(
+                    "run the version of the node that wrote it, or start over with `meshloom run --fresh`",
+                );
             }
             let mut message = String::from("the node refuses its config (`with`)");
             if violations.is_empty() {

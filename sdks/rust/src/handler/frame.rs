@@ -172,7 +172,11 @@ impl Framer {
     }
 
     /// Adds a record. What breaks a limit ends the source: there is no verdict for an event that was never accepted.
-    pub(crate) fn push(&mut self, record: Record, span: impl FnOnce(Option<&str>) -> Option<SentSpan>) -> Result<(), Error> {
+    pub(crate) fn push(
+        &mut self,
+        record: Record,
+        span: impl FnOnce(Option<&str>) -> Option<SentSpan>,
+    ) -> Result<(), Error> {
         let Record { output, checkpoint, settled } = record;
         check_output(&output)?;
         let checkpoint = self.check(checkpoint)?;

@@ -316,7 +316,9 @@ async fn a_stream_that_ends_by_a_violation_cancels_its_works() {
     let (_served, mut stream) = start(endless(&dropped), "").await;
     let sequence = stream.send(batch(&["a"])).await;
     assert_eq!(stream.progress().await.calls.len(), 1);
-    stream.request(process_request::Request::Work(Work { sequence, batch: Some(batch(&["b"])), ..Work::default() })).await;
+    stream
+        .request(process_request::Request::Work(Work { sequence, batch: Some(batch(&["b"])), ..Work::default() }))
+        .await;
     assert_eq!(stream.end().await.expect_err("a violation").code(), Code::InvalidArgument);
     soon(dropped.notified()).await;
 }

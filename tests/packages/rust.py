@@ -1,6 +1,6 @@
-"""The Rust SDK as it would be published: the crates that `cargo package` makes, in an empty project outside the checkout.
+"""The Rust SDK as published: the crates that `cargo package` makes, in an empty project outside the checkout.
 
-What crates.io would do is done by [patch]: the project asks for `meshloom` by its version, and the unpacked .crate
+What a registry would do is done by [patch]: the project asks for `meshloom` by its version, and the unpacked .crate
 files answer. All other dependencies are those of the checkout's Cargo.lock, which a build of it has brought. The
 program is the first snippet of the README. The reference documentation is built from the same files, as docs.rs does
 it, and warnings fail.
@@ -45,15 +45,28 @@ def package(into: Path) -> dict[str, Path]:
     """Packages the crates and unpacks them; the folder of each."""
     # Each can find the one before it among the others that are packaged with it, as in a registry.
     names = [word for crate in CRATES for word in ("-p", crate)]
-    sh("cargo", "package", *names, "--allow-dirty", "--no-verify", "--locked", "--offline", "--target-dir", into / "target", cwd=ROOT)
+    sh(
+        "cargo",
+        "package",
+        *names,
+        "--allow-dirty",
+        "--no-verify",
+        "--locked",
+        "--offline",
+        "--target-dir",
+        into / "target",
+        cwd=ROOT,
+    )
     folders = {}
     for crate in CRATES:
         [archive] = [
-            path for path in (into / "target" / "package").glob(f"{crate}-*.crate") if path.name[len(crate) + 1].isdigit()
+            path
+            for path in (into / "target" / "package").glob(f"{crate}-*.crate")
+            if path.name[len(crate) + 1].isdigit()
         ]
         with tarfile.open(archive) as tar:
             # Ours, made a moment ago.
-            tar.extractall(into)  # noqa: S202
+            tar.extractall(into)
         folders[crate] = into / archive.name.removesuffix(".crate")
     return folders
 
@@ -65,7 +78,7 @@ def check_files(folders: dict[str, Path]) -> None:
         missing = (FILES | (SDK_FILES if crate == "meshloom" else set())) - found
         if missing:
             sys.exit(f"the crate {crate} lacks {', '.join(sorted(missing))}")
-        if "path = \"../" in folder.joinpath("Cargo.toml").read_text():
+        if 'path = "../' in folder.joinpath("Cargo.toml").read_text():
             sys.exit(f"the manifest of the crate {crate} points out of it")
 
 

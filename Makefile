@@ -1,6 +1,6 @@
 # Verbs only: what they do stands in scripts and crates/xtask. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint fmt generate check-generate e2e packages conform-long chaos mutants bench test-rust test-go test-python test-node tools clean
+.PHONY: help demo test build lint fmt generate check-generate e2e packages conform-long conform-mutants chaos mutants bench test-rust test-go test-python test-node tools clean
 
 PYTHON ?= python3
 run = $(PYTHON) tests/run.py
@@ -37,6 +37,9 @@ packages: ## build the packages of the SDKs, install them elsewhere and run thei
 
 conform-long: ## the conformance kit against the four SDKs with many random cases (SEED=n for the same again, CASES=n)
 	@$(run) conform-long
+
+conform-mutants: ## break one rule at a time in the Python and Go SDKs, and show that the conformance kit notices
+	@$(run) conform-mutants
 
 chaos: ## random faults against the oracle, 1,000 of them or 30 minutes (SEED=n for the same again, ROUNDS=1 for one round)
 	@$(run) chaos

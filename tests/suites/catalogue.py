@@ -261,6 +261,10 @@ def verb_conform_long() -> Stages:
     return _become("conformance/long.sh")
 
 
+def verb_conform_mutants() -> Stages:
+    return _become("conformance/mutants/run.py")
+
+
 def verb_mutants() -> Stages:
     return _become("mutants/run.sh")
 
@@ -292,6 +296,7 @@ VERBS = {
     "bench": verb_bench,
     "chaos": verb_chaos,
     "conform-long": verb_conform_long,
+    "conform-mutants": verb_conform_mutants,
     "mutants": verb_mutants,
     "clean": verb_clean,
 }

@@ -115,4 +115,48 @@ MUTANTS = [
         "p.settler.settle(r.Settled.GetSequence(), r.Settled.Checkpoint)",
         "_ = r",
     ),
+    Mutant(
+        "parent-wrong", "W3", "work.filter", "internal/columns/sheet.go", "out.Parent = s.parents", "out.Parent = nil"
+    ),
+    Mutant(
+        "content-type-inherited",
+        "W5",
+        "outputs.content-type",
+        "internal/columns/sheet.go",
+        "Count:       uint32(s.chunk.rows),\n\t\tContentType: contentType(s.types),",
+        "Count: uint32(s.chunk.rows),",
+    ),
+    Mutant(
+        "column-unchecked",
+        "B2",
+        "malformed.values",
+        "internal/columns/values.go",
+        "if end < previous || uint64(end)",
+        "if uint64(end)",
+    ),
+    Mutant(
+        "absent-as-empty",
+        "B11",
+        "batch.empty-and-absent",
+        "internal/columns/values.go",
+        "\t\tif at == None {\n\t\t\treturn nil, false",
+        "\t\tif at == None {\n\t\t\treturn nil, true",
+    ),
+    Mutant(
+        "span-context-dropped",
+        "G1",
+        "trace.span-of-call",
+        "internal/telemetry/process.go",
+        "\tctx = trace.ContextWithRemoteSpanContext(ctx, Remote(parent))\n",
+        "",
+    ),
+    Mutant(
+        "resumed-from-start",
+        "S6",
+        "source.resumes",
+        "server.go",
+        "body.source.resume(Checkpoint{request.Checkpoint})",
+        "body.source.resume(Checkpoint{})",
+    ),
+    Mutant("drain-ignored", "T8", "serve.drain", "serve.go", "\t\tclose(s.drain)\n", ""),
 ]

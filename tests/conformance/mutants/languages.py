@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,6 +14,8 @@ import python
 from mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[3]
+PYTHON = ROOT / "sdks/python/src/meshloom"
+GO = ROOT / "sdks/go"
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,8 @@ def _go(folder: Path, mutant: Mutant | None) -> Node:
         mutated.write_text(mutant.mutated(GO), encoding="utf-8")
         overlay.write_text(json.dumps({"Replace": {str(GO / mutant.file): str(mutated)}}), encoding="utf-8")
         command += ["-overlay", str(overlay)]
-    subprocess.run([*command, "./interpreter"], cwd=ROOT / "tests/nodes/go", env=os.environ, check=True)
+    subprocess.run([*command, "./interpreter"], cwd=ROOT / "tests/nodes/go", check=True)
     return Node([str(folder / "interpreter")])
 
-
-PYTHON = ROOT / "sdks/python/src/meshloom"
-GO = ROOT / "sdks/go"
 
 LANGUAGES = {"python": Language(PYTHON, python.MUTANTS, _python), "go": Language(GO, go.MUTANTS, _go)}

@@ -34,7 +34,6 @@ Make = Callable[[Path, Mutant | None], Node]
 class Language:
     """An SDK, and what is known to break it."""
 
-    sources: Path
     mutants: list[Mutant]
     make: Make
 
@@ -62,4 +61,4 @@ def _go(folder: Path, mutant: Mutant | None) -> Node:
     return Node([str(folder / "interpreter")])
 
 
-LANGUAGES = {"python": Language(PYTHON, python.MUTANTS, _python), "go": Language(GO, go.MUTANTS, _go)}
+LANGUAGES = {"python": Language(python.MUTANTS, _python), "go": Language(go.MUTANTS, _go)}

@@ -184,6 +184,9 @@ def test_malformed_works_are_refused_unseen(serving: Callable[..., grpc.Channel]
         assert not result.HasField("outputs"), vector["name"]
         assert result.consumed == 0, vector["name"]
         assert not seen, vector["name"]
+    process.send(process_pb2.ProcessRequest(work=process_pb2.Work(sequence=1 << 20, batch=wire.batch([b"good"]))))
+    assert wire.Answer(process.results(1 << 20)).rows == [(0, None)]
+    assert seen == [b"good"]
 
 
 @pytest.mark.parametrize("vector", vectors("malformed"), ids=name)

@@ -1,6 +1,7 @@
 package meshloom_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -122,10 +124,7 @@ func (s said) told(without ...string) map[string]any {
 		extensions[name] = typed(value)
 	}
 	m["extensions"] = extensions
-	for _, name := range without {
-		delete(m, name)
-	}
-	return m
+	return reduced(m, without...)
 }
 
 // typed returns an extension as the vectors write it.
@@ -153,9 +152,7 @@ func typed(value any) map[string]any {
 // reduced returns an event of the vectors without what is named.
 func reduced(event map[string]any, without ...string) map[string]any {
 	event = maps.Clone(event)
-	for _, name := range without {
-		delete(event, name)
-	}
+	maps.DeleteFunc(event, func(name string, _ any) bool { return slices.Contains(without, name) })
 	return event
 }
 
@@ -251,12 +248,8 @@ func children(t *testing.T, outputs *meshloomv1.Outputs, batch *meshloomv1.Batch
 }
 
 func covers(index []byte, row int) bool {
-	for at := 0; at < len(index); at += 4 {
-		if binary.LittleEndian.Uint32(index[at:]) == uint32(row) {
-			return true
-		}
-	}
-	return len(index) == 0
+	wanted := binary.LittleEndian.AppendUint32(nil, uint32(row))
+	return len(index) == 0 || slices.ContainsFunc(slices.Collect(slices.Chunk(index, 4)), func(at []byte) bool { return bytes.Equal(at, wanted) })
 }
 
 func TestVectorBatchesSayWhatStandsThere(t *testing.T) {

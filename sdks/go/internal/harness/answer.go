@@ -155,8 +155,8 @@ func Decode(pb *meshloomv1.Outputs, batch *meshloomv1.Batch) ([]Output, error) {
 				o.Attributes[name] = value
 			}
 		}
-		if at, ok := view.Time(i); ok && at != columns.KeepTime {
-			o.Time, o.TimeSet = at, true
+		if at, _ := view.Time(i); len(pb.Time) > 0 && at != columns.KeepTime {
+			o.Time, o.TimeSet = at, true // NoTime where it is cleared
 		}
 		o.Extensions = map[string]any{}
 		for k := range view.Extensions {

@@ -139,15 +139,13 @@ export class ValuesColumn {
       const end = ends[i]!;
       // No `must` here: it would make two closures per event.
       if (end < previous) throw new Malformed(`${where}.ends falls at ${i}: ${end} after ${previous}`);
+      if (end > data.byteLength) throw new Malformed(mismatch(where, end, data));
       if (end - previous > maxBytes) {
         throw new Malformed(`${where}[${i}] has ${end - previous} bytes, the limit is ${maxBytes}`, tooLarge);
       }
       previous = end;
     }
-    must(
-      previous === data.byteLength,
-      () => `${where}.ends ends at ${previous}, but data has ${data.byteLength} bytes`,
-    );
+    must(previous === data.byteLength, () => mismatch(where, previous, data));
     return new ValuesColumn(data, ends);
   }
 
@@ -180,3 +178,6 @@ export class ValuesColumn {
 }
 
 const EMPTY = new Uint8Array(0);
+
+const mismatch = (where: string, end: number, data: Buffer): string =>
+  `${where}.ends ends at ${end}, but data has ${data.byteLength} bytes`;

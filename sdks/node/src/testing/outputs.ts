@@ -13,20 +13,21 @@ export function readOutputs({ outputs }: WorkResult, batch: Batch): TestOutput[]
   const parents =
     outputs.parent.byteLength === 0 ? Uint32Array.from({ length: count }, (_, i) => i) : readU32(outputs.parent);
   const payload = outputs.payload && ValuesColumn.read(outputs.payload, "payload", MAX_EVENT_BYTES, count);
-  const text = (name: "contentType" | "type" | "subject" | "key" | "id" | "route") => {
+  const text = (name: "contentType" | "type" | "subject" | "key" | "id" | "route" | "dataSchema") => {
     const column = StringsColumn.read(outputs[name], name, count);
     return (row: number, parent: string | undefined): string | undefined => {
-      const own = column?.at(row);
-      return own === undefined ? parent : own === "" ? undefined : own;
+      const said = column?.at(row) ?? parent;
+      return said === "" ? undefined : said; // no output has an empty text
     };
   };
-  const [contentType, type, subject, key, id, route] = [
+  const [contentType, type, subject, key, id, route, dataSchema] = [
     text("contentType"),
     text("type"),
     text("subject"),
     text("key"),
     text("id"),
     text("route"),
+    text("dataSchema"),
   ];
   return Array.from(parents, (parent, row) => {
     const from = parent === NONE ? undefined : batch.event(parent);
@@ -42,6 +43,7 @@ export function readOutputs({ outputs }: WorkResult, batch: Batch): TestOutput[]
       type: type(row, from?.type),
       subject: subject(row, from?.subject),
       id: id(row, from?.id),
+      dataSchema: dataSchema(row, from?.dataSchema),
       timeNs: timeOf(outputs.time, row, from?.timeNs),
       extensions: { ...from?.extensions, ...outputExtensions(outputs, row) },
     };
@@ -51,9 +53,15 @@ export function readOutputs({ outputs }: WorkResult, batch: Batch): TestOutput[]
 const outputExtensions = (outputs: Outputs, row: number): Record<string, ExtensionValue | null> =>
   readOutputExtensions(outputs.extensions, outputs.count, row);
 
-/** A payload as tests compare it: JSON parsed, anything else as bytes. */
-export const toValue = (data: Buffer, contentType: string | undefined): unknown =>
-  contentType !== undefined && /[/+]json\b/.test(contentType) ? JSON.parse(data.toString()) : data;
+/** A payload as tests compare it: JSON parsed, anything else as bytes. What is called JSON and is none stays bytes. */
+export function toValue(data: Buffer, contentType: string | undefined): unknown {
+  if (contentType === undefined || !/[/+]json\b/.test(contentType)) return data;
+  try {
+    return JSON.parse(data.toString());
+  } catch {
+    return data;
+  }
+}
 
 function timeOf(times: Uint8Array, row: number, parent: bigint | undefined): bigint | undefined {
   if (times.byteLength === 0) return parent;

@@ -5,7 +5,7 @@ import type { TestSpan } from "./spans.js";
 export interface TestOutput {
   /** Index of the input; -1: from the whole batch, or from a source. */
   readonly parent: number;
-  /** The payload as JSON; bytes when its media type is not JSON. */
+  /** The payload as JSON; bytes when its media type is not JSON, or it is none after all. */
   readonly value: unknown;
   /** The payload's bytes. */
   readonly data: Buffer;
@@ -21,6 +21,8 @@ export interface TestOutput {
   readonly subject: string | undefined;
   /** CloudEvents `id`. */
   readonly id: string | undefined;
+  /** CloudEvents `dataschema`. */
+  readonly dataSchema: string | undefined;
   /** Nanoseconds since the Unix epoch. */
   readonly timeNs: bigint | undefined;
   /** Extension attributes, those of the input among them; null: removed. */

@@ -46,7 +46,7 @@ export async function runSource(node: Node, options: RunOptions, instances: Inst
 }
 
 function fromEvent(event: ReturnType<Batch["event"]>): TestOutput {
-  const { data, contentType, key, type, subject, id, timeNs, extensions } = event;
+  const { data, contentType, key, type, subject, id, dataSchema, timeNs, extensions } = event;
   return {
     parent: -1,
     data,
@@ -57,6 +57,7 @@ function fromEvent(event: ReturnType<Batch["event"]>): TestOutput {
     type,
     subject,
     id,
+    dataSchema,
     timeNs,
     extensions,
   };

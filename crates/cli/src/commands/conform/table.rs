@@ -140,9 +140,9 @@ mod tests {
         let expected = "\
 go 0.1.0 at 127.0.0.1:1
 
-area     passed  failed  not checked
-work          1       1
-serve                              1
+area   passed  failed  not checked
+work        1       1
+serve                            1
 
 work.filter failed
   expected: 1 consumed

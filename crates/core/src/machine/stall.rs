@@ -44,19 +44,19 @@ impl NodeMachine {
             _ => format!("a batch of {} events", work.rows()),
         };
         target.stall.told = Some(now);
-        let limit = self.limit();
+        let limit = what_ends_it(self.settings.timeout);
         let message = format!("a handler call has been running for {:.1?} ({what}); {limit}", call.age);
         self.actions.push(Action::Stalled { replica, message });
     }
 
     /// Tells of replicas that should have reported their calls and have not.
     pub(super) fn notice_silence(&mut self, now: Moment) {
-        let limit = self.limit();
         for (index, replica) in self.replicas.iter_mut().enumerate() {
             if told_at(replica).is_none_or(|at| at > now) {
                 continue;
             }
             replica.stall.told = Some(now);
+            let limit = what_ends_it(self.settings.timeout);
             let message = format!(
                 "it has said nothing for {:.1?} with {} works in hand: its process is stopped, or a call holds the lock of its interpreter; {limit}",
                 now - replica.heard,
@@ -76,12 +76,10 @@ impl NodeMachine {
         let replica = &self.replicas[replica as usize];
         replica.stall.oldest.filter(|_| !replica.works.is_empty())
     }
+}
 
-    fn limit(&self) -> String {
-        self.settings
-            .timeout
-            .map_or_else(|| "no `timeout` ends it".to_owned(), |timeout| format!("`timeout: {timeout:?}` ends it"))
-    }
+fn what_ends_it(timeout: Option<Duration>) -> String {
+    timeout.map_or_else(|| "no `timeout` ends it".to_owned(), |timeout| format!("`timeout: {timeout:?}` ends it"))
 }
 
 fn told_at(replica: &Replica) -> Option<Moment> {

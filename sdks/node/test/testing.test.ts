@@ -103,6 +103,17 @@ test("run: a timeout aborts the signal; failures of a whole batch are named so",
   assert.deepEqual([failed.retried[0]!.input, failed.retried[0]!.message], [-1, "all of it"]);
 });
 
+test("the deadline is the timeout from now by the wall clock, also after that was set", async (t) => {
+  const read = node("read").map((_, { deadline }) => deadline!.getTime() - Date.now());
+  for (const step of [0, -3_600_000, 3_600_000]) {
+    const clock = t.mock.method(Date, "now", () => Math.trunc(performance.timeOrigin + performance.now()) + step);
+    const { values } = await run(read, [1], { timeoutMs: 60_000 });
+    clock.mock.restore();
+    const left = values[0] as number;
+    assert.ok(left > 0 && left <= 60_000, `${left} ms are left of 60,000`);
+  }
+});
+
 test("run: spans of the node and of the user's own, nested", async () => {
   const traced = node("traced").map(async (event, { tracer }) => {
     await Promise.resolve();

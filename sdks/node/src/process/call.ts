@@ -66,7 +66,8 @@ export class Call implements Context {
   get deadline(): Date | undefined {
     const { timeoutMs } = this.work;
     if (timeoutMs === undefined) return undefined;
-    return new Date(performance.timeOrigin + this.startedAt + this.pausedMs + timeoutMs);
+    // By the wall clock of this moment: `performance.timeOrigin` does not know that it was set since the start.
+    return new Date(Date.now() + timeoutMs - this.elapsedMs());
   }
   get signal(): AbortSignal {
     if (this.controller === undefined) {

@@ -203,9 +203,6 @@ impl NodeMachine {
     /// At least one event, at most `events`, and no second one past `bytes`.
     fn gather(&mut self, events: u32, bytes: u64) -> Segment {
         let mut work = self.pop_free(events, bytes).expect("the caller saw an event");
-        if work.len() >= events || work.batch.bytes() as u64 >= bytes {
-            return work;
-        }
         let mut rows = work.len();
         let mut size = work.batch.bytes() as u64;
         let mut batches = vec![work.batch.clone()];

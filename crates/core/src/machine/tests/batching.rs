@@ -2,11 +2,45 @@
 
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::stage::{MS, SECOND, Stage, consumed, events, limits, numbers, settings};
 use crate::{
     exchange::WorkResult,
-    machine::{Event, Settings},
+    machine::{Event, Ordering, Settings},
 };
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// However the events came: each work goes on where the last one ended, and holds all that the limits allow.
+    #[test]
+    fn works_are_as_full_as_the_limits_allow(
+        frames in prop::collection::vec(prop::collection::vec(0usize..4, 1..6), 1..12),
+        most in 1u32..7,
+        bytes in 200u64..600,
+        ordering in prop::sample::select(vec![Ordering::None, Ordering::Key]),
+    ) {
+        let mut stage = Stage::new(Settings { ordering, ..settings() });
+        let mut numbered = 0u32..;
+        for sizes in &frames {
+            stage.arrive_as(events(sizes.iter().zip(numbered.by_ref()).map(|(size, number)| (number, size * 30, false))));
+        }
+        let all: u32 = frames.iter().map(|sizes| sizes.len() as u32).sum();
+        stage.up(0, limits(1000, most, bytes));
+        stage.wait(10 * MS);
+        let bytes = bytes as usize;
+        let works: Vec<_> = stage.sent.iter().map(|(_, work)| &work.batch).collect();
+        prop_assert_eq!(works.iter().flat_map(|batch| numbers(batch)).collect::<Vec<_>>(), (0..all).collect::<Vec<_>>());
+        for batch in &works {
+            prop_assert!(batch.len() <= most as usize && (batch.len() == 1 || batch.bytes() <= bytes));
+        }
+        for pair in works.windows(2) {
+            let full = pair[0].len() == most as usize || pair[0].bytes() + pair[1].bytes_of(0) > bytes;
+            prop_assert!(full, "{} events and {} bytes before one of {}", pair[0].len(), pair[0].bytes(), pair[1].bytes_of(0));
+        }
+    }
+}
 
 #[test]
 fn a_partial_batch_goes_at_once_to_a_replica_with_nothing_in_hand() {
@@ -55,11 +89,18 @@ fn an_explicit_linger_holds_even_for_an_idle_replica() {
 
 #[test]
 fn an_explicit_linger_ends_when_the_batch_is_full() {
-    let mut stage = Stage::ready(Settings { batch_events: 4, ..lingering() });
-    stage.arrive(3);
-    assert!(stage.sent.is_empty());
-    stage.arrive(2);
-    assert_eq!(numbers(&stage.work().batch), [0, 1, 2, 3]);
+    for ordering in [Ordering::None, Ordering::Key] {
+        let mut stage = Stage::ready(Settings { batch_events: 4, ordering, ..lingering() });
+        stage.arrive(3);
+        assert!(stage.sent.is_empty());
+        stage.arrive(2);
+        assert_eq!(numbers(&stage.work().batch), [0, 1, 2, 3]);
+        let mut stage = Stage::ready(Settings { batch_bytes: 1000, ordering, ..lingering() });
+        stage.arrive_as(events([(0, 400, false)]));
+        assert!(stage.sent.is_empty());
+        stage.arrive_as(events([(1, 400, false), (2, 400, false)]));
+        assert_eq!(numbers(&stage.work().batch), [0, 1]);
+    }
 }
 
 #[test]
@@ -86,11 +127,17 @@ fn pressure_that_comes_while_no_replica_is_free_is_remembered() {
 
 #[test]
 fn a_linger_ends_when_the_budget_is_used_up() {
-    let mut stage = Stage::ready(lingering());
-    stage.arrive(1);
-    stage.room = 0;
-    stage.handle(Event::Wake);
-    assert_eq!(stage.work().batch.len(), 1);
+    for ordering in [Ordering::None, Ordering::Key] {
+        let mut stage = Stage::ready(Settings { ordering, ..lingering() });
+        stage.arrive(2);
+        // For the events and as much for what becomes of them.
+        stage.room = 2 * stage.charged.1 as u64;
+        stage.handle(Event::Wake);
+        assert!(stage.sent.is_empty(), "there is room for what will come");
+        stage.room -= 1;
+        stage.handle(Event::Wake);
+        assert_eq!(stage.work().batch.len(), 1);
+    }
 }
 
 #[test]

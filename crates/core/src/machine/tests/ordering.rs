@@ -63,6 +63,33 @@ fn no_two_unanswered_works_share_a_key_and_others_flow() {
 }
 
 #[test]
+fn a_key_stays_where_it_is_while_another_replica_is_down() {
+    let keys: Vec<String> = (0..60).map(|key| format!("k{key}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let places = |stage: &mut Stage, first: u32| -> Vec<u32> {
+        stage.arrive_as(keyed(first, &keys));
+        stage.wait(10 * MS);
+        let mut places = vec![u32::MAX; keys.len()];
+        for (replica, work, rows) in taken(stage) {
+            rows.iter().for_each(|row| places[(row - first) as usize] = replica);
+            stage.handle(Event::Result { replica, result: consumed(&work) });
+        }
+        places
+    };
+    let mut stage = stage(3, 8);
+    let before = places(&mut stage, 0);
+    stage.handle(Event::Down { replica: 1, end: End::Closed });
+    let after = places(&mut stage, 60);
+    for (before, after) in before.into_iter().zip(after) {
+        if before == 1 {
+            assert!(after == 0 || after == 2);
+        } else {
+            assert_eq!(after, before, "its replica is up");
+        }
+    }
+}
+
+#[test]
 fn a_retried_event_holds_its_key_and_nothing_else() {
     let mut stage = stage(1, 8);
     stage.arrive_as(keyed(0, &["a", "b", "a", "b"]));

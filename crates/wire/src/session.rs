@@ -1,7 +1,9 @@
 //! What is agreed on when a stream opens.
 
+use std::collections::HashMap;
+
 use meshloom_proto::v1;
-use tonic::Status;
+use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 /// The protocol versions that this build speaks.
@@ -9,6 +11,12 @@ pub const PROTOCOL: v1::ProtocolRange = v1::ProtocolRange { min: 1, max: 1 };
 
 /// Reason of a stream that cannot open because the two sides have no version in common.
 pub const PROTOCOL_UNSUPPORTED: &str = "PROTOCOL_UNSUPPORTED";
+
+/// Reason of a stream for a handler that the process does not serve.
+pub const HANDLER_UNKNOWN: &str = "HANDLER_UNKNOWN";
+
+/// Reason of a stream that is for a source where there is none, or the other way round.
+pub const HANDLER_ROLE_MISMATCH: &str = "HANDLER_ROLE_MISMATCH";
 
 /// The highest version in both ranges.
 ///
@@ -41,17 +49,27 @@ pub fn choose_protocol_with(
         "the coordinator speaks protocol {} to {}, the {peer} {} to {}: upgrade the {side} to one that speaks {to}",
         coordinator.min, coordinator.max, node.min, node.max
     );
-    let details = [("upgrade".to_owned(), side.to_owned()), ("to".to_owned(), to.to_string())];
-    let details =
-        ErrorDetails::with_error_info(PROTOCOL_UNSUPPORTED, "meshloom", std::collections::HashMap::from(details));
-    Err(Status::with_error_details(tonic::Code::FailedPrecondition, message, details))
+    let metadata = [("upgrade", side.to_owned()), ("to", to.to_string())];
+    Err(because(Code::FailedPrecondition, PROTOCOL_UNSUPPORTED, message, metadata))
+}
+
+/// A status with `google.rpc.ErrorInfo`: why the stream cannot open.
+#[must_use]
+pub fn because<const N: usize>(
+    code: Code,
+    reason: &str,
+    message: impl Into<String>,
+    metadata: [(&str, String); N],
+) -> Status {
+    let metadata: HashMap<_, _> = metadata.map(|(key, value)| (key.to_owned(), value)).into();
+    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, "meshloom", metadata))
 }
 
 /// INVALID_ARGUMENT with `google.rpc.BadRequest`: one field is refused.
 #[must_use]
 pub fn field(field: &str, description: &str) -> Status {
     let details = ErrorDetails::with_bad_request_violation(field, description);
-    Status::with_error_details(tonic::Code::InvalidArgument, format!("{field} {description}"), details)
+    Status::with_error_details(Code::InvalidArgument, format!("{field} {description}"), details)
 }
 
 #[cfg(test)]
@@ -72,7 +90,7 @@ mod tests {
     fn a_mismatch_names_the_side_to_upgrade() {
         let side = |coordinator, node| {
             let status = choose_protocol(Some(&coordinator), &node).unwrap_err();
-            assert_eq!(status.code(), tonic::Code::FailedPrecondition);
+            assert_eq!(status.code(), Code::FailedPrecondition);
             let info = status.get_details_error_info().unwrap();
             assert_eq!(info.reason, PROTOCOL_UNSUPPORTED);
             (info.metadata["upgrade"].clone(), info.metadata["to"].clone())

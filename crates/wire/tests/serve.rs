@@ -78,19 +78,20 @@ async fn what_cannot_be_opened_says_why() {
         responses.message().await.unwrap_err()
     };
     let violation = |status: &tonic::Status| status.get_details_bad_request().unwrap().field_violations[0].clone();
+    let reason = |status: &tonic::Status| status.get_details_error_info().unwrap().reason;
 
     let unknown = refused(open("nothing")).await;
-    assert_eq!(unknown.code(), Code::InvalidArgument);
-    assert_eq!(violation(&unknown).field, "handler");
-    assert_eq!(violation(&unknown).description, "must be one of upper, broken, count");
+    assert_eq!((unknown.code(), reason(&unknown).as_str()), (Code::NotFound, "HANDLER_UNKNOWN"));
+    assert!(unknown.message().contains("`nothing`; name one of upper, broken, count"), "{}", unknown.message());
+    assert_eq!(reason(&refused(open("")).await), "HANDLER_UNKNOWN", "which of several is not said");
     let source = refused(open("count")).await;
-    assert!(source.message().contains("which is a source: open it with Produce"), "{}", source.message());
+    assert_eq!((source.code(), reason(&source).as_str()), (Code::FailedPrecondition, "HANDLER_ROLE_MISMATCH"));
+    assert_eq!(source.message(), "`count` is a source; open it with Produce");
     let broken = refused(open("broken")).await;
     assert_eq!(violation(&broken).field, "config.label");
     let range = Some(v1::ProtocolRange { min: 5, max: 6 });
     let version = refused(v1::OpenProcess { protocol: range, ..open("upper") }).await;
-    assert_eq!(version.code(), Code::FailedPrecondition);
-    assert_eq!(version.get_details_error_info().unwrap().reason, "PROTOCOL_UNSUPPORTED");
+    assert_eq!((version.code(), reason(&version).as_str()), (Code::FailedPrecondition, "PROTOCOL_UNSUPPORTED"));
     node.stop().await;
 }
 

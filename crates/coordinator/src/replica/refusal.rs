@@ -3,13 +3,16 @@
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use meshloom_wire::session::{HANDLER_ROLE_MISMATCH, HANDLER_UNKNOWN};
+
 use crate::error::RunError;
 
 /// A stream that ended before it opened.
 pub(super) fn refusal(node: &str, status: &Status) -> RunError {
     let details = status.get_error_details();
-    match status.code() {
-        Code::InvalidArgument => {
+    let reason = details.error_info().map_or("", |info| info.reason.as_str());
+    match (status.code(), reason) {
+        (Code::InvalidArgument, _) => {
             let violations = details.bad_request().map(|bad| bad.field_violations.as_slice()).unwrap_or_default();
             if let Some(refused) = violations.iter().find(|violation| violation.field == "checkpoint") {
                 let message = format!("the node cannot read its last checkpoint: {}", refused.description);
@@ -27,10 +30,11 @@ pub(super) fn refusal(node: &str, status: &Status) -> RunError {
             }
             RunError::node(node, "CONFIG_REFUSED", message).with_remedy("correct these fields in the pipeline file")
         }
-        Code::FailedPrecondition if details.error_info().is_some_and(|info| info.reason == "HANDLER_ROLE_MISMATCH") => {
+        (Code::NotFound, HANDLER_UNKNOWN) => RunError::node(node, HANDLER_UNKNOWN, status.message().to_owned()),
+        (Code::FailedPrecondition, HANDLER_ROLE_MISMATCH) => {
             RunError::node(node, "ROLE_MISMATCH", status.message().to_owned())
         }
-        Code::FailedPrecondition => {
+        (Code::FailedPrecondition, _) => {
             let said = |key| details.error_info().and_then(|info| info.metadata.get(key));
             let remedy = match (said("upgrade"), said("to")) {
                 (Some(side), Some(version)) => format!("upgrade the {side} to one that speaks protocol {version}"),
@@ -38,7 +42,7 @@ pub(super) fn refusal(node: &str, status: &Status) -> RunError {
             };
             RunError::node(node, "PROTOCOL_UNSUPPORTED", status.message().to_owned()).with_remedy(remedy)
         }
-        code => RunError::node(node, "OPEN_FAILED", format!("it did not open: {code:?}: {}", status.message())),
+        (code, _) => RunError::node(node, "OPEN_FAILED", format!("it did not open: {code:?}: {}", status.message())),
     }
 }
 
@@ -83,9 +87,11 @@ mod tests {
     }
 
     #[test]
-    fn a_role_and_anything_else_are_told_as_they_are() {
-        let details = ErrorDetails::with_error_info("HANDLER_ROLE_MISMATCH", "meshloom", []);
-        assert_eq!(said(Code::FailedPrecondition, details).0, "ROLE_MISMATCH");
+    fn a_handler_its_role_and_anything_else_are_told_as_they_are() {
+        let details = |reason: &str| ErrorDetails::with_error_info(reason, "meshloom", []);
+        assert_eq!(said(Code::FailedPrecondition, details("HANDLER_ROLE_MISMATCH")).0, "ROLE_MISMATCH");
+        assert_eq!(said(Code::NotFound, details("HANDLER_UNKNOWN")).0, "HANDLER_UNKNOWN");
+        assert_eq!(said(Code::NotFound, ErrorDetails::new()).0, "OPEN_FAILED", "what else was not found is not known");
         assert_eq!(said(Code::Unavailable, ErrorDetails::new()).0, "OPEN_FAILED");
     }
 }

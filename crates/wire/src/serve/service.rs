@@ -10,10 +10,10 @@ use meshloom_proto::v1::{
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{Handler, stream};
-use crate::session::{self, PROTOCOL};
+use crate::session::{self, HANDLER_ROLE_MISMATCH, HANDLER_UNKNOWN, PROTOCOL};
 
 /// Messages between a stream's task and its connection.
 const RESPONSES: usize = 16;
@@ -56,13 +56,15 @@ impl NodeServer {
         };
         let Some(found) = found else {
             let names: Vec<_> = handlers.iter().map(|handler| handler.describe().name).collect();
-            return Err(session::field("handler", &format!("must be one of {}", names.join(", "))));
+            let (name, names) = (name.escape_debug(), names.join(", "));
+            let message = format!("this process serves no handler `{name}`; name one of {names} with `handler`");
+            return Err(session::because(Code::NotFound, HANDLER_UNKNOWN, message, []));
         };
         let description = found.describe();
         if (description.role() == v1::HandlerRole::Source) != source {
             let (is, call) = if source { ("no source", "Process") } else { ("a source", "Produce") };
-            let message = format!("names `{}`, which is {is}: open it with {call}", description.name);
-            return Err(session::field("handler", &message));
+            let message = format!("`{}` is {is}; open it with {call}", description.name);
+            return Err(session::because(Code::FailedPrecondition, HANDLER_ROLE_MISMATCH, message, []));
         }
         Ok(found.as_ref())
     }

@@ -233,7 +233,18 @@ fn extension(name: &str, value: Value) -> Result<Option<Extension>, EnvelopeErro
 /// Whether a media type says JSON.
 pub(crate) fn is_json(content_type: &str) -> bool {
     let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json")
+    media_type.ends_with("/json") || media_type.ends_with("+json")
+}
+
+/// Whether a media type is text that a JSON string can hold as it is: no character set is said, or one that is UTF-8.
+fn is_utf8_text(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let charset = |parameter: &str| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"').to_ascii_lowercase())
+    };
+    parts.next().is_some_and(|media_type| media_type.to_ascii_lowercase().starts_with("text/"))
+        && parts.filter_map(charset).all(|charset| matches!(charset.as_str(), "utf-8" | "us-ascii"))
 }
 
 impl Envelope {
@@ -276,17 +287,18 @@ impl Envelope {
     }
 }
 
-/// Appends an event as an envelope, in one line.
+/// Appends an event as an envelope, in one line. CloudEvents has no empty attributes: they are left out, as absent ones.
 pub fn write(batch: &Batch, row: usize, out: &mut Vec<u8>) {
     let mut hex = [0; 32];
     let uid = batch.uid(row);
-    let id = batch.id(row).unwrap_or_else(|| uid.hex(&mut hex));
+    let said = |text: &&str| !text.is_empty();
+    let id = batch.id(row).filter(said).unwrap_or_else(|| uid.hex(&mut hex));
     let time = batch.time_ns(row).map(format_time);
     out.extend_from_slice(b"{\"specversion\":\"1.0\"");
     let attributes = [
         ("id", Some(id)),
-        ("source", Some(batch.source(row).unwrap_or("meshloom"))),
-        ("type", Some(batch.type_(row).unwrap_or(DEFAULT_TYPE))),
+        ("source", Some(batch.source(row).filter(said).unwrap_or("meshloom"))),
+        ("type", Some(batch.type_(row).filter(said).unwrap_or(DEFAULT_TYPE))),
         ("subject", batch.subject(row)),
         ("time", time.as_deref()),
         ("datacontenttype", batch.content_type(row)),
@@ -294,7 +306,7 @@ pub fn write(batch: &Batch, row: usize, out: &mut Vec<u8>) {
         (PARTITION_KEY, batch.key(row)),
     ];
     for (name, value) in attributes {
-        if let Some(value) = value {
+        if let Some(value) = value.filter(said) {
             member(name, &json_string(value), out);
         }
     }
@@ -309,7 +321,7 @@ pub fn write(batch: &Batch, row: usize, out: &mut Vec<u8>) {
             ExtensionValue::Timestamp(value) => json_string(&format_time(value)),
         };
         // The key has its own place.
-        if name != PARTITION_KEY || batch.key(row).is_none() {
+        if name != PARTITION_KEY || batch.key(row).filter(said).is_none() {
             member(name, &json, out);
         }
     }
@@ -321,13 +333,13 @@ fn data(payload: &[u8], content_type: Option<&str>, out: &mut Vec<u8>) {
     if payload.is_empty() {
         return;
     }
-    if content_type.is_none_or(is_json) {
+    if content_type.is_none_or(|media_type| media_type.is_empty() || is_json(media_type)) {
         if check_json(payload).is_ok() {
             out.extend_from_slice(b",\"data\":");
             compact(payload, out);
             return;
         }
-    } else if content_type.is_some_and(|media_type| media_type.trim_start().starts_with("text/"))
+    } else if content_type.is_some_and(is_utf8_text)
         && let Ok(text) = std::str::from_utf8(payload)
     {
         member("data", &json_string(text), out);
@@ -350,6 +362,9 @@ fn json_string(text: &str) -> String {
 fn format_time(nanoseconds: i64) -> String {
     DateTime::from_timestamp_nanos(nanoseconds).to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
+
+#[cfg(test)]
+pub(crate) mod vectors;
 
 #[cfg(test)]
 mod tests {

@@ -236,3 +236,6 @@ fn span(traceparent: &str, tracestate: Option<&str>) -> Option<SpanContext> {
     let usable = context.trace_id != [0; 16] && context.span_id != [0; 8];
     (usable && context.is_sampled()).then_some(context)
 }
+
+#[cfg(test)]
+mod tests;

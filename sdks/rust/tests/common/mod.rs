@@ -246,6 +246,9 @@ pub fn at(column: &[u8], i: usize) -> u32 {
 }
 
 pub fn value(values: &Values, i: usize) -> &[u8] {
+    if values.ends.is_empty() {
+        return &values.data;
+    }
     let start = if i == 0 { 0 } else { at(&values.ends, i - 1) as usize };
     &values.data[start..at(&values.ends, i) as usize]
 }

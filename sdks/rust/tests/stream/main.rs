@@ -8,3 +8,4 @@ mod open;
 mod protocol;
 mod publisher;
 mod sources;
+mod vectors;

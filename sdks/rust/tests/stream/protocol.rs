@@ -249,6 +249,33 @@ async fn half_close_answers_what_is_held_and_ends_well() {
     stream.end().await.expect("OK");
 }
 
+/// Waits until health says NOT_SERVING.
+async fn not_serving(health: &mut HealthClient<tonic::transport::Channel>) {
+    let service = || HealthCheckRequest { service: String::new() };
+    soon(async {
+        while health.check(service()).await.expect("health answers").into_inner().status != 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_work_can_be_taken_back_while_the_node_drains() {
+    let (mut served, mut stream) = start(node("m").map(sleep), "").await;
+    let mut health = HealthClient::new(served.channel().await);
+    let sequence = stream.send(batch(&["sleep"])).await;
+    assert_eq!(stream.progress().await.calls.len(), 1);
+    served.drain();
+    not_serving(&mut health).await;
+    // The stream has looked up from what it did since then.
+    assert_eq!(stream.progress().await.calls.len(), 1);
+    stream.cancel(sequence).await;
+    assert_eq!(stream.answer(sequence).await.reasons(), [(0, "CANCELLED")]);
+    stream.end().await.expect("OK");
+    served.ended().await.expect("drained");
+}
+
 #[tokio::test]
 async fn a_drain_says_so_answers_what_is_held_and_ends() {
     static GO: tokio::sync::Notify = tokio::sync::Notify::const_new();
@@ -262,19 +289,7 @@ async fn a_drain_says_so_answers_what_is_held_and_ends() {
     let sequence = stream.send(batch(&["a"])).await;
     assert_eq!(stream.progress().await.calls.len(), 1);
     served.drain();
-    soon(async {
-        while health
-            .check(HealthCheckRequest { service: String::new() })
-            .await
-            .expect("health answers")
-            .into_inner()
-            .status
-            != 2
-        {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    not_serving(&mut health).await;
     GO.notify_one();
     assert_eq!(stream.answer(sequence).await.outputs.len(), 1);
     stream.end().await.expect("OK");

@@ -62,13 +62,13 @@ async fn serve(
     progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut reading = true;
-    while reading || !hand.is_empty() {
+    let (mut reading, mut draining) = (true, false);
+    while (reading && !draining) || !hand.is_empty() {
         let overdue = hand.overdue();
         let response = tokio::select! {
             () = responses.closed() => break,
-            () = service.draining.cancelled(), if reading => {
-                reading = false;
+            () = service.draining.cancelled(), if !draining => {
+                draining = true;
                 continue;
             }
             Some(result) = results.recv() => hand.pass(result),
@@ -79,6 +79,8 @@ async fn serve(
             }
             () = async { sleep_until(overdue.unwrap_or_else(Instant::now)).await }, if overdue.is_some() => hand.answer_overdue(),
             request = requests.message(), if reading => match request {
+                // It comes again elsewhere; what is in hand may still be taken back.
+                Ok(Some(ProcessRequest { request: Some(process_request::Request::Work(_)) })) if draining => None,
                 Ok(Some(ProcessRequest { request: Some(process_request::Request::Work(work)) })) => take(service, &process, limits, work, &mut hand, &results_in)?,
                 Ok(Some(ProcessRequest { request: Some(process_request::Request::Cancel(cancel)) })) => {
                     tracing::debug!(sequence = cancel.sequence, reason = cancel.reason, "a work was taken back");

@@ -165,6 +165,14 @@ def test_sources(nodes: dict[str, Node], tmp_path: Path, name: str) -> None:
             run(nodes[name], config={"program": {"count": 3, **wrong}})
 
 
+def test_checkpoints_in_digits(nodes: dict[str, Node], tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    program = {"count": 3, "checkpoint_digits": 4}
+    result = run(nodes["source"], config={"program": program, "log": str(log)}, checkpoint="0001")
+    assert ([output.id for output in result.outputs], result.checkpoint) == (['"0001"#1', '"0002"#1'], "0003")
+    assert "settled 3" in log.read_text().splitlines()
+
+
 def test_the_queue_forgets_what_has_settled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(NODES))
     monkeypatch.delitem(sys.modules, "node", raising=False)

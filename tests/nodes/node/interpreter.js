@@ -1,9 +1,8 @@
 // The interpreter of tests/conformance/INTERPRETER.md: a node of every kind that does what each payload says.
 import { drop, isMain, node, serve } from "meshloom";
-import { z } from "zod";
 import { NOTHING, obey, obeyRow, PASS } from "./interpreter/commands.js";
 import { Config } from "./interpreter/config.js";
-import { produce } from "./interpreter/program.js";
+import { Checkpoint, produce } from "./interpreter/program.js";
 import { counted } from "./interpreter/report.js";
 import { setup } from "./interpreter/setup.js";
 
@@ -47,7 +46,10 @@ export const batch = node("batch", routed).batch(
   }),
 );
 
-const hooks = { checkpoint: z.int(), settled: (checkpoint, { state }) => state.log(`settled ${checkpoint}`) };
+const hooks = {
+  checkpoint: Checkpoint,
+  settled: (checkpoint, { state }) => state.log(`settled ${Number(checkpoint)}`),
+};
 
 export const source = node("source", options).source(produce, hooks);
 export const queue = node("queue", options).source(produce, { ...hooks, replays: false });

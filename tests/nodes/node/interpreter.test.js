@@ -184,8 +184,12 @@ test("sources: programs, checkpoints, what is settled", async (t) => {
   assert.deepEqual([outputs[0].value, checkpoint, exhausted], [{ n: 2, fill: "xxx" }, 4, true]);
   await assert.rejects(run(source, [], { config: { program: { fail_at: 2 } } }), /asked to fail at 2/);
   await assert.rejects(run(source, [], { config: { program: { repeat_checkpoint: 3 } } }), /came twice in a row/);
+  const digits = { config: { program: { count: 6, checkpoint_digits: 4 }, log }, checkpoint: "0004" };
+  const inDigits = await run(source, [], digits);
+  assert.deepEqual([inDigits.outputs.map(({ id }) => id), inDigits.checkpoint], [['"0004"#1', '"0005"#1'], "0006"]);
   const endless = await run(queue, [], { config: { program: { pause_ms: 1 }, log }, limit: 3 });
   assert.equal(endless.exhausted, false);
   const lines = readFileSync(log, "utf8").split("\n");
-  for (const line of ["settled 4", "receipt 2", "receipt 4", "receipt 1"]) assert.ok(lines.includes(line), line);
+  for (const line of ["settled 4", "settled 6", "receipt 2", "receipt 4", "receipt 1"])
+    assert.ok(lines.includes(line), line);
 });

@@ -106,8 +106,8 @@ def nodes() -> list[Node[Settings, None]]:
     delivering.sink(handle_sink)
     batching.batch(handle_batch)
     replaying, queueing = node("source"), node("queue")
-    replaying.source(checkpoint=int)(sources.produce)
-    queueing.source(checkpoint=int, replays=False)(sources.produce)
+    replaying.source(checkpoint=sources.Checkpoint)(sources.produce)
+    queueing.source(checkpoint=sources.Checkpoint, replays=False)(sources.produce)
     for source in (replaying, queueing):
         source.settled(sources.settled)
     return [mapping, filtering, splitting, delivering, batching, replaying, queueing, narrow]

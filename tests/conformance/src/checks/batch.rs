@@ -117,13 +117,23 @@ async fn columns(context: &Context) -> Outcome {
 }
 
 async fn vectors(context: &Context) -> Outcome {
-    let mut stream = context.open("map").config(&json!({"command": {"do": "context"}})).start().await?;
+    for handler in ["map", "flat_map"] {
+        golden(context, handler).await.map_err(|fault| fault.at(handler))?;
+    }
+    Ok(())
+}
+
+/// Sends the batches of `vectors/batches.json`, each as the bytes that stand there.
+pub(super) async fn golden(context: &Context, handler: &str) -> Outcome {
+    // The command stands in the config: the payloads are the vectors' own.
+    let mut stream = context.open(handler).config(&json!({"command": {"do": "context"}})).start().await?;
     for vector in vectors::batches() {
         let work = v1::Work { batch: Some(vector.batch), ..v1::Work::default() };
         let work = stream.send_work(work, vector.events.clone());
         let found = told(&stream.answer(work).await?, vector.events.len())?;
-        for (event, told) in vector.events.iter().zip(&found) {
-            matches(&event.to_context(), told).map_err(|fault| fault.at(&vector.name))?;
+        for (row, (event, told)) in vector.events.iter().zip(&found).enumerate() {
+            let place = || format!("the vector {}, event {row}", vector.name);
+            matches(&event.to_context(), told).map_err(|fault| fault.at(&place()))?;
         }
     }
     stream.finish().await

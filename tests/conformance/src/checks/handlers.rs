@@ -17,6 +17,7 @@ use crate::{
 area! {
     "batch-handler.rows" Full Shared ["W10", "W2"] "a batch handler says of each row what becomes of it" => rows;
     "batch-handler.columns" Full Shared ["B11"] "a batch handler sees what the columns say" => columns;
+    "batch-handler.vectors" Full Shared ["B11", "B4", "B6", "B7"] "the golden batches are seen as their files say" => vectors;
     "batch-handler.unmentioned" Full Shared ["W10"] "a row that is not mentioned is RETRY / UNACCOUNTED" => unmentioned;
     "batch-handler.twice" Full Shared ["W10"] "a row that is named twice, or is not there, retries the whole work" => twice;
     "batch-handler.error" Full Shared ["W9"] "an error in a batch handler is a failure of all that is open" => error;
@@ -27,6 +28,7 @@ area! {
     "flat-map.many" Full Shared ["W17", "W3"] "more than 1 MiB of outputs of one input goes on in the next result" => many;
     "flat-map.more-than-a-result" Full Shared ["W19", "W17"] "more than 65,536 outputs are split over results" => most;
     "flat-map.large" Full Shared ["W19", "W17"] "large outputs of one input are split over results" => large;
+    "flat-map.nothing-more" Full Shared ["W3", "W17"] "`continued` is said only where more follows" => nothing_more;
     "flat-map.fails-midway" Full Shared ["W17"] "what was sent before a failure stays sent" => midway;
     "flat-map.neighbours" Full Shared ["W3", "W17"] "an input that goes on does not mix with its neighbours" => neighbours;
     "result.nothing" Full Shared ["W6"] "a handler that returns nothing is told so" => nothing;
@@ -65,6 +67,10 @@ async fn columns(context: &Context) -> Outcome {
         stream.finish().await?;
     }
     Ok(())
+}
+
+async fn vectors(context: &Context) -> Outcome {
+    batch::golden(context, "batch").await
 }
 
 /// A command that the language cannot write is rejected so.
@@ -193,6 +199,18 @@ async fn large(context: &Context) -> Outcome {
     let answer = streamed(context, &[json!({"do": "stream", "count": 20, "bytes": 4 << 20})], &[20]).await?;
     let whole = answer.rows.iter().all(|row| row.event.payload.len() == 4 << 20);
     holds(whole, "20 payloads of 4 MiB", || "others".into())
+}
+
+async fn nothing_more(context: &Context) -> Outcome {
+    // Outputs that end where a result is full, and just beyond: what follows `continued` is held by the record.
+    for (count, bytes) in [(1, 1 << 20), (1, 2 << 20), (2, 1 << 19), (32, 1 << 16), (65_536, 16), (1024, 1024)] {
+        let commands = [json!({"do": "stream", "count": count, "bytes": bytes}), json!({"do": "pass"})];
+        let place = format!("{count} outputs of {bytes} bytes");
+        let answer = at(context, "flat_map", &commands).await.map_err(|fault| fault.at(&place))?;
+        let all = if count == 1 { "out".to_owned() } else { format!("out x{count}") };
+        fared(&place, &answer, &[&all, "out"])?;
+    }
+    Ok(())
 }
 
 async fn midway(context: &Context) -> Outcome {

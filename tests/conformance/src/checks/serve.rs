@@ -13,7 +13,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use super::{fared, patiently, patiently_fresh};
+use super::{fared, patiently, patiently_fresh, verdicts};
 use crate::{
     check::area,
     client::{Process, Work, describe},
@@ -29,6 +29,7 @@ area! {
     "serve.streams-independent" Core Shared ["T7"] "a stream goes on beside one that is busy" => streams;
     "serve.blocked-handler" Core Shared ["T9", "W15"] "health, Describe, new streams and Progress go on beside a handler that blocks" => blocked;
     "serve.drain" Core Fresh ["T8"] "SIGTERM: works in hand are answered, streams end OK, the process exits 0" => drain;
+    "serve.drain-health" Core Fresh ["T8", "T2"] "after SIGTERM health is NOT_SERVING, and no stream is taken, while a work is still in hand" => drain_health;
     "serve.drain-idle" Core Fresh ["T8"] "SIGTERM without work in hand ends streams OK and the process with 0" => drain_idle;
 }
 
@@ -144,40 +145,76 @@ async fn drain(context: &Context) -> Outcome {
 }
 
 async fn drain_within(context: &Context, ms: u32) -> Outcome {
-    let process = context.process()?;
     let mut busy = context.open("map").start().await?;
     let idle = context.open("filter").start().await?;
     let work = busy.send(Work::commands(&[json!({"do": "sleep", "ms": ms})]));
     in_hand(&busy, work).await?;
-    process.signal(Signal::TERM);
-    // Until it has gone there is time: the work sleeps on.
-    let not_serving = async {
-        loop {
-            match context.node.health("").await {
-                Ok(ServingStatus::Serving) => tokio::time::sleep(Duration::from_millis(20)).await,
-                Ok(status) => return Some(status),
-                Err(_) => return None,
-            }
-        }
-    };
-    let status = tokio::time::timeout(context.patience, not_serving).await;
-    match status {
-        Err(_) => return Err(Fault::new("NOT_SERVING after SIGTERM", "SERVING")),
-        Ok(Some(status)) => same("health after SIGTERM", &ServingStatus::NotServing, &status)?,
-        // It takes no more connections, which says the same.
-        Ok(None) => {}
-    }
-    // A connection that is refused is UNAVAILABLE too. What happens once the work is done says nothing of the drain.
-    let refused = context.open("map").refused().await;
-    if busy.record().answer(work).is_none() {
-        same("the status of a stream that opens after SIGTERM", &Code::Unavailable, &refused?.code())?;
-    }
+    context.process()?.signal(Signal::TERM);
     fared("the work in hand at SIGTERM", &busy.answer(work).await?, &["out"])?;
     for (name, stream) in [("the stream with work", &busy), ("the idle stream", &idle)] {
         let status = stream.ended().await?;
         holds(status.code() == Code::Ok, format!("{name} ends OK"), || describe(&status))?;
     }
     exits(context).await
+}
+
+async fn drain_health(context: &Context) -> Outcome {
+    // A node may give its works up in the end; one that was stopped for so long has another try.
+    patiently_fresh!(context, _slow => drain_health_held(context))
+}
+
+async fn drain_health_held(context: &Context) -> Outcome {
+    let mut busy = context.open("map").start().await?;
+    // It is in hand until it is taken back: whatever is answered before was answered beside it.
+    let work = busy.send(Work::commands(&[json!({"do": "sleep", "ms": 600_000})]));
+    in_hand(&busy, work).await?;
+    context.process()?.signal(Signal::TERM);
+    for service in ["", "meshloom.v1.NodeService"] {
+        not_serving(context, service, &busy, work).await?;
+    }
+    takes_no_stream(context).await?;
+    let early = busy.record().answer(work);
+    holds(early.is_none(), "the work in hand at SIGTERM goes on", || {
+        format!("it was answered {:?}", early.as_ref().map(verdicts))
+    })?;
+    busy.cancel(work);
+    fared("the work in hand at SIGTERM, which was then taken back", &busy.answer(work).await?, &["RETRY CANCELLED"])?;
+    let status = busy.ended().await?;
+    holds(status.code() == Code::Ok, "the stream ends OK", || describe(&status))?;
+    exits(context).await
+}
+
+/// Opens streams until one is refused. Which comes first of this and NOT_SERVING is left to the node.
+async fn takes_no_stream(context: &Context) -> Outcome {
+    let deadline = tokio::time::Instant::now() + context.patience;
+    let status = loop {
+        match context.open("map").refused().await {
+            Ok(status) => break status,
+            Err(fault) if tokio::time::Instant::now() > deadline => return Err(fault.at("a stream after SIGTERM")),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    same("the status of a stream that opens after SIGTERM", &Code::Unavailable, &status.code())
+}
+
+/// Asks for a service's health until it is NOT_SERVING, which it must say while a work is in hand.
+async fn not_serving(context: &Context, service: &str, busy: &Process, work: u64) -> Outcome {
+    let what = format!("the health NOT_SERVING of {service:?} after SIGTERM, beside a work in hand");
+    let deadline = tokio::time::Instant::now() + context.patience;
+    let mut got = "no answer".to_owned();
+    loop {
+        match tokio::time::timeout_at(deadline, context.node.health(service)).await {
+            Ok(Ok(ServingStatus::NotServing)) => return Ok(()),
+            Ok(Ok(status)) => status.as_str_name().clone_into(&mut got),
+            Ok(Err(why)) => return Err(Fault::new(what, format!("{got}, then no answer: {why}"))),
+            Err(_) => return Err(Fault::new(what, format!("{got} for {:?}", context.patience))),
+        }
+        let over = busy.record().answer(work).is_some() || busy.record().ended.is_some();
+        if over {
+            return Err(Fault::new(what, format!("{got}, until the work was no longer in hand")));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 async fn drain_idle(context: &Context) -> Outcome {

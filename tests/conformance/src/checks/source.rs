@@ -6,6 +6,7 @@ use bytes::Bytes;
 use meshloom_proto::v1::{self, trace_sampling::Rule};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use serde_json::{Value as Json, json};
+use sha2::{Digest as _, Sha256};
 use tonic::Code;
 
 use super::{error_info, refuses};
@@ -13,7 +14,7 @@ use crate::{
     check::area,
     client::{Frame, Produce},
     context::Context,
-    event::{Event, Span, Value},
+    event::{Event, Span, Value, hex},
     fault::{Fault, Outcome, holds, same},
 };
 
@@ -29,6 +30,7 @@ area! {
     "source.resumes" Full Shared ["S6"] "a source goes on behind a checkpoint" => resumes;
     "source.checkpoint-unreadable" Full Shared ["S6"] "a checkpoint that cannot be read is refused" => unreadable;
     "source.ids" Full Shared ["S7"] "ids are the same after a replay and however frames are cut" => ids;
+    "source.ids-long-checkpoint" Full Shared ["S7"] "a checkpoint of more than 256 bytes stands in ids as its SHA-256" => long_ids;
     "source.own-ids" Full Shared ["S7"] "ids that the source sets stay" => own_ids;
     "source.stop" Full Shared ["S9"] "Stop ends a source OK and without `exhausted`" => stop;
     "source.stop-without-credit" Full Shared ["S9", "S1"] "Stop ends a source that waits for credit" => stop_waiting;
@@ -40,6 +42,7 @@ area! {
     "source.role-mismatch" Full Shared ["O3"] "a source opened with Process, or the reverse, is refused" => role;
     "source.config" Full Shared ["O4", "O3", "O2"] "Produce refuses as Process does" => config;
     "queue.runs-out" Full Shared ["S8", "D2"] "a source that cannot replay gives its events" => queue;
+    "queue.ids" Full Shared ["S7"] "a source that cannot replay makes up no ids; those that it sets stay" => queue_ids;
     "queue.settled" Full Fresh ["S10"] "receipts of a source that cannot replay come per event, out of order too" => queue_settled;
 }
 
@@ -198,6 +201,40 @@ async fn ids(context: &Context) -> Outcome {
     Ok(())
 }
 
+async fn long_ids(context: &Context) -> Outcome {
+    let mut random = SmallRng::seed_from_u64(context.seed);
+    // With its quotes a checkpoint is on both sides of the limit, and far beyond it.
+    for digits in [254, 255, 1000] {
+        let wire = |n: u64| format!("\"{n:0digits$}\"");
+        let prefix = |n: u64| match wire(n) {
+            _ if n == 0 => String::new(),
+            short if short.len() <= 256 => short,
+            long => hex(&Sha256::digest(long)),
+        };
+        let config = program(json!({"count": 10, "checkpoint_every": 3, "checkpoint_digits": digits}));
+        // From the start, and as after a replay from each checkpoint.
+        for start in [0, 3, 6, 9] {
+            let place = format!("checkpoints of {} bytes on the wire, from event {start}", digits + 2);
+            let given = (start > 0).then(|| Bytes::from(wire(start)));
+            let mut stream = context.produce("source").config(&config).checkpoint(given).start().await?;
+            for _ in 0..10 {
+                stream.demand(random.random_range(1..=4), ROOM);
+            }
+            for event in all(&mut stream).await? {
+                let n = number(&event);
+                let expected = format!("{}#{}", prefix((n - 1) / 3 * 3), (n - 1) % 3 + 1);
+                same(&format!("{place}: the id of event {n}"), &Some(expected), &event.id)?;
+            }
+            for frame in &stream.record().frames {
+                let last = frame.events.last().map(number).unwrap_or_default() / 3 * 3;
+                let expected = (last > 0).then(|| Bytes::from(wire(last)));
+                same(&format!("{place}: the checkpoint of a frame"), &expected, &frame.checkpoint)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 async fn own_ids(context: &Context) -> Outcome {
     let mut stream = context.produce("source").config(&program(json!({"count": 5, "ids": true}))).start().await?;
     stream.demand(100, ROOM);
@@ -303,6 +340,26 @@ async fn queue(context: &Context) -> Outcome {
     same("the numbers of the events", &(1..=50).collect::<Vec<u64>>(), &numbers(&all(&mut stream).await?))
 }
 
+async fn queue_ids(context: &Context) -> Outcome {
+    for every in [0, 1, 3] {
+        for own in [false, true] {
+            let config = program(json!({"count": 20, "checkpoint_every": every, "ids": own}));
+            let mut stream = context.produce("queue").config(&config).start().await?;
+            // In frames of three, and one for the rest.
+            for events in [3, 3, 3, 100] {
+                stream.demand(events, ROOM);
+            }
+            for event in all(&mut stream).await? {
+                let n = number(&event);
+                let set = if own { "sets its ids" } else { "sets none" };
+                let what = format!("the id of event {n} of a queue that {set}, checkpoints every {every}");
+                same(&what, &own.then(|| format!("e{n}")), &event.id)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 async fn queue_settled(context: &Context) -> Outcome {
     let (_folder, file) = log()?;
     let config = json!({"program": {"checkpoint_every": 0}, "log": file});
@@ -346,7 +403,7 @@ async fn sampled_before(context: &Context) -> Outcome {
     let mut stream = context.produce("source").config(&config).with(sampled(Rule::Ratio(0.0))).start().await?;
     stream.demand(100, ROOM);
     for event in all(&mut stream).await? {
-        let trace = event.span.map(|span| crate::event::hex(&span.trace_id));
+        let trace = event.span.map(|span| hex(&span.trace_id));
         same(
             "the trace of an event with a sampled context",
             &Some("0af7651916cd43dd8448eb211c80319c".to_owned()),

@@ -185,13 +185,26 @@ impl Record {
     }
 }
 
-type Checked = Result<(), (&'static str, String, String)>;
+type Checked<T = ()> = Result<T, (&'static str, String, String)>;
 
 impl Held {
     fn take(&mut self, result: &v1::WorkResult, role: HandlerRole, routes: &[String]) -> Checked {
         let continued = self.continued.take();
-        if let Some(outputs) = &result.outputs {
-            self.outputs(outputs, continued, role, routes)?;
+        let first = match &result.outputs {
+            Some(outputs) => self.outputs(outputs, continued, role, routes)?,
+            None => None,
+        };
+        if let Some(parent) = continued
+            && first != continued
+            && result.failures.iter().all(|failure| failure.index != parent)
+        {
+            let expected = format!("behind `continued` a result that begins with input {parent}, or names its failure");
+            let got = match first {
+                Some(first) => format!("outputs that begin with input {first}"),
+                None if result.outputs.is_some() => "outputs of the whole batch".into(),
+                None => "no outputs".into(),
+            };
+            return Err(("W3", expected, format!("{got}, and {} failures of others", result.failures.len())));
         }
         for failure in &result.failures {
             self.failure(failure, continued, result)?;
@@ -221,7 +234,14 @@ impl Held {
         Ok(())
     }
 
-    fn outputs(&mut self, outputs: &v1::Outputs, before: Option<u32>, role: HandlerRole, routes: &[String]) -> Checked {
+    /// The parent of the first output; `None`: the whole batch.
+    fn outputs(
+        &mut self,
+        outputs: &v1::Outputs,
+        before: Option<u32>,
+        role: HandlerRole,
+        routes: &[String],
+    ) -> Checked<Option<u32>> {
         let rows = outputs::read(outputs, &self.events, self.count);
         let rows = rows.map_err(|(rule, got)| (rule, "well-formed outputs".to_owned(), got))?;
         let mut named: Vec<u32> = rows.iter().filter_map(|row| row.parent).collect();
@@ -252,8 +272,9 @@ impl Held {
         if role == HandlerRole::Map && named.len() != rows.len() {
             return Err(("W6", "one output per input of a map".into(), format!("{} for {}", rows.len(), named.len())));
         }
+        let first = rows.first().and_then(|row| row.parent);
         self.answer.rows.extend(rows);
-        Ok(())
+        Ok(first)
     }
 
     fn row(&self, row: &Row, role: HandlerRole, routes: &[String]) -> Checked {
@@ -373,8 +394,11 @@ mod tests {
         let first = v1::WorkResult { failures: vec![failure(1, "BUSY")], ..result(passed(&[0]), 0, false) };
         assert_eq!(broken(HandlerRole::Map, vec![first, result(None, 1, true)]), None);
         let goes_on = v1::Outputs { continued: true, ..passed(&[0, 0]).unwrap() };
+        let goes_on = || result(Some(goes_on.clone()), 0, false);
         let rest = result(passed(&[0, 1, 2]), 0, true);
-        assert_eq!(broken(HandlerRole::FlatMap, vec![result(Some(goes_on), 0, false), rest]), None);
+        assert_eq!(broken(HandlerRole::FlatMap, vec![goes_on(), rest]), None);
+        let fails = v1::WorkResult { failures: vec![failure(0, "BUSY")], ..result(passed(&[1]), 1, true) };
+        assert_eq!(broken(HandlerRole::FlatMap, vec![goes_on(), fails]), None);
         let whole = v1::WorkResult { failures: vec![failure(WHOLE, "TIMEOUT")], ..result(None, 0, true) };
         assert_eq!(broken(HandlerRole::Batch, vec![whole]), None);
     }
@@ -390,6 +414,7 @@ mod tests {
         let subject = v1::Strings { values: Some(values(["new"])), ..v1::Strings::default() };
         let changed = v1::Outputs { subject: Some(subject), ..passed(&[0, 1, 2]).unwrap() };
         let continued = v1::Outputs { continued: true, ..passed(&[0, 1, 2]).unwrap() };
+        let goes_on = || result(Some(v1::Outputs { continued: true, ..passed(&[0]).unwrap() }), 0, false);
         let cases: Vec<(&str, HandlerRole, Vec<v1::WorkResult>)> = vec![
             ("W2", Map, vec![result(passed(&[0, 1]), 0, true)]),
             ("W2", Map, vec![result(passed(&[0, 1, 2]), 1, true)]),
@@ -400,6 +425,10 @@ mod tests {
             ("W3", FlatMap, vec![result(passed(&[1, 0, 2]), 0, true)]),
             ("W3", FlatMap, vec![result(passed(&[0, 1, 3]), 0, true)]),
             ("W3", FlatMap, vec![result(Some(continued), 0, true)]),
+            ("W3", FlatMap, vec![goes_on(), result(passed(&[1, 2]), 0, true)]),
+            ("W3", FlatMap, vec![goes_on(), result(None, 2, true)]),
+            ("W3", FlatMap, vec![goes_on(), with(failure(1, "BUSY"))]),
+            ("W3", FlatMap, vec![goes_on(), result(passed(&[1]), 0, false), result(passed(&[0]), 1, true)]),
             ("W5", Map, vec![result(Some(new), 0, true)]),
             ("W6", Map, vec![result(passed(&[0, 0, 1, 2]), 0, true)]),
             ("W6", Sink, vec![all()]),

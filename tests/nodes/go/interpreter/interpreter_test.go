@@ -159,6 +159,7 @@ func TestProgramsOfSources(t *testing.T) {
 		"resumed":     {`{"count":3}`, 2, []string{`{"n":3} id=2#1`}},
 		"ids":         {`{"count":2,"ids":true}`, nil, []string{`{"n":1} id=e1`, `{"n":2} id=e2`}},
 		"checkpoints": {`{"count":3,"checkpoint_every":2}`, nil, []string{`{"n":1} id=#1`, `{"n":2} id=#2`, `{"n":3} id=2#1`}},
+		"digits":      {`{"count":3,"checkpoint_digits":4}`, "0001", []string{`{"n":2} id="0001"#1`, `{"n":3} id="0002"#1`}},
 		"fill":        {`{"count":1,"bytes":3,"pause_ms":1}`, nil, []string{`{"n":1,"fill":"xxx"} id=#1`}},
 		"attributes":  {`{"count":1,"attributes":true,"traceparent":"tp"}`, nil, []string{`{"n":1} key=k1 type=test id=#1 time=1970-01-01T00:00:00.000000001Z part=1 traceparent=tp`}},
 	} {
@@ -181,4 +182,8 @@ func TestWhatHasSettledIsLogged(t *testing.T) {
 	options := running(`{"count":2,"checkpoint_every":2}`, nil, log)
 	meshloomtest.RunSource(t, options, handler(t, "queue"))
 	wantLines(t, log, "setup L", "receipt 1", "receipt 2", "settled 2", "teardown L")
+	log = filepath.Join(t.TempDir(), "log")
+	options = running(`{"count":1,"checkpoint_digits":4}`, nil, log)
+	meshloomtest.RunSource(t, options, handler(t, "source"))
+	wantLines(t, log, "setup L", "receipt 1", "settled 1", "teardown L")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 type program struct {
 	Count            int    `json:"count" doc:"events; 0: without end"`
 	CheckpointEvery  int    `json:"checkpoint_every" default:"1" doc:"every so many events one carries its number as checkpoint; 0: none"`
+	CheckpointDigits int    `json:"checkpoint_digits" doc:"above 0: checkpoints are strings of so many digits"`
 	IDs              bool   `json:"ids"`
 	Attributes       bool   `json:"attributes"`
 	Traceparent      string `json:"traceparent"`
@@ -29,15 +31,30 @@ type event struct {
 	Fill string `json:"fill,omitempty"`
 }
 
+// position is the number of the event at which a source stands: as such, or in digits of a string.
+type position int
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (at *position) UnmarshalJSON(data []byte) error {
+	digits := string(data)
+	if text, quoted := strings.CutPrefix(digits, `"`); quoted {
+		digits = strings.TrimSuffix(text, `"`)
+	}
+	number, err := strconv.ParseUint(digits, 10, 32)
+	*at = position(number)
+	return err
+}
+
 func newSource(in *interpreter) meshloom.SourceHandler {
 	return meshloom.Source(in.produce, meshloom.OnSettled(func(_ context.Context, upTo meshloom.Checkpoint) error {
-		return in.log("settled", upTo)
+		var at position
+		return errors.Join(upTo.Decode(&at), in.log("settled", at))
 	}))
 }
 
 // produce goes on behind the event whose number is the checkpoint.
-func (in *interpreter) produce(ctx context.Context, last int) iter.Seq2[meshloom.Record, error] {
-	p := in.Program
+func (in *interpreter) produce(ctx context.Context, from position) iter.Seq2[meshloom.Record, error] {
+	p, last := in.Program, int(from)
 	return func(yield func(meshloom.Record, error) bool) {
 		for i := last + 1; p.Count == 0 || i <= p.Count; i++ {
 			if i > last+1 && !pause(ctx, time.Duration(p.PauseMS)*time.Millisecond) {
@@ -67,6 +84,14 @@ func pause(ctx context.Context, length time.Duration) bool {
 	}
 }
 
+// checkpoint is that of event i.
+func (p program) checkpoint(i int) any {
+	if p.CheckpointDigits == 0 {
+		return i
+	}
+	return fmt.Sprintf("%0*d", p.CheckpointDigits, i)
+}
+
 // record is event i.
 func (in *interpreter) record(i int) meshloom.Record {
 	p := in.Program
@@ -76,10 +101,10 @@ func (in *interpreter) record(i int) meshloom.Record {
 		Settled:    func(context.Context) error { return in.log("receipt", i) },
 	}
 	if p.CheckpointEvery > 0 && i%p.CheckpointEvery == 0 {
-		r.Checkpoint = i
+		r.Checkpoint = p.checkpoint(i)
 	}
 	if i == p.RepeatCheckpoint {
-		r.Checkpoint = i - 1
+		r.Checkpoint = p.checkpoint(i - 1)
 	}
 	if p.IDs {
 		r.ID = fmt.Sprintf("e%d", i)

@@ -6,6 +6,7 @@ const Program = z
   .strictObject({
     count: z.int().default(0),
     checkpoint_every: z.int().default(1),
+    checkpoint_digits: z.int().default(0),
     ids: z.boolean().default(false),
     attributes: z.boolean().default(false),
     traceparent: z.string().default(""),

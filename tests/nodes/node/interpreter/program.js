@@ -1,5 +1,9 @@
 import { setTimeout } from "node:timers/promises";
 import { output } from "meshloom";
+import { z } from "zod";
+
+/** The number of an event, as such or in digits. */
+export const Checkpoint = z.union([z.int(), z.string().regex(/^\d+$/).transform(Number)]);
 
 /** The events of a program, from behind a checkpoint on. */
 export async function* produce({ checkpoint = 0, config: { program }, state, signal }) {
@@ -13,8 +17,16 @@ export async function* produce({ checkpoint = 0, config: { program }, state, sig
 
 const payload = (n, { bytes }) => (bytes === 0 ? { n } : { n, fill: "x".repeat(bytes) });
 
-const attributes = (i, { checkpoint_every: every, repeat_checkpoint: repeated, ...program }) => ({
-  checkpoint: i === repeated ? i - 1 : every > 0 && i % every === 0 ? i : undefined,
+const written = (i, { checkpoint_digits: digits }) => (digits === 0 ? i : String(i).padStart(digits, "0"));
+
+const checkpoint = (i, program) => {
+  const { checkpoint_every: every, repeat_checkpoint: repeated } = program;
+  if (i === repeated) return written(i - 1, program);
+  return every > 0 && i % every === 0 ? written(i, program) : undefined;
+};
+
+const attributes = (i, program) => ({
+  checkpoint: checkpoint(i, program),
   ...(program.ids && { id: `e${i}` }),
   ...(program.attributes && { key: `k${i % 3}`, type: "test", time: BigInt(i) }),
   extensions: {

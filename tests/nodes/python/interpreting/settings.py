@@ -19,6 +19,7 @@ class Program(msgspec.Struct, forbid_unknown_fields=True):
 
     count: int = 0
     checkpoint_every: int = 1
+    checkpoint_digits: int = 0
     ids: bool = False
     attributes: bool = False
     traceparent: str = ""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from meshloom import Output, SourceContext
 
 from .settings import Program, Settings, append
 
+#: The number of an event, as such or in digits.
+Checkpoint = int | Annotated[str, msgspec.Meta(pattern="^[0-9]+$")]
+
 
 def produce(ctx: SourceContext[Settings, None]) -> Iterator[Output[Any]]:
     """The events of the program behind the checkpoint."""
     program = ctx.config.program or Program()
-    i = ctx.checkpoint or 0
+    i = int(ctx.checkpoint or 0)
     while not ctx.stopping.is_set() and (program.count == 0 or i < program.count):
         i += 1
         if i == program.fail_at:
@@ -25,9 +30,14 @@ def produce(ctx: SourceContext[Settings, None]) -> Iterator[Output[Any]]:
             ctx.stopping.wait(program.pause_ms / 1000)
 
 
-def settled(checkpoint: int, ctx: SourceContext[Settings, None]) -> None:
+def settled(checkpoint: Checkpoint, ctx: SourceContext[Settings, None]) -> None:
     """The hook for checkpoints."""
-    append(ctx.config, f"settled {checkpoint}")
+    append(ctx.config, f"settled {int(checkpoint)}")
+
+
+def checkpoint_of(program: Program, i: int) -> Checkpoint:
+    """As the program writes it."""
+    return f"{i:0{program.checkpoint_digits}}" if program.checkpoint_digits else i
 
 
 def filling(program: Program) -> dict[str, str]:
@@ -49,7 +59,7 @@ def attributes(program: Program, i: int) -> dict[str, Any]:
     if extensions:
         given["extensions"] = extensions
     if i == program.repeat_checkpoint:
-        given["checkpoint"] = i - 1
+        given["checkpoint"] = checkpoint_of(program, i - 1)
     elif program.checkpoint_every and i % program.checkpoint_every == 0:
-        given["checkpoint"] = i
+        given["checkpoint"] = checkpoint_of(program, i)
     return given

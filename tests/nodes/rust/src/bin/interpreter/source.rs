@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use meshloom::{Checkpoint, Output, Record, Result, SourceContext, stream, stream::StreamExt as _};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::{Value, json};
 
 use crate::app::App;
 
@@ -13,6 +13,7 @@ use crate::app::App;
 pub(crate) struct Program {
     count: u64,
     checkpoint_every: u64,
+    checkpoint_digits: usize,
     ids: bool,
     attributes: bool,
     traceparent: String,
@@ -27,6 +28,7 @@ impl Default for Program {
         Self {
             count: 0,
             checkpoint_every: 1,
+            checkpoint_digits: 0,
             ids: false,
             attributes: false,
             traceparent: String::new(),
@@ -38,7 +40,33 @@ impl Default for Program {
     }
 }
 
+/// The number of an event: as such, or in the digits of a string.
+pub(crate) struct Position(u64);
+
+impl<'de> Deserialize<'de> for Position {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(u64),
+            Digits(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Number(number) => Ok(Self(number)),
+            Written::Digits(digits) => digits.parse().map(Self).map_err(D::Error::custom),
+        }
+    }
+}
+
 impl Program {
+    /// The checkpoint of event `n`.
+    fn checkpoint(&self, n: u64) -> Value {
+        match self.checkpoint_digits {
+            0 => json!(n),
+            digits => json!(format!("{n:0digits$}")),
+        }
+    }
+
     /// Event `n`, from 1.
     fn record(&self, n: u64) -> Result<Record> {
         if n == self.fail_at {
@@ -59,9 +87,9 @@ impl Program {
             output = output.extension("traceparent", self.traceparent.as_str());
         }
         Ok(if n == self.repeat_checkpoint {
-            output.checkpoint(n - 1)
+            output.checkpoint(self.checkpoint(n - 1))
         } else if n.checked_rem(self.checkpoint_every) == Some(0) {
-            output.checkpoint(n)
+            output.checkpoint(self.checkpoint(n))
         } else {
             output.into()
         })
@@ -70,9 +98,9 @@ impl Program {
 
 pub(crate) fn produce(
     context: SourceContext<App>,
-    Checkpoint(done): Checkpoint<u64>,
+    Checkpoint(done): Checkpoint<Position>,
 ) -> impl stream::Stream<Item = Result<Record>> {
-    let first = done.unwrap_or(0) + 1;
+    let first = done.map_or(0, |Position(number)| number) + 1;
     let last = match context.state().0.program.count {
         0 => u64::MAX,
         count => count,
@@ -93,6 +121,6 @@ pub(crate) fn produce(
 }
 
 /// The hook for checkpoints.
-pub(crate) async fn settled(checkpoint: u64, app: Arc<App>) -> std::io::Result<()> {
-    app.log(format_args!("settled {checkpoint}"))
+pub(crate) async fn settled(Position(number): Position, app: Arc<App>) -> std::io::Result<()> {
+    app.log(format_args!("settled {number}"))
 }

@@ -192,3 +192,16 @@ async fn a_source_follows_its_program() {
         ["setup L", "receipt 2", "settled 2", "receipt 3", "settled 2", "receipt 4", "settled 4", "teardown L"];
     assert_eq!(written.lines().collect::<Vec<_>>(), expected);
 }
+
+#[tokio::test]
+async fn a_source_writes_checkpoints_in_digits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("log");
+    let config = json!({"log": log, "program": {"count": 3, "checkpoint_digits": 4}});
+    let produced = testing::produce(handler("source")).config(&config).after("0001").await.expect("it produces");
+    assert_eq!(produced.checkpoints, [Some(json!("0002")), Some(json!("0003"))]);
+    let ids: Vec<_> = produced.outputs.iter().map(|output| output.id.as_deref()).collect();
+    assert_eq!(ids, [Some("\"0001\"#1"), Some("\"0002\"#1")]);
+    let written = std::fs::read_to_string(log).expect("written");
+    assert!(written.lines().any(|line| line == "settled 3"), "{written}");
+}

@@ -2,12 +2,10 @@ package meshloom_test
 
 import (
 	"context"
-	"encoding/json"
 	"net"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 
@@ -141,49 +139,4 @@ func BenchmarkHop(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 		})
 	}
-}
-
-// BenchmarkTypedMap measures a map of typed JSON against the same function in a plain loop with the same codec, in turns, so
-// that what else the machine does strikes both. One operation is one event through both; `ratio` is the node's events/s over
-// the loop's.
-func BenchmarkTypedMap(b *testing.B) {
-	const turn = 16 // works, of 512 events each
-	h := newHop(b, serveOnly(meshloom.Map(warmer)))
-	h.run(b, turn) // warm
-	var inNode, inLoop time.Duration
-	events := 0
-	b.ResetTimer()
-	for events < b.N {
-		begun := time.Now()
-		h.run(b, turn)
-		inNode += time.Since(begun)
-		begun = time.Now()
-		for range turn * benchEvents {
-			if len(plain(b)) == 0 {
-				b.Fatal("no output")
-			}
-		}
-		inLoop += time.Since(begun)
-		events += turn * benchEvents
-	}
-	b.ReportMetric(float64(events)/inNode.Seconds(), "events/s")
-	b.ReportMetric(float64(events)/inLoop.Seconds(), "loop-events/s")
-	b.ReportMetric(inLoop.Seconds()/inNode.Seconds(), "ratio")
-}
-
-// plain does without an SDK what the node does with one event.
-func plain(b *testing.B) []byte {
-	var in benchReading
-	if err := json.Unmarshal(benchPayload, &in); err != nil {
-		b.Fatal(err)
-	}
-	out, err := warmer(b.Context(), in)
-	if err != nil {
-		b.Fatal(err)
-	}
-	encoded, err := json.Marshal(out)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return encoded
 }

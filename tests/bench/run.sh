@@ -1,5 +1,6 @@
 #!/bin/sh
-# Measures hops through Meshloom against the same frames over bare gRPC streams, in four languages, and prints ratios.
+# Measures hops through Meshloom against the same frames over bare gRPC streams, and typed JSON maps against plain loops, in
+# four languages, and prints ratios.
 # Builds what it needs in release profile, in a target folder of its own. Arguments go to meshloom-bench: --quick,
 # --only rust-echo,go-map, --runs 5, --seconds 4. MESHLOOM_BENCH_TARGET names another target folder.
 set -eu

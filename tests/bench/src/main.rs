@@ -1,11 +1,13 @@
-//! `make bench`: a hop through Meshloom against the same frames over a bare gRPC stream, as ratios.
+//! `make bench`: a hop through Meshloom against the same frames over a bare gRPC stream, and a typed JSON map as a node
+//! against a plain loop, as ratios.
 
-mod bare;
 mod cases;
+mod direct;
 mod durable;
 mod machine;
 mod measured;
 mod mesh;
+mod plain;
 mod process;
 mod report;
 mod settings;
@@ -16,8 +18,9 @@ use anyhow::ensure;
 use clap::Parser;
 
 use self::{
-    cases::{CASES, Case},
+    cases::{CASES, Case, Kind},
     machine::Machine,
+    measured::Measured,
     report::{Report, Row},
     settings::Settings,
 };
@@ -26,7 +29,10 @@ use self::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Measures hops through Meshloom against bare gRPC streams of the same frames.
+/// Events of a batch of the typed JSON maps: what the coordinator chooses for the hops.
+const TYPED_BATCH: u32 = 4096;
+
+/// Measures hops through Meshloom against bare gRPC streams of the same frames, and typed maps against plain loops.
 #[derive(Debug, Parser)]
 #[command(name = "meshloom-bench", max_term_width = 110)]
 struct Arguments {
@@ -68,7 +74,7 @@ async fn main() -> anyhow::Result<()> {
     let (chosen, durable) = chosen(&arguments.only)?;
     let seconds = if arguments.quick { 0.3 } else { arguments.seconds };
     let runs = if arguments.quick { 1 } else { arguments.runs };
-    ensure!(runs > 0 && seconds >= bare::SHORTEST.as_secs_f64(), "--runs 1 and --seconds 0.1 are the least");
+    ensure!(runs > 0 && seconds >= direct::SHORTEST.as_secs_f64(), "--runs 1 and --seconds 0.1 are the least");
     let settings = Settings {
         meshloom: arguments.meshloom,
         rust: arguments.rust,
@@ -89,9 +95,7 @@ async fn main() -> anyhow::Result<()> {
     for case in chosen {
         let mut pairs = Vec::new();
         for _ in 0..runs {
-            let meshloom = mesh::measure(&case, &settings).await?;
-            let reference = bare::measure(&case, &settings, meshloom.batch).await?;
-            pairs.push((reference, meshloom));
+            pairs.push(pair(&case, &settings).await?);
         }
         let row = Row::new(&case, pairs, machine::load().unwrap_or_default());
         println!("{}", row.line());
@@ -106,6 +110,20 @@ async fn main() -> anyhow::Result<()> {
         arguments.json.display()
     );
     Ok(())
+}
+
+/// One run of the reference and one of Meshloom.
+async fn pair(case: &Case, settings: &Settings) -> anyhow::Result<(Measured, Measured)> {
+    match case.kind {
+        Kind::Hop => {
+            let meshloom = mesh::measure(case, settings).await?;
+            Ok((direct::bare(case, settings, meshloom.batch).await?, meshloom))
+        }
+        Kind::TypedMap => {
+            let meshloom = direct::node(case, settings, TYPED_BATCH).await?;
+            Ok((plain::measure(case, settings, TYPED_BATCH).await?, meshloom))
+        }
+    }
 }
 
 /// Hops and other rows, by name.

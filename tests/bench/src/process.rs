@@ -4,7 +4,8 @@ use std::{ffi::OsStr, fs::File, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, bail};
 use tokio::{
-    process::{Child, Command},
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
     time::{Instant, sleep, timeout},
 };
 
@@ -25,19 +26,50 @@ impl Program {
         environment: &[(&str, &str)],
         log: &Path,
     ) -> anyhow::Result<Self> {
+        let log_file = File::create(log).with_context(|| log.display().to_string())?;
+        Self::spawn(command, environment, log_file.try_clone()?.into(), log_file, log)
+    }
+
+    /// As [`Program::start`]; what it prints on standard output is given, line by line.
+    pub(crate) fn start_talking<S: AsRef<OsStr>>(
+        command: &[S],
+        log: &Path,
+    ) -> anyhow::Result<(Self, Lines<BufReader<ChildStdout>>)> {
+        let log_file = File::create(log).with_context(|| log.display().to_string())?;
+        let mut program = Self::spawn(command, &[], Stdio::piped(), log_file, log)?;
+        let said = program.child.stdout.take().context("the standard output is a pipe")?;
+        Ok((program, BufReader::new(said).lines()))
+    }
+
+    fn spawn<S: AsRef<OsStr>>(
+        command: &[S],
+        environment: &[(&str, &str)],
+        output: Stdio,
+        errors: File,
+        log: &Path,
+    ) -> anyhow::Result<Self> {
         let (program, arguments) = command.split_first().context("an empty command")?;
         let name = program.as_ref().to_string_lossy().into_owned();
-        let output = File::create(log).with_context(|| log.display().to_string())?;
         let child = Command::new(program)
             .args(arguments)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
+            .stdout(output)
+            .stderr(errors)
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("{name} cannot be started"))?;
         Ok(Self { child, name, log: log.to_owned() })
+    }
+
+    /// Its next line; an error when there is none, or none comes.
+    pub(crate) async fn line(&self, lines: &mut Lines<BufReader<ChildStdout>>) -> anyhow::Result<String> {
+        match timeout(PATIENCE, lines.next_line()).await {
+            Ok(Ok(Some(line))) => Ok(line),
+            Ok(Ok(None)) => bail!("{} ended; it said:\n{}", self.name, self.said()),
+            Ok(Err(error)) => Err(error).with_context(|| format!("the output of {}", self.name)),
+            Err(_) => bail!("{} said nothing for {PATIENCE:?}; it said:\n{}", self.name, self.said()),
+        }
     }
 
     /// Waits until `ready` gives a value; an error when the process ends before or takes too long.

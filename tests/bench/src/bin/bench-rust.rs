@@ -1,4 +1,5 @@
-//! The Rust side of the bench: the node written with the SDK (`sdk`), and the server without it (`bare`).
+//! The Rust side of the bench: the node written with the SDK (`sdk`), the server without it (`bare`), and the typed JSON map
+//! without Meshloom (`loop`).
 
 use std::{
     convert::Infallible,
@@ -8,8 +9,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use meshloom::Json;
 use meshloom_bench::{FRAME_BYTES, MESSAGE_BYTES, PROCESS_PATH, WINDOW_BYTES, codec::BatchCodec};
 use meshloom_proto::v1::{self, process_request::Request as Asked, process_response::Response as Answered};
+use serde::{Deserialize, Serialize};
 use tokio_stream::{Stream, StreamExt as _, wrappers::UnixListenerStream};
 use tonic::{
     Request, Response, Status, Streaming,
@@ -20,15 +23,63 @@ use tonic::{
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    match std::env::args().nth(1).as_deref() {
-        Some("sdk") => Ok(meshloom::node("echo").map(echo).serve().await?),
-        Some("bare") => bare().await,
-        _ => bail!("usage: bench-rust sdk|bare, with MESHLOOM_LISTEN=unix:/path"),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["sdk"] => {
+            let nodes = [meshloom::node("echo").map(echo), meshloom::node("json-map").map(json_map)];
+            Ok(meshloom::Server::new(nodes).serve().await?)
+        }
+        ["bare", "echo"] => bare().await,
+        ["loop", payload, events] => plain(payload.as_bytes(), events.parse()?),
+        _ => bail!("usage: bench-rust sdk | bare echo, with MESHLOOM_LISTEN=unix:/path | loop PAYLOAD EVENTS"),
     }
 }
 
 async fn echo(payload: meshloom::Bytes) -> meshloom::Bytes {
     payload
+}
+
+/// The payload of every event of the typed JSON map.
+#[derive(Debug, Deserialize)]
+struct Reading {
+    sensor: String,
+    celsius: f64,
+    time: String,
+    site: String,
+    note: String,
+}
+
+/// What becomes of it.
+#[derive(Debug, Serialize)]
+struct Scored {
+    sensor: String,
+    celsius: f64,
+    time: String,
+    site: String,
+    note: String,
+    hot: bool,
+}
+
+fn score(reading: Reading) -> Scored {
+    let Reading { sensor, celsius, time, site, note } = reading;
+    Scored { sensor, celsius, time, site, note, hot: celsius > 30.0 }
+}
+
+async fn json_map(Json(reading): Json<Reading>) -> Json<Scored> {
+    Json(score(reading))
+}
+
+/// The typed JSON map without Meshloom; says after every so many events how many it has done.
+fn plain(payload: &[u8], events: usize) -> anyhow::Result<()> {
+    let mut done = 0;
+    loop {
+        let mut encoded = Vec::with_capacity(events);
+        for _ in 0..events {
+            encoded.push(serde_json::to_vec(&score(serde_json::from_slice(payload)?))?);
+        }
+        done += encoded.len();
+        println!("{done}");
+    }
 }
 
 async fn bare() -> anyhow::Result<()> {

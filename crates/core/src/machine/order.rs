@@ -240,6 +240,19 @@ mod tests {
     }
 
     #[test]
+    fn as_many_may_have_their_turn_as_there_are_keys_and_events_without_one() {
+        let mut lines = Lines::new(Ordering::Key);
+        let tickets = enter(&mut lines, &[Some("a"), Some("a"), Some("b"), None, None]);
+        assert_eq!(lines.candidates(), Some(4));
+        let first: Vec<bool> = tickets.iter().map(|ticket| lines.is_first(*ticket)).collect();
+        assert_eq!(first, [true, false, true, true, true]);
+        lines.leave(&tickets, &[0, 2, 3]);
+        assert_eq!(lines.candidates(), Some(2));
+        assert!(lines.is_first(tickets[1]));
+        assert_eq!(Lines::new(Ordering::None).candidates(), None);
+    }
+
+    #[test]
     fn without_an_order_nothing_is_kept() {
         let mut lines = Lines::new(Ordering::None);
         assert!(enter(&mut lines, &[Some("a"), None]).is_empty());
@@ -248,7 +261,10 @@ mod tests {
 
     #[test]
     fn a_key_has_the_same_lane_in_every_version() {
-        assert_eq!(hash(b"sensor-1") % 3, 2);
+        assert_eq!(
+            [&b""[..], b"sensor-1", "\u{1f427}".as_bytes()].map(hash),
+            [0xF52A_15E9_A9B5_E89B, 0xA35D_8386_5B70_4E61, 0x13EC_2AFD_5B21_DA88]
+        );
         let spread = (0..300).fold([0; 3], |mut count, key: u32| {
             count[(hash(key.to_string().as_bytes()) % 3) as usize] += 1;
             count

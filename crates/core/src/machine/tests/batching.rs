@@ -10,6 +10,9 @@ use crate::{
     machine::{Event, Ordering, Settings},
 };
 
+/// Works are gathered in two ways: event by event where an order holds, and else by whole segments.
+const ORDERINGS: [Ordering; 2] = [Ordering::None, Ordering::Key];
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -18,18 +21,23 @@ proptest! {
     fn works_are_as_full_as_the_limits_allow(
         frames in prop::collection::vec(prop::collection::vec(0usize..4, 1..6), 1..12),
         most in 1u32..7,
-        bytes in 200u64..600,
-        ordering in prop::sample::select(vec![Ordering::None, Ordering::Key]),
+        fitting in 1usize..7,
+        ordering in prop::sample::select(ORDERINGS.to_vec()),
     ) {
         let mut stage = Stage::new(Settings { ordering, ..settings() });
-        let mut numbered = 0u32..;
-        for sizes in &frames {
-            stage.arrive_as(events(sizes.iter().zip(numbered.by_ref()).map(|(size, number)| (number, size * 30, false))));
+        let sizes: Vec<(u32, usize, bool)> =
+            (0..).zip(frames.iter().flatten()).map(|(number, size)| (number, size * 30, false)).collect();
+        // What some of the events have together, to the byte.
+        let bytes = events(sizes.iter().take(fitting).copied()).bytes().max(200);
+        let mut rest = &sizes[..];
+        for frame in &frames {
+            let (first, later) = rest.split_at(frame.len());
+            stage.arrive_as(events(first.iter().copied()));
+            rest = later;
         }
-        let all: u32 = frames.iter().map(|sizes| sizes.len() as u32).sum();
-        stage.up(0, limits(1000, most, bytes));
+        stage.up(0, limits(1000, most, bytes as u64));
+        let all = sizes.len() as u32;
         stage.wait(10 * MS);
-        let bytes = bytes as usize;
         let works: Vec<_> = stage.sent.iter().map(|(_, work)| &work.batch).collect();
         prop_assert_eq!(works.iter().flat_map(|batch| numbers(batch)).collect::<Vec<_>>(), (0..all).collect::<Vec<_>>());
         for batch in &works {
@@ -51,16 +59,18 @@ fn a_partial_batch_goes_at_once_to_a_replica_with_nothing_in_hand() {
 
 #[test]
 fn a_partial_batch_waits_five_milliseconds_when_the_replica_has_work() {
-    let mut stage = Stage::new(settings());
-    stage.up(0, limits(2, 1000, 1 << 20));
-    stage.arrive(1);
-    stage.work();
-    stage.arrive(1);
-    stage.wait(4 * MS);
-    assert!(stage.sent.is_empty());
-    stage.arrive(1);
-    stage.wait(MS);
-    assert_eq!(numbers(&stage.work().batch), [1, 2]);
+    for ordering in ORDERINGS {
+        let mut stage = Stage::new(Settings { ordering, ..settings() });
+        stage.up(0, limits(2, 1000, 1 << 20));
+        stage.arrive(1);
+        stage.work();
+        stage.arrive(1);
+        stage.wait(4 * MS);
+        assert!(stage.sent.is_empty());
+        stage.arrive(1);
+        stage.wait(MS);
+        assert_eq!(numbers(&stage.work().batch), [1, 2]);
+    }
 }
 
 #[test]
@@ -78,18 +88,20 @@ fn lingering() -> Settings {
 
 #[test]
 fn an_explicit_linger_holds_even_for_an_idle_replica() {
-    let mut stage = Stage::ready(lingering());
-    stage.arrive(1);
-    stage.wait(9 * SECOND);
-    stage.arrive(1);
-    assert!(stage.sent.is_empty());
-    stage.wait(SECOND);
-    assert_eq!(numbers(&stage.work().batch), [0, 1]);
+    for ordering in ORDERINGS {
+        let mut stage = Stage::ready(Settings { ordering, ..lingering() });
+        stage.arrive(1);
+        stage.wait(9 * SECOND);
+        stage.arrive(1);
+        assert!(stage.sent.is_empty());
+        stage.wait(SECOND);
+        assert_eq!(numbers(&stage.work().batch), [0, 1]);
+    }
 }
 
 #[test]
 fn an_explicit_linger_ends_when_the_batch_is_full() {
-    for ordering in [Ordering::None, Ordering::Key] {
+    for ordering in ORDERINGS {
         let mut stage = Stage::ready(Settings { batch_events: 4, ordering, ..lingering() });
         stage.arrive(3);
         assert!(stage.sent.is_empty());
@@ -105,12 +117,14 @@ fn an_explicit_linger_ends_when_the_batch_is_full() {
 
 #[test]
 fn a_linger_ends_at_once_on_pressure_exhaustion_and_drain() {
-    for event in [Event::Pressed, Event::InputsEnded, Event::Drain] {
-        let mut stage = Stage::ready(lingering());
-        stage.arrive(1);
-        assert!(stage.sent.is_empty());
-        stage.handle(event);
-        assert_eq!(stage.work().batch.len(), 1);
+    for ordering in ORDERINGS {
+        for event in [Event::Pressed, Event::InputsEnded, Event::Drain] {
+            let mut stage = Stage::ready(Settings { ordering, ..lingering() });
+            stage.arrive(1);
+            assert!(stage.sent.is_empty());
+            stage.handle(event);
+            assert_eq!(stage.work().batch.len(), 1);
+        }
     }
 }
 
@@ -127,7 +141,7 @@ fn pressure_that_comes_while_no_replica_is_free_is_remembered() {
 
 #[test]
 fn a_linger_ends_when_the_budget_is_used_up() {
-    for ordering in [Ordering::None, Ordering::Key] {
+    for ordering in ORDERINGS {
         let mut stage = Stage::ready(Settings { ordering, ..lingering() });
         stage.arrive(2);
         // For the events and as much for what becomes of them.
@@ -156,12 +170,14 @@ fn works_are_cut_at_the_bytes_of_the_limits_and_of_the_settings() {
 
 #[test]
 fn an_event_larger_than_a_work_goes_alone_if_the_node_takes_it() {
-    let mut stage = Stage::new(Settings { batch_bytes: 300, ..settings() });
-    stage.arrive_as(events([(0, 10, false), (1, 900, false), (2, 10, false)]));
-    stage.up(0, limits(10, 1000, 2000));
-    stage.wait(10 * MS);
-    let works: Vec<_> = stage.sent.iter().map(|(_, work)| numbers(&work.batch)).collect();
-    assert_eq!(works, [vec![0], vec![1], vec![2]]);
+    for ordering in ORDERINGS {
+        let mut stage = Stage::new(Settings { batch_bytes: 300, ordering, ..settings() });
+        stage.arrive_as(events([(0, 10, false), (1, 900, false), (2, 10, false)]));
+        stage.up(0, limits(10, 1000, 2000));
+        stage.wait(10 * MS);
+        let works: Vec<_> = stage.sent.iter().map(|(_, work)| numbers(&work.batch)).collect();
+        assert_eq!(works, [vec![0], vec![1], vec![2]]);
+    }
 }
 
 #[test]
@@ -231,32 +247,37 @@ fn the_replica_with_the_fewest_events_in_hand_gets_the_next_work() {
 
 #[test]
 fn without_room_in_the_budget_one_event_at_a_time_still_goes() {
-    let mut stage = Stage::new(settings());
-    stage.room = 0;
-    stage.up(0, limits(8, 100, 1 << 20));
-    stage.arrive(3);
-    for number in 0..3 {
-        assert!(stage.machine.is_starved() || number == 2);
-        let work = stage.work();
-        assert_eq!(numbers(&work.batch), [number]);
-        stage.result(consumed(&work));
+    for ordering in ORDERINGS {
+        let mut stage = Stage::new(Settings { ordering, ..settings() });
+        stage.room = 0;
+        stage.arrive(2);
+        stage.arrive(2);
+        stage.up(0, limits(8, 100, 1 << 20));
+        for number in 0..4 {
+            assert!(stage.machine.is_starved() || number == 3);
+            let work = stage.work();
+            assert_eq!(numbers(&work.batch), [number]);
+            stage.result(consumed(&work));
+        }
+        assert!(stage.machine.is_idle());
     }
-    assert!(stage.machine.is_idle());
 }
 
 #[test]
 fn further_works_need_room_for_the_batch_and_an_equal_result() {
-    let mut stage = Stage::new(settings());
-    stage.arrive(4);
-    let bytes = stage.charged.1 as u64;
-    stage.room = 2 * bytes - 1;
-    stage.up(0, limits(8, 2, 1 << 20));
-    assert_eq!(stage.sent.len(), 1);
-    assert!(stage.machine.is_starved());
-    stage.room = 2 * bytes;
-    stage.handle(Event::Wake);
-    assert_eq!(stage.sent.len(), 2);
-    assert!(!stage.machine.is_starved());
+    for ordering in ORDERINGS {
+        let mut stage = Stage::new(Settings { ordering, ..settings() });
+        stage.arrive(4);
+        let bytes = stage.charged.1 as u64;
+        stage.room = 2 * bytes - 1;
+        stage.up(0, limits(8, 2, 1 << 20));
+        assert_eq!(stage.sent.len(), 1);
+        assert!(stage.machine.is_starved());
+        stage.room = 2 * bytes;
+        stage.handle(Event::Wake);
+        assert_eq!(stage.sent.len(), 2);
+        assert!(!stage.machine.is_starved());
+    }
 }
 
 #[test]

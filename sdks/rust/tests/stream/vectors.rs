@@ -80,7 +80,11 @@ async fn told(event: Event) -> Json<Value> {
 async fn read(stream: &mut Stream, batch: v1::Batch) -> Vec<Value> {
     let answer = stream.run(batch).await;
     assert_eq!((&answer.failures[..], answer.consumed), (&[][..], 0));
-    answer.outputs.iter().map(|(_, told)| serde_json::from_str(told.as_ref().expect("a payload")).unwrap()).collect()
+    answer
+        .outputs
+        .iter()
+        .map(|(_, told)| serde_json::from_str(told.as_ref().expect("a payload")).expect("JSON"))
+        .collect()
 }
 
 /// An event of the vectors with what a source or a handler can set, but for `without`. What is empty is not set.

@@ -12,12 +12,7 @@ cargo build --quiet --release --target-dir "$target" -p meshloom-cli -p meshloom
 cargo rustc --quiet --release --target-dir "$target" -p meshloom-bench --bin bench-rust -- -C no-vectorize-slp
 (cd tests/bench/go && go build -o "$target/go/bench" .)
 python=$(sdks/python/venv.sh)
-if [ ! -e sdks/node/node_modules ]; then
-  npm ci --prefix sdks/node --no-audit --no-fund
-fi
-if [ ! -e sdks/node/dist/esm/index.js ]; then
-  npm run --silent build --prefix sdks/node
-fi
+sh sdks/node/ready.sh
 
 exec "$target/release/meshloom-bench" \
   --meshloom "$target/release/meshloom" --rust "$target/release/bench-rust" --go "$target/go/bench" \

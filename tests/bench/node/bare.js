@@ -1,7 +1,7 @@
 // The same by hand over the raw gRPC stream: `node bare.js map|filter`, with MESHLOOM_LISTEN=unix:/path.
 import { createRequire } from "node:module";
 import { ProcessRequest, ProcessResponse } from "../../../sdks/node/dist/esm/gen/meshloom/v1/process.js";
-import { widenWindows } from "../../../sdks/node/dist/esm/transport/windows.js";
+import { tuneConnections } from "../../../sdks/node/dist/esm/transport/connections.js";
 
 const grpc = createRequire(new URL("../../../sdks/node/package.json", import.meta.url))("@grpc/grpc-js");
 
@@ -60,7 +60,7 @@ function filtered(batch) {
 
 const answer = { map: mapped, filter: filtered }[process.argv[2]];
 
-widenWindows();
+tuneConnections();
 const server = new grpc.Server({
   "grpc.max_receive_message_length": -1,
   "grpc.max_send_message_length": -1,

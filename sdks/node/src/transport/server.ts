@@ -10,8 +10,8 @@ import { ProcessResponse } from "../gen/meshloom/v1/process.js";
 import { toDuration } from "../process/verdicts.js";
 import type { StreamStatus } from "../status.js";
 import type { CallTable } from "./calls.js";
+import { tuneConnections } from "./connections.js";
 import type { FromTransport, TransportData } from "./messages.js";
-import { widenWindows } from "./windows.js";
 
 const SERVICE = "meshloom.v1.NodeService";
 /** While work is in hand, the coordinator is told this often what is running. */
@@ -54,15 +54,13 @@ export class NodeServer {
     private readonly calls: CallTable,
     private readonly post: (message: FromTransport, transfer?: ArrayBuffer[]) => void,
   ) {
-    widenWindows();
+    tuneConnections();
     // Failures are answered or thrown; a library's own lines on a node's standard error would only repeat them.
     grpc.setLogVerbosity(grpc.logVerbosity.NONE);
     this.grpcServer = new grpc.Server({
       "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
       "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
-      // Pings of the coordinator every 20 s are welcome (grpc-js enforces no minimum); ours only find dead peers.
-      "grpc.keepalive_time_ms": 60_000,
-      "grpc.keepalive_timeout_ms": 60_000,
+      // Pings of the coordinator every 20 s are welcome (grpc-js enforces no minimum). We send none: see tuneConnections.
       // No timestamps or channel traces per message.
       "grpc.enable_channelz": 0,
     });

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { after, test } from "node:test";
+import { credentials } from "@grpc/grpc-js";
 import { node, serve, ServeError } from "meshloom";
 import { batchOf, Client, eventually, socketPath } from "./harness.js";
 import { spawnFixture, spawnNode } from "./process.js";
@@ -123,6 +125,42 @@ test("TLS: half a set-up is refused; on a port of its own the bound address is t
   await eventually("listening", () => address !== "");
   assert.match(address, /^127\.0\.0\.1:[1-9]\d*$/);
   assert.equal(await new Client(address).health(), 1);
+  stop.abort();
+  await done;
+});
+
+/** A key and a certificate of its own signature, as files. */
+function identity(folder: string, name: string): { key: string; cert: string } {
+  const [key, cert] = [join(folder, `${name}.key`), join(folder, `${name}.pem`)];
+  const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+  const names = ["-subj", `/CN=${name}`, "-addext", "subjectAltName=DNS:localhost", "-days", "2"];
+  execFileSync("openssl", ["req", "-x509", ...curve, ...names, "-keyout", key, "-out", cert], { stdio: "ignore" });
+  return { key, cert };
+}
+
+test("mutual TLS: who has the certificate that the node asks for is served, and nobody else", async () => {
+  const folder = dirname(socketPath());
+  const [mine, theirs] = [identity(folder, "node"), identity(folder, "client")];
+  const variables = {
+    MESHLOOM_TLS_CERT: mine.cert,
+    MESHLOOM_TLS_KEY: mine.key,
+    MESHLOOM_TLS_CLIENT_CA: theirs.cert,
+  };
+  Object.assign(process.env, variables);
+  const stop = new AbortController();
+  let port = "";
+  // Every address of the machine: without mutual TLS that is refused.
+  const onListening = (bound: string): void => void (port = bound.split(":").at(-1)!);
+  const done = serve(echo, { listen: "0.0.0.0:0", signal: stop.signal, onListening });
+  await eventually("listening", () => port !== "");
+  for (const name of Object.keys(variables)) Reflect.deleteProperty(process.env, name);
+  const [ca, key, cert] = [mine.cert, theirs.key, theirs.cert].map((path) => readFileSync(path));
+  const known = new Client(`localhost:${port}`, credentials.createSsl(ca, key, cert));
+  assert.equal(await known.health(), 1);
+  for (const unknown of [credentials.createSsl(ca), credentials.createInsecure()]) {
+    await assert.rejects(new Client(`localhost:${port}`, unknown).health(), /UNAVAILABLE/);
+  }
+  assert.equal(await known.health(), 1);
   stop.abort();
   await done;
 });

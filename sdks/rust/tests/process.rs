@@ -77,15 +77,74 @@ fn what_is_configured_wrongly_ends_with_78_and_a_remedy() {
 #[test]
 fn sigterm_ends_a_node_well() {
     let mut child = spawn(&[("MESHLOOM_LISTEN", "127.0.0.1:0")]);
-    let mut stderr = child.stderr.take().expect("piped");
+    let line = first_line(&mut child);
+    assert!(line.contains("node child listens on 127.0.0.1:") && line.contains("connect:"), "{line}");
+    assert!(Command::new("kill").arg(child.id().to_string()).status().expect("kill").success());
+    assert_eq!(ended(child).status.code(), Some(0));
+}
+
+/// What it says first.
+fn first_line(child: &mut Child) -> String {
+    let stderr = child.stderr.as_mut().expect("piped");
     let mut line = Vec::new();
     while !line.ends_with(b"\n") {
         let mut byte = [0];
         assert_eq!(stderr.read(&mut byte).expect("read"), 1, "it ended: {}", String::from_utf8_lossy(&line));
         line.push(byte[0]);
     }
-    let line = String::from_utf8_lossy(&line).into_owned();
-    assert!(line.contains("node child listens on 127.0.0.1:") && line.contains("connect:"), "{line}");
+    String::from_utf8_lossy(&line).into_owned()
+}
+
+/// A key and a certificate of its own signature, as files.
+#[cfg(feature = "tls")]
+fn identity(folder: &std::path::Path, name: &str) -> (std::path::PathBuf, std::path::PathBuf) {
+    let (key, cert) = (folder.join(format!("{name}.key")), folder.join(format!("{name}.pem")));
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
+    openssl.args(["-subj", &format!("/CN={name}"), "-addext", "subjectAltName=DNS:localhost"]);
+    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    let made = openssl.arg("-keyout").arg(&key).arg("-out").arg(&cert).stderr(Stdio::null()).status();
+    assert!(made.expect("openssl").success());
+    (key, cert)
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn with_mutual_tls_whoever_has_the_certificate_is_served_and_nobody_else() {
+    use meshloom_proto::v1::{DescribeRequest, node_service_client::NodeServiceClient};
+    use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let ((key, cert), (client_key, client_cert)) = (identity(folder.path(), "node"), identity(folder.path(), "client"));
+    // Every address of the machine: without mutual TLS that is refused.
+    let listen = ("MESHLOOM_LISTEN", "0.0.0.0:0");
+    let path = |path: &std::path::Path| path.to_str().expect("UTF-8").to_owned();
+    let (cert_path, key_path, ca_path) = (path(&cert), path(&key), path(&client_cert));
+    let mut child = spawn(&[
+        listen,
+        ("MESHLOOM_TLS_CERT", &cert_path),
+        ("MESHLOOM_TLS_KEY", &key_path),
+        ("MESHLOOM_TLS_CLIENT_CA", &ca_path),
+    ]);
+    let line = first_line(&mut child);
+    let port = line.split("0.0.0.0:").nth(1).and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+    let port: u16 = port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("{line}"));
+    let read = |path: &std::path::Path| std::fs::read(path).expect("made above");
+    let trusting = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(&cert))).domain_name("localhost");
+    let known = trusting.clone().identity(Identity::from_pem(read(&client_cert), read(&client_key)));
+    let describe = async |scheme: &str, tls: Option<ClientTlsConfig>| {
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://localhost:{port}")).expect("an address");
+        if let Some(tls) = tls {
+            endpoint = endpoint.tls_config(tls).expect("a configuration");
+        }
+        let channel = common::soon(endpoint.connect()).await.map_err(|error| error.to_string())?;
+        let described = common::soon(NodeServiceClient::new(channel).describe(DescribeRequest::default())).await;
+        described.map(|_| ()).map_err(|status| status.to_string())
+    };
+    describe("https", Some(known.clone())).await.expect("served");
+    describe("https", Some(trusting)).await.expect_err("it has no certificate");
+    describe("http", None).await.expect_err("it speaks no TLS");
+    describe("https", Some(known)).await.expect("served still");
     assert!(Command::new("kill").arg(child.id().to_string()).status().expect("kill").success());
     assert_eq!(ended(child).status.code(), Some(0));
 }

@@ -38,7 +38,7 @@ packages: ## build the packages of the SDKs, install them elsewhere and run thei
 conform-long: ## the conformance kit against the four SDKs with many random cases (SEED=n for the same again, CASES=n)
 	@$(run) conform-long
 
-conform-mutants: ## break one rule at a time in the Python and Go SDKs, and show that the conformance kit notices
+conform-mutants: ## break one rule at a time in the Python, Go and Rust SDKs, and show that the conformance kit notices
 	@$(run) conform-mutants
 
 chaos: ## random faults against the oracle, 1,000 of them or 30 minutes (SEED=n for the same again, ROUNDS=1 for one round)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import go
 import python
+import rust
 from mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[3]
 PYTHON = ROOT / "sdks/python/src/meshloom"
 GO = ROOT / "sdks/go"
+RUST = ROOT / "sdks/rust/src"
+#: One build at a time: all have one folder.
+_RUST = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -61,4 +67,43 @@ def _go(folder: Path, mutant: Mutant | None) -> Node:
     return Node([str(folder / "interpreter")])
 
 
-LANGUAGES = {"python": Language(python.MUTANTS, _python), "go": Language(go.MUTANTS, _go)}
+def _rust(folder: Path, mutant: Mutant | None) -> Node:
+    """A build of a workspace that has a copy of the SDK's sources, and links to all else.
+
+    It stays where it is, and a file keeps its time while its text does: each build is one of what changed.
+    """
+    home = ROOT / "target/conform-mutants"
+    with _RUST:
+        _copy_sources(home / "workspace", mutant)
+        command = ["cargo", "build", "--quiet", "--locked", "--package", "test-node", "--bin", "interpreter"]
+        # A fault may leave something unused, and nothing here has to be fast.
+        settings = {"RUSTFLAGS": "--cap-lints=allow", "CARGO_PROFILE_DEV_OPT_LEVEL": "0"}
+        env = os.environ | settings | {"CARGO_TARGET_DIR": str(home)}
+        subprocess.run(command, cwd=home / "workspace", env=env, check=True)
+        return Node([shutil.copy(home / "debug/interpreter", folder)])
+
+
+def _copy_sources(workspace: Path, mutant: Mutant | None) -> None:
+    """Brings the copy up to date. A file that the SDK no longer has may stay there: no module names it."""
+    _link_around(ROOT, workspace, ("sdks", "rust", "src"))
+    for file in (file for file in RUST.rglob("*") if file.is_file()):
+        name = str(file.relative_to(RUST))
+        text = mutant.mutated(RUST) if mutant and mutant.file == name else file.read_text(encoding="utf-8")
+        copy = workspace / "sdks/rust/src" / name
+        if not copy.is_file() or copy.read_text(encoding="utf-8") != text:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text(text, encoding="utf-8")
+
+
+def _link_around(original: Path, copy: Path, path: tuple[str, ...]) -> None:
+    """Makes `copy` a folder of links into `original`, but for the folder at `path`, which is a real one."""
+    copy.mkdir(parents=True, exist_ok=True)
+    if not path:
+        return
+    for entry in original.iterdir():
+        if entry.name not in (path[0], "target", ".git") and not (copy / entry.name).exists():
+            (copy / entry.name).symlink_to(entry)
+    _link_around(original / path[0], copy / path[0], path[1:])
+
+
+LANGUAGES = {"python": Language(python.MUTANTS, _python), "go": Language(go.MUTANTS, _go), "rust": Language(rust.MUTANTS, _rust)}

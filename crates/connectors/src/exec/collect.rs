@@ -130,7 +130,7 @@ impl From<EmitError> for Refused {
 /// Adds an output of the whole batch, which must be JSON.
 fn emit_whole(builder: &mut OutputsBuilder, payload: &[u8], envelope: Envelope) -> Result<(), Refused> {
     if envelope == Envelope::CloudEvents {
-        return emit_envelope(builder, None, None, payload);
+        return emit_envelope(builder, None, payload);
     }
     crate::formats::check_json(payload).map_err(|error| Refused::Bad(format!("not JSON: {error}")))?;
     let event = OutputEvent { content_type: Some("application/json"), ..OutputEvent::default() };
@@ -140,10 +140,11 @@ fn emit_whole(builder: &mut OutputsBuilder, payload: &[u8], envelope: Envelope) 
 /// Adds an output that came in an envelope.
 pub(super) fn emit_envelope(
     builder: &mut OutputsBuilder,
-    parent: Option<u32>,
-    parent_id: Option<&str>,
+    parent: Option<(&Batch, u32)>,
     json: &[u8],
 ) -> Result<(), Refused> {
     let event = cloudevents::parse(json).map_err(|error| Refused::Bad(error.to_string()))?;
-    Ok(event.output(parent_id, |overrides| builder.emit(parent, Some(&event.payload), overrides))?)
+    let written = parent.map(|(batch, row)| (batch, row as usize));
+    let row = parent.map(|(_, row)| row);
+    Ok(event.output(written, |overrides| builder.emit(row, Some(&event.payload), overrides))?)
 }

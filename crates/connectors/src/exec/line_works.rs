@@ -292,7 +292,7 @@ impl Open {
 fn emit(open: &mut Open, row: u32, line: &[u8], envelope: Envelope) -> Result<(), Refused> {
     let at = row as usize;
     match envelope {
-        Envelope::CloudEvents => emit_envelope(&mut open.builder, Some(row), open.work.batch.id(at), line),
+        Envelope::CloudEvents => emit_envelope(&mut open.builder, Some((&open.work.batch, row)), line),
         Envelope::Data => {
             let changed = line != open.work.batch.payload(at);
             Ok(open.builder.emit(Some(row), changed.then_some(line), OutputEvent::default())?)

@@ -269,36 +269,45 @@ impl Envelope {
 }
 
 impl Envelope {
-    /// Hands on the event, as an output of an event whose id is `parent_id`: the same id is no new identity.
-    pub fn output<T>(&self, parent_id: Option<&str>, take: impl FnOnce(OutputEvent<'_>) -> T) -> T {
+    /// Hands on the event, as an output of an event that was written: what has the id or the type that [`write`] made up
+    /// for the event has none of its own.
+    pub fn output<T>(&self, parent: Option<(&Batch, usize)>, take: impl FnOnce(OutputEvent<'_>) -> T) -> T {
+        let mut hex = [0; 32];
+        let written = parent.map(|(batch, row)| required(batch, row, &mut hex));
         let extensions: Vec<_> =
             self.extensions.iter().map(|(name, value)| (name.as_str(), Some(value.value()))).collect();
         take(OutputEvent {
             content_type: self.content_type.as_deref(),
-            type_: self.type_.as_deref(),
+            type_: self.type_.as_deref().filter(|type_| written.is_none_or(|(_, theirs)| *type_ != theirs)),
             subject: self.subject.as_deref(),
             key: self.key.as_deref(),
             data_schema: self.data_schema.as_deref(),
             time_ns: self.time_ns.map(Some),
-            id: self.id.as_deref().filter(|id| Some(*id) != parent_id),
+            id: self.id.as_deref().filter(|id| written.is_none_or(|(theirs, _)| *id != theirs)),
             extensions: &extensions,
             ..OutputEvent::default()
         })
     }
 }
 
+/// The id and the type that [`write`] gives an event: CloudEvents has none without.
+fn required<'a>(batch: &'a Batch, row: usize, hex: &'a mut [u8; 32]) -> (&'a str, &'a str) {
+    let said = |text: &&str| !text.is_empty();
+    let id = batch.id(row).filter(said).unwrap_or_else(|| batch.uid(row).hex(hex));
+    (id, batch.type_(row).filter(said).unwrap_or(DEFAULT_TYPE))
+}
+
 /// Appends an event as an envelope, in one line. CloudEvents has no empty attributes: they are left out, as absent ones.
 pub fn write(batch: &Batch, row: usize, out: &mut Vec<u8>) {
     let mut hex = [0; 32];
-    let uid = batch.uid(row);
+    let (id, type_) = required(batch, row, &mut hex);
     let said = |text: &&str| !text.is_empty();
-    let id = batch.id(row).filter(said).unwrap_or_else(|| uid.hex(&mut hex));
     let time = batch.time_ns(row).map(format_time);
     out.extend_from_slice(b"{\"specversion\":\"1.0\"");
     let attributes = [
         ("id", Some(id)),
         ("source", Some(batch.source(row).filter(said).unwrap_or("meshloom"))),
-        ("type", Some(batch.type_(row).filter(said).unwrap_or(DEFAULT_TYPE))),
+        ("type", Some(type_)),
         ("subject", batch.subject(row)),
         ("time", time.as_deref()),
         ("datacontenttype", batch.content_type(row)),

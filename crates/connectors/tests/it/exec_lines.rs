@@ -4,6 +4,10 @@ use meshloom_config::{
     ExecSpec,
     exec::{Envelope, ExecMode},
 };
+use meshloom_core::{
+    batch::{BatchBuilder, Event},
+    ids::Uid,
+};
 
 use crate::support::{Bench, batch, exec};
 
@@ -141,4 +145,15 @@ async fn envelopes_change_attributes_and_a_bad_one_fails_its_event_alone() {
     assert_eq!(answer.batches[0].subject(0), Some("s"));
     // The same id is the same event.
     assert_eq!(answer.batches[0].uid(0), events.uid(0));
+
+    // An envelope has an id and a type, whether the event has them or not: what was made up for it is not its own.
+    let mut plain = BatchBuilder::new();
+    plain.push(Event { payload: b"4", uid: Some(Uid::from_bytes([4; 16])), ..Event::default() }).unwrap();
+    let plain = plain.finish();
+    let answer = node.ask(2, &plain).await;
+    assert_eq!(answer.batches[0].uid(0), plain.uid(0));
+    assert_eq!(
+        (answer.batches[0].id(0), answer.batches[0].type_(0), answer.batches[0].subject(0)),
+        (None, None, Some("s"))
+    );
 }

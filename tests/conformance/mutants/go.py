@@ -159,4 +159,21 @@ MUTANTS = [
         "body.source.resume(Checkpoint{})",
     ),
     Mutant("drain-ignored", "T8", "serve.drain", "serve.go", "\t\tclose(s.drain)\n", ""),
+    Mutant(
+        "health-late",
+        "T8",
+        "serve.drain-health",
+        "serve.go",
+        "\t\treadiness.Shutdown() // NOT_SERVING\n\t\tclose(s.drain)\n\t\tstreams.wait()\n",
+        "\t\tclose(s.drain)\n\t\tstreams.wait()\n\t\treadiness.Shutdown()\n",
+    ),
+    Mutant("queue-id-made-up", "S7", "queue.ids", "source.go", 'r.ID == "" && !ids.volatile', 'r.ID == ""'),
+    Mutant(
+        "long-checkpoint-unhashed",
+        "S7",
+        "source.ids-long-checkpoint",
+        "source.go",
+        "const longCheckpoint = 256",
+        "const longCheckpoint = 512",
+    ),
 ]

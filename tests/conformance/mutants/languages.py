@@ -106,4 +106,8 @@ def _link_around(original: Path, copy: Path, path: tuple[str, ...]) -> None:
     _link_around(original / path[0], copy / path[0], path[1:])
 
 
-LANGUAGES = {"python": Language(python.MUTANTS, _python), "go": Language(go.MUTANTS, _go), "rust": Language(rust.MUTANTS, _rust)}
+LANGUAGES = {
+    "python": Language(python.MUTANTS, _python),
+    "go": Language(go.MUTANTS, _go),
+    "rust": Language(rust.MUTANTS, _rust),
+}

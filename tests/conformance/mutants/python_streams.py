@@ -213,4 +213,28 @@ MUTANTS = [
         'row.texts.setdefault("id", f"{self._prefix}#{self._count}")',
         'row.texts["id"] = f"{self._prefix}#{self._count}"',
     ),
+    Mutant(
+        "health-late",
+        "T8",
+        "serve.drain-health",
+        "serve.py",
+        "            self._health.enter_graceful_shutdown()\n            self._service.drain(grace)\n",
+        "            self._service.drain(grace)\n            self._health.enter_graceful_shutdown()\n",
+    ),
+    Mutant(
+        "queue-id-made-up",
+        "S7",
+        "queue.ids",
+        "_frames.py",
+        "if self._replays:",
+        "if True:",
+    ),
+    Mutant(
+        "long-checkpoint-unhashed",
+        "S7",
+        "source.ids-long-checkpoint",
+        "_frames.py",
+        "len(checkpoint) <= 256",
+        "len(checkpoint) <= 512",
+    ),
 ]

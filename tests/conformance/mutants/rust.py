@@ -15,9 +15,7 @@ MUTANTS = [
         "self.consumed += 2 * u32::from(!has_outputs);",
     ),
     Mutant("cancel-ignored", "W14", "cancel.reaches-handler", "serve/process.rs", "hand.cancel(cancel.sequence);", ""),
-    Mutant(
-        "progress-never", "W15", "work.progress", "serve/process.rs", "_ = progress.tick() => hand.progress(),", ""
-    ),
+    Mutant("progress-never", "W15", "work.progress", "serve/process.rs", "_ = progress.tick() => hand.progress(),", ""),
     Mutant(
         "drain-ignored",
         "T8",
@@ -66,5 +64,29 @@ MUTANTS = [
         "trace/mod.rs",
         "&Context::new().with_remote_span_context(parent)",
         "&Context::new()",
+    ),
+    Mutant(
+        "drain-deaf",
+        "T8",
+        "serve.drain-health",
+        "serve/process.rs",
+        "if reading => match request {",
+        "if reading && !draining => match request {",
+    ),
+    Mutant(
+        "queue-id-made-up",
+        "S7",
+        "queue.ids",
+        "handler/frame.rs",
+        "if id.is_none() && self.replays {",
+        "if id.is_none() {",
+    ),
+    Mutant(
+        "long-checkpoint-unhashed",
+        "S7",
+        "source.ids-long-checkpoint",
+        "handler/frame.rs",
+        "const LONGEST_CHECKPOINT_IN_ID: usize = 256;",
+        "const LONGEST_CHECKPOINT_IN_ID: usize = 512;",
     ),
 ]

@@ -68,7 +68,8 @@ fn delays_double_to_the_maximum_with_equal_jitter() {
     let policy = RetryPolicy { attempts: 10, initial: 100 * MS, max: 30 * SECOND };
     for attempt in 1..40 {
         let full = (100 * MS).saturating_mul(1 << (attempt - 1).min(20)).min(30 * SECOND);
-        assert_eq!(policy.delay(attempt, 0), full / 2);
+        let half = (full / 2).as_nanos() as u64;
+        assert_eq!([0, half, half + 1].map(|random| policy.delay(attempt, random)), [full / 2, full, full / 2]);
         for random in [1, 77, u64::MAX / 3, u64::MAX] {
             let delay = policy.delay(attempt, random);
             assert!(delay >= full / 2 && delay <= full, "attempt {attempt}: {delay:?}");

@@ -177,6 +177,42 @@ fn later_parts_of_an_answer_are_not_heard_of_events_that_wait() {
 }
 
 #[test]
+fn what_waits_for_a_replica_does_not_only_wait_for_retries() {
+    for ordering in [Ordering::None, Ordering::Key] {
+        let mut stage = Stage::new(ordered(ordering));
+        stage.arrive_as(keyed(0, &["a", "a"]));
+        assert!(!stage.machine.only_waits_for_retries(), "with a replica it would go");
+        stage.up(0, limits(1, 1000, 1 << 20));
+        let work = stage.work();
+        assert!(!stage.machine.only_waits_for_retries(), "it is in hand");
+        stage.result(answered(&work, &[1], vec![retry(0)]));
+        assert!(stage.machine.only_waits_for_retries(), "and where an order holds, the second behind the first");
+        stage.arrive_as(keyed(2, &["b"]));
+        assert!(!stage.machine.only_waits_for_retries());
+    }
+}
+
+#[test]
+fn what_is_held_is_counted_until_it_is_heard_of() {
+    // Behind the retry of event 0: event 1 is dropped without a word, or answered and not heard.
+    for answered in [false, true] {
+        let mut stage = stage(1, 8);
+        stage.arrive_as(keyed(0, &["a", "a", "b"]));
+        let [(_, work, _)] = &taken(&mut stage)[..] else { panic!() };
+        let part = WorkResult { sequence: work.sequence, ..Default::default() };
+        stage.result(WorkResult { failures: vec![retry(0)], ..part.clone() });
+        if answered {
+            stage.result(WorkResult { outputs: outputs(work, &[Some(1)], false), ..part.clone() });
+        }
+        let consumed = if answered { 1 } else { 2 };
+        stage.result(WorkResult { consumed, last: true, ..part });
+        stage.wait(SECOND);
+        let [(_, _, rows)] = &taken(&mut stage)[..] else { panic!() };
+        assert_eq!(rows, &[0, 1], "the event of the other key is done");
+    }
+}
+
+#[test]
 fn a_result_that_leaves_an_event_out_holds_what_is_behind_it() {
     let mut stage = stage(1, 8);
     stage.arrive_as(keyed(0, &["a", "a"]));

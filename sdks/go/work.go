@@ -233,7 +233,7 @@ func lanesOf(view *columns.View, ordering meshloomv1.Ordering) [][]int32 {
 		byKey := map[string]int{}
 		for i := range view.Count {
 			key, ok := view.Key.Bytes(i)
-			if !ok || len(key) == 0 {
+			if !ok {
 				lanes = append(lanes, []int32{int32(i)})
 				continue
 			}

@@ -43,7 +43,7 @@ pub(crate) enum Next {
 pub(crate) fn key_of(ordering: Ordering, batch: &Batch, row: u32) -> Option<&str> {
     match ordering {
         Ordering::Unspecified | Ordering::None => None,
-        Ordering::Key => batch.key(row as usize).filter(|key| !key.is_empty()),
+        Ordering::Key => batch.key(row as usize),
         Ordering::All => Some(""),
     }
 }

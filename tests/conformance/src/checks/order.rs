@@ -57,6 +57,11 @@ async fn seen(context: &Context) -> Outcome<(u64, BTreeMap<String, Vec<u64>>)> {
     Ok((report["most"].as_u64().unwrap_or_default(), by_key))
 }
 
+/// A key; the first is the empty one, which is a key like others.
+fn name(key: u32) -> &'static str {
+    ["", "a", "b"][key as usize]
+}
+
 /// Calls that take time, and would overlap if they did not wait for each other.
 async fn key(context: &Context) -> Outcome {
     for (handler, out) in [("map", "out"), ("filter", "out"), ("flat_map", "out"), ("sink", "consumed")] {
@@ -65,9 +70,9 @@ async fn key(context: &Context) -> Outcome {
             let place = format!("{keys} key(s) at {handler}, each with calls of 5 ms and of no time in turn");
             let mut stream = context.open(handler).ordering(Ordering::Key).concurrency(8).start().await?;
             // Of each key every second event takes time; the neighbours in the batch are of other keys.
-            let event = |n: u32| match (format!("k{}", n % keys), n / keys % 2) {
-                (key, 0) => sleep(&key, 5),
-                (key, _) => note(&key, n),
+            let event = |n: u32| match (name(n % keys), n / keys % 2) {
+                (key, 0) => sleep(key, 5),
+                (key, _) => note(key, n),
             };
             fared(&place, &stream.work(Work::new((0..60).map(event))).await?, &[out; 60])?;
             stream.finish().await?;
@@ -78,7 +83,7 @@ async fn key(context: &Context) -> Outcome {
                 || format!("{most}"),
             )?;
             let order = |key: u32| (0..60).filter(|n| n % keys == key && n / keys % 2 == 1).map(u64::from).collect();
-            let expected: BTreeMap<String, Vec<u64>> = (0..keys).map(|key| (format!("k{key}"), order(key))).collect();
+            let expected: BTreeMap<String, Vec<u64>> = (0..keys).map(|key| (name(key).into(), order(key))).collect();
             same(&format!("{place}: the calls of each key in their order"), &expected, &by_key)?;
         }
     }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::stage::{MS, SECOND, Stage, consumed, events, limits, numbers, settings};
+use super::stage::{MS, SECOND, Stage, consumed, events, limits, numbers, settings, uid};
 use crate::{
+    batch::{self, BatchBuilder, ExtensionValue},
     exchange::WorkResult,
     machine::{Event, Ordering, Settings},
 };
@@ -211,16 +212,38 @@ fn the_batch_grows_while_it_is_fast_and_shrinks_when_it_is_slow() {
 
 #[test]
 fn a_replica_has_no_more_works_in_hand_than_it_said() {
-    let mut stage = Stage::new(settings());
-    stage.up(0, limits(2, 1, 1 << 20));
-    stage.arrive(5);
-    assert_eq!(stage.sent.len(), 2);
-    stage.handle(Event::Limits { replica: 0, limits: limits(3, 1, 1 << 20) });
-    assert_eq!(stage.sent.len(), 3);
-    stage.handle(Event::Limits { replica: 0, limits: limits(1, 1, 1 << 20) });
-    let (_, first) = stage.sent.remove(0);
-    stage.result(consumed(&first));
-    assert_eq!(stage.sent.len(), 2, "it already has more than it takes now");
+    for ordering in ORDERINGS {
+        let mut stage = Stage::new(Settings { ordering, ..settings() });
+        stage.up(0, limits(2, 1, 1 << 20));
+        stage.arrive(5);
+        assert_eq!(stage.sent.len(), 2);
+        stage.handle(Event::Limits { replica: 0, limits: limits(3, 1, 1 << 20) });
+        assert_eq!(stage.sent.len(), 3);
+        stage.handle(Event::Limits { replica: 0, limits: limits(1, 1, 1 << 20) });
+        let (_, first) = stage.sent.remove(0);
+        stage.result(consumed(&first));
+        assert_eq!(stage.sent.len(), 2, "it already has more than it takes now");
+    }
+}
+
+#[test]
+fn events_that_need_more_extensions_than_a_batch_has_go_apart() {
+    for ordering in ORDERINGS {
+        let mut stage = Stage::new(Settings { ordering, ..settings() });
+        for frame in 0..3u32 {
+            let names: Vec<String> = (0..40).map(|n| format!("e{}", frame % 2 * 40 + n)).collect();
+            let extensions: Vec<_> = names.iter().map(|name| (name.as_str(), ExtensionValue::Boolean(true))).collect();
+            let mut builder = BatchBuilder::new();
+            builder
+                .push(batch::Event { uid: Some(uid(frame)), extensions: &extensions, ..Default::default() })
+                .unwrap();
+            stage.arrive_as(builder.finish());
+        }
+        stage.up(0, limits(10, 1000, 1 << 20));
+        stage.wait(10 * MS);
+        let works: Vec<_> = stage.sent.iter().map(|(_, work)| numbers(&work.batch)).collect();
+        assert_eq!(works, [vec![0], vec![1], vec![2]], "eighty names are more than a batch has room for");
+    }
 }
 
 #[test]

@@ -521,7 +521,7 @@ fn read_positions(
             positions.insert(spec.name.clone(), position);
         }
     }
-    for source in checkpoints.sources() {
+    for source in checkpoints.sources()? {
         if !positions.contains_key(&source) {
             tracing::warn!(
                 "the state holds a position of source `{source}`, which the pipeline no longer has; a renamed source starts over"

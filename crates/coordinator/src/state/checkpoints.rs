@@ -99,9 +99,10 @@ impl Checkpoints {
     }
 
     /// The sources that have a position.
-    pub(crate) fn sources(&self) -> Vec<String> {
-        let names = self.storage.list().unwrap_or_default().into_iter();
-        names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect()
+    pub(crate) fn sources(&self) -> Result<Vec<String>, StateError> {
+        let unusable = |source| StateError::Unusable { path: self.storage.path(""), source };
+        let names = self.storage.list().map_err(unusable)?.into_iter();
+        Ok(names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect())
     }
 }
 
@@ -138,7 +139,19 @@ mod tests {
         assert_eq!(store.read("ingest").unwrap(), None);
         store.write("ingest", &position()).unwrap();
         assert_eq!(store.read("ingest").unwrap(), Some(position()));
-        assert_eq!(store.sources(), ["ingest"]);
+        assert_eq!(store.sources().unwrap(), ["ingest"]);
+    }
+
+    #[test]
+    fn a_position_that_cannot_be_read_is_no_position_that_is_not_there() {
+        let faults = Faults::new(Memory::new());
+        let store = Checkpoints { storage: Arc::new(faults.clone()) };
+        store.write("ingest", &position()).unwrap();
+        faults.last(Lasting { failing: [(Call::Read, Trouble::Io)].into(), ..Lasting::default() });
+        let error = store.read("ingest").unwrap_err();
+        assert!(matches!(&error, StateError::Unusable { path, .. } if path.ends_with("ingest.json")), "{error}");
+        faults.last(Lasting::default());
+        assert_eq!(store.read("ingest").unwrap(), Some(position()));
     }
 
     #[test]

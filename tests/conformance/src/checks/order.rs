@@ -59,19 +59,20 @@ async fn seen(context: &Context) -> Outcome<(u64, BTreeMap<String, Vec<u64>>)> {
 
 /// A key; the first is the empty one, which is a key like others.
 fn name(key: u32) -> &'static str {
-    ["", "a", "b"][key as usize]
+    ["", "a", "b", "c", "d", "e", "f"][key as usize]
 }
 
 /// Calls that take time, and would overlap if they did not wait for each other.
 async fn key(context: &Context) -> Outcome {
     for (handler, out) in [("map", "out"), ("filter", "out"), ("flat_map", "out"), ("sink", "consumed")] {
-        for keys in [1, 3] {
+        // With calls of no time alone one worker gets through several keys, and its outputs have to be put in order.
+        for (keys, ms) in [(1, 5), (3, 5), (7, 0)] {
             context.quiet().await?;
-            let place = format!("{keys} key(s) at {handler}, each with calls of 5 ms and of no time in turn");
+            let place = format!("{keys} key(s) at {handler}, each with calls of {ms} ms and of no time in turn");
             let mut stream = context.open(handler).ordering(Ordering::Key).concurrency(8).start().await?;
             // Of each key every second event takes time; the neighbours in the batch are of other keys.
             let event = |n: u32| match (name(n % keys), n / keys % 2) {
-                (key, 0) => sleep(key, 5),
+                (key, 0) => sleep(key, ms),
                 (key, _) => note(key, n),
             };
             fared(&place, &stream.work(Work::new((0..60).map(event))).await?, &[out; 60])?;

@@ -85,10 +85,11 @@ def _rust(folder: Path, mutant: Mutant | None) -> Node:
 
 def _copy_sources(workspace: Path, mutant: Mutant | None) -> None:
     """Brings the copy up to date. A file that the SDK no longer has may stay there: no module names it."""
+    mutated = {} if mutant is None else {mutant.file: mutant.mutated(RUST)}
     _link_around(ROOT, workspace, ("sdks", "rust", "src"))
     for file in (file for file in RUST.rglob("*") if file.is_file()):
         name = str(file.relative_to(RUST))
-        text = mutant.mutated(RUST) if mutant and mutant.file == name else file.read_text(encoding="utf-8")
+        text = mutated.get(name) or file.read_text(encoding="utf-8")
         copy = workspace / "sdks/rust/src" / name
         if not copy.is_file() or copy.read_text(encoding="utf-8") != text:
             copy.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,8 @@
 //! What a node says when it refuses to open, in words.
 
+use meshloom_wire::session::{HANDLER_ROLE_MISMATCH, HANDLER_UNKNOWN};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
-
-use meshloom_wire::session::{HANDLER_ROLE_MISMATCH, HANDLER_UNKNOWN};
 
 use crate::error::RunError;
 

@@ -90,11 +90,12 @@ async fn read(stream: &mut Stream, batch: v1::Batch) -> Vec<Value> {
 /// An event of the vectors with what a source or a handler can set, but for `without`. What is empty is not set.
 fn settable(event: &Value, without: &[&str]) -> Value {
     let mut event = event.clone();
-    for (name, value) in event.as_object_mut().expect("an event") {
-        if without.contains(&name.as_str()) || (name != "payload" && value == "") {
+    event.as_object_mut().expect("an event").retain(|name, value| {
+        if name != "payload" && value == "" {
             *value = Value::Null;
         }
-    }
+        !without.contains(&name.as_str())
+    });
     event
 }
 
@@ -291,9 +292,6 @@ async fn outputs_say_what_stands_there_and_are_written_again() {
         let plain = |rows: &[Value]| -> Vec<Value> {
             let mut rows = rows.to_vec();
             rows.iter_mut().for_each(|row| row["event"] = settable(&row["event"], &without));
-            rows.iter_mut().for_each(|row| {
-                without.iter().for_each(|name| drop(row["event"].as_object_mut().unwrap().remove(*name)))
-            });
             rows
         };
         assert_eq!(plain(&children(&golden, &events)), plain(rows), "{}", vector["name"]);
